@@ -1,0 +1,166 @@
+"""Settings: every environment variable that the pipeline reads, validated in one place.
+
+Here belongs what a user can set from outside. Constants of the API and of the algorithms live
+beside the code that uses them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from croniter import croniter
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.errors import PipelineError
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+Environment = Literal["local", "sandbox", "production"]
+
+_DEFAULT_URLS: dict[str, str] = {
+    "sandbox": "https://api.phygitals.com/_",
+    "production": "https://api.phygitals.com",
+}
+_DEFAULT_REQUESTS_PER_SECOND = {"local": 0.0, "sandbox": 25.0, "production": 25.0}
+
+
+class SettingsError(PipelineError):
+    """A variable holds a value that is not allowed, or a required one is missing."""
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _valid_url(value: str) -> str:
+    parts = urlsplit(value)
+    port_is_valid = True
+    try:
+        _ = parts.port
+    except ValueError:
+        port_is_valid = False
+    if not parts.hostname or not port_is_valid or parts.query or parts.fragment or parts.username:
+        raise ValueError("allowed is a base URL such as https://api.phygitals.com")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
+        raise ValueError(
+            "allowed is https, or plain http to a loopback address such as http://127.0.0.1:8000"
+        )
+    return value.rstrip("/")
+
+
+def _valid_prefix(value: str) -> str:
+    if not value.strip("/"):
+        return ""
+    if any(c in value for c in "?# \t") or not value.isprintable():
+        raise ValueError("allowed is a path such as /api/v1")
+    return "/" + value.strip("/")
+
+
+def _valid_key(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise ValueError("allowed are printable ASCII characters without white space")
+    return value
+
+
+def _valid_cron(value: str) -> str:
+    if len(value.split()) != 5 or not croniter.is_valid(value):
+        raise ValueError("allowed is a cron expression of five fields such as '0 2 * * *'")
+    return value
+
+
+def _absolute(value: Path) -> Path:
+    return (PROJECT_ROOT / value.expanduser()).resolve()
+
+
+Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+SecondsOrNever = Annotated[float, Field(ge=0, le=3_153_600_000, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """The validated settings. Durations are seconds; rates are requests per second.
+
+    Made by `load`, which turns what pydantic finds into one line for a person.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="PHYGITALS_", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    env: Environment = "local"
+    api_url: Annotated[str, AfterValidator(_valid_url)] | None = None
+    api_prefix: Annotated[str, AfterValidator(_valid_prefix)] = "/api/v1"
+    api_key: Annotated[SecretStr, AfterValidator(_valid_key)] | None = None
+    data_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
+    max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 100
+    requests_per_second: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] | None = None
+    request_timeout: Seconds = 30.0
+    poll_budget: Seconds = 900.0
+    poll_interval: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 2.0
+    expire_after: SecondsOrNever = 604_800.0
+    daily_cron: Annotated[str, AfterValidator(_valid_cron)] = "0 2 * * *"
+
+    @property
+    def base_url(self) -> str | None:
+        """The API's base URL; None in `local` without a URL, where the bundled simulator is started."""
+        return self.api_url or _DEFAULT_URLS.get(self.env)
+
+    @property
+    def rate_ceiling(self) -> float:
+        """Requests per second over the whole run; 0 means no ceiling."""
+        if self.requests_per_second is None:
+            return _DEFAULT_REQUESTS_PER_SECOND[self.env]
+        return self.requests_per_second
+
+    @property
+    def data_directory(self) -> Path:
+        return self.data_dir or PROJECT_ROOT / "data" / self.env
+
+    @property
+    def secret(self) -> str | None:
+        """The API key in clear, for the request header and for redaction; nowhere else."""
+        return self.api_key.get_secret_value() if self.api_key else None
+
+    @classmethod
+    def load(cls, env_file: Path | None = None) -> Settings:
+        """Reads the environment and the project's `.env` (the environment wins).
+
+        Raises SettingsError naming the variable, its value (never the key's) and what is allowed.
+        """
+        try:
+            settings = cls(_env_file=env_file or PROJECT_ROOT / ".env")  # type: ignore[call-arg]
+        except ValidationError as error:
+            # From None: pydantic's own message repeats the input, and the input may be the key.
+            raise SettingsError("; ".join(_describe(e) for e in error.errors())) from None
+        if settings.env != "local" and settings.api_key is None:
+            raise SettingsError(
+                f"PHYGITALS_API_KEY is not set: the {settings.env} environment needs the key that Phygitals issued"
+            )
+        return settings
+
+
+def _describe(error: object) -> str:
+    details: dict[str, object] = dict(error)  # type: ignore[call-overload]
+    field = str(details["loc"][0])  # type: ignore[index]
+    variable = f"PHYGITALS_{field.upper()}"
+    message = str(details["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    if not message.startswith("allowed"):
+        message = f"allowed is {message}"
+    may_hold_secret = field == "api_key" or "@" in str(details["input"])
+    shown = "the value (not shown)" if may_hold_secret else repr(details["input"])
+    return f"{variable}={shown} is refused: {message}"
+
+
+def show_path(path: Path) -> str:
+    """The path as a person would type it: relative to the working directory where it lies below it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
