@@ -1,0 +1,214 @@
+"""Builds the derived tables from raw, touching only the days that something new came for."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from pipeline.lake.database import connect
+from pipeline.lake.directory import DataDirectory
+from pipeline.lake.manifest import Manifest, digest
+from pipeline.lake.store import ROWS_PER_GROUP
+from pipeline.tables.answer_text import create_answers
+from pipeline.tables.catalog import TABLES
+from pipeline.tables.catalog.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.tables.catalog.staging import PURCHASES, SESSION_POLLS
+from pipeline.tables.table import Partition, Table, Zone, macros
+
+_SAMPLE_ROWS = 5
+
+
+@dataclass
+class BuildReport:
+    """What building one table did. Parts are days, or the whole table."""
+
+    table: Table
+    row_count: int = 0
+    written: list[str] = field(default_factory=list)
+    unchanged_count: int = 0
+
+
+class Builder:
+    """Builds tables of one data directory as of `now`. `expire_after` is in seconds, 0 = never.
+
+    Use as a context manager, with the directory's lock held.
+    """
+
+    def __init__(self, data: DataDirectory, now: datetime, expire_after: float) -> None:
+        self._data = data
+        self._store = data.store
+        self._manifest = Manifest(data)
+        self._now = now
+        self._expire_after = expire_after
+        self._existing: dict[str, set[str]] = {}
+
+    def __enter__(self) -> Builder:
+        self._stack = contextlib.ExitStack()
+        self._connection = self._stack.enter_context(connect(self._data))
+        self._connection.execute(macros())
+        self._connection.execute(_expiry_macro(self._now, self._expire_after))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._manifest.save()
+        self._stack.close()
+
+    def build(self, table: Table) -> BuildReport:
+        """Brings the table up to date, and the intermediate tables that it reads and nobody else builds."""
+        for source in (TABLES[name] for name in table.sources):
+            if source.zone is Zone.STAGING:
+                self.build(source)
+        report = BuildReport(table)
+        if table is PURCHASES:
+            self._build_purchases(report)
+        elif table.partition is Partition.OBSERVED:
+            self._build_by_observed_day(report)
+        else:
+            self._build_whole(report)
+        self._manifest.save()
+        report.row_count = self._scalar(f"SELECT count(*) FROM {self._store.scan(table)}")
+        return report
+
+    def sample(self, table: Table) -> list[dict[str, Any]]:
+        """A few rows of the table, for a person to look at."""
+        rows = self._connection.execute(
+            f"FROM {self._store.scan(table)} LIMIT {_SAMPLE_ROWS}"
+        ).to_arrow_table()
+        return list(rows.to_pylist())
+
+    def _build_whole(self, report: BuildReport) -> None:
+        table = report.table
+        inputs = digest(derivation(table), [self._state(TABLES[name]) for name in table.sources])
+        if table.name == "pending_sessions":
+            inputs = digest(inputs, self._now, self._expire_after)
+        if not self._is_current(table, table.name, inputs):
+            self._define_sources(table)
+            self._write(report, table.name, inputs, table.sql)
+        else:
+            report.unchanged_count += 1
+
+    def _build_by_observed_day(self, report: BuildReport) -> None:
+        table = report.table
+        for day in self._store.parts(STATUS_RESPONSES):
+            upstream = [
+                self._state(source, day)
+                for source in (TABLES[name] for name in table.sources)
+                if source.partition is Partition.OBSERVED
+            ]
+            inputs = digest(derivation(table), upstream)
+            if self._is_current(table, day, inputs):
+                report.unchanged_count += 1
+                continue
+            self._define_sources(table, day)
+            self._write(report, day, inputs, table.sql)
+
+    def _build_purchases(self, report: BuildReport) -> None:
+        """Purchases are cut by day of submission, and an answer changes the day its session belongs to."""
+        self._define_sources(PURCHASES)
+        inputs = {day: self._purchase_inputs(day) for day in self._store.parts(SESSION_SUBMISSIONS)}
+        observed = self._state(SESSION_POLLS)
+        stale = [
+            day for day, fingerprint in inputs.items() if not self._is_current(PURCHASES, day, fingerprint)
+        ]
+        answered = [
+            day
+            for day, version in observed.items()
+            if self._manifest.inputs(PURCHASES, _seen(day)) != version
+        ]
+        self._connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE days AS
+            WITH touched AS (
+                SELECT session_id FROM {self._store.scan(SESSION_POLLS, answered)}
+                UNION SELECT session_id FROM {self._store.scan(SESSION_SUBMISSIONS, stale)}
+            )
+            SELECT min(submitted_at)::DATE AS day FROM session_submissions
+            WHERE rejected_reason IS NULL AND session_id IN (SELECT session_id FROM touched)
+            GROUP BY session_id
+            UNION SELECT submitted_at::DATE FROM {self._store.scan(PURCHASES)}
+            WHERE status = 'pending' AND is_expired(submitted_at, last_polled_at)
+            UNION SELECT unnest($stale::DATE[])
+            """,
+            {"stale": stale},
+        )
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE rebuilt AS {PURCHASES.sql}")
+        for (day,) in self._connection.execute("SELECT day::VARCHAR FROM days ORDER BY day").fetchall():
+            rows = (
+                f"SELECT * FROM rebuilt WHERE submitted_at::DATE = '{day}' ORDER BY submitted_at, session_id"
+            )
+            self._write(report, day, inputs[day], rows)
+        self._connection.execute("DROP TABLE rebuilt")
+        report.unchanged_count = len(inputs) - len(report.written)
+        for day in answered:
+            self._manifest.written(PURCHASES, _seen(day), observed[day])
+
+    def _purchase_inputs(self, day: str) -> str:
+        return digest(derivation(PURCHASES), self._expire_after, self._state(SESSION_SUBMISSIONS, day))
+
+    def _define_sources(self, table: Table, day: str | None = None) -> None:
+        """Names the table's sources for its SQL; with a day, those cut by day of observation are that day's."""
+        for source in (TABLES[name] for name in table.sources):
+            only_day = day is not None and source.partition is Partition.OBSERVED
+            relation = self._store.scan(source, [day] if only_day and day else None)
+            self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {source.name} AS FROM {relation}")
+        if table.reads_answer_text:
+            create_answers(self._connection)
+
+    def _write(self, report: BuildReport, part: str, inputs: str, sql: str) -> None:
+        try:
+            rows = self._connection.execute(sql).to_arrow_reader(ROWS_PER_GROUP)
+            self._store.write(report.table, part, rows)
+        except duckdb.Error as error:
+            error.add_note(f"while building {report.table.name}, part {part}")
+            raise
+        self._manifest.written(report.table, part, inputs)
+        self._existing.pop(report.table.name, None)
+        report.written.append(part)
+
+    def _is_current(self, table: Table, part: str, inputs: str) -> bool:
+        if table.name not in self._existing:
+            self._existing[table.name] = set(self._store.parts(table))
+        return self._manifest.inputs(table, part) == inputs and part in self._existing[table.name]
+
+    def _state(self, table: Table, day: str | None = None) -> dict[str, str]:
+        """What identifies the content of a table's parts: raw objects never change, derived ones have versions."""
+        if table.zone is Zone.RAW:
+            state = {
+                part: digest([p.rsplit("/", 1)[-1] for p in paths])
+                for part, paths in self._store.parts(table).items()
+            }
+        else:
+            state = self._manifest.versions(table)
+        return state if day is None else {day: state.get(day, "")}
+
+    def _scalar(self, sql: str) -> int:
+        row = self._connection.execute(sql).fetchone()
+        return int(row[0]) if row else 0
+
+
+def _seen(day: str) -> str:
+    """The manifest's note that purchases have taken in what was observed on a day."""
+    return f"observed {day}"
+
+
+def derivation(table: Table) -> str:
+    """A fingerprint that changes the way the table is derived does, here or anywhere upstream."""
+    if table.zone is Zone.RAW:
+        return ""
+    columns = [(c.name, c.type) for c in table.columns]
+    return digest(table.sql, macros(), columns, [derivation(TABLES[name]) for name in table.sources])
+
+
+def _expiry_macro(now: datetime, expire_after: float) -> str:
+    """A session is given up when its time is over and it was asked at least once since it was submitted."""
+    if not expire_after:
+        return "CREATE TEMP MACRO is_expired(submitted_at, polled_at) AS false"
+    return f"""
+        CREATE TEMP MACRO is_expired(submitted_at, polled_at) AS
+            submitted_at + to_microseconds({round(expire_after * 1_000_000)}) <= TIMESTAMPTZ '{now.isoformat()}'
+            AND coalesce(polled_at >= submitted_at, false)
+    """

@@ -1,0 +1,64 @@
+"""Raw tables: what came in, as it came. Append-only; everything else is derived from these."""
+
+from pipeline.tables.table import MONEY, TIME, Column, Partition, Table, Zone
+
+SESSION_SUBMISSIONS = Table(
+    "session_submissions",
+    "One row per row read from an inbox file, accepted or rejected.",
+    (
+        Column("content_sha256", "VARCHAR", "SHA-256 of the inbox file's content, in hexadecimal", key=True),
+        Column(
+            "row_number", "BIGINT", "1-based row in the file; 0 for a finding about the whole file", key=True
+        ),
+        Column("source_file", "VARCHAR", "Path of the file below the inbox when it was read", nullable=False),
+        Column("submitted_at", TIME, "When the pipeline read the file", nullable=False),
+        Column("session_id", "VARCHAR", "The session, where it could be read"),
+        Column("initiated_at", TIME, "When the purchase was initiated"),
+        Column("pack_id", "VARCHAR", "The pack that was bought"),
+        Column("price_usd", MONEY, "Price of the session"),
+        Column("quantity", "INTEGER", "Packs bought in the session"),
+        Column("user_id", "VARCHAR", "The partner's user"),
+        Column("rejected_reason", "VARCHAR", "Why the row was not accepted; NULL when it was"),
+        Column("raw_value", "VARCHAR", "The offending text of a rejected row, its first 200 characters"),
+    ),
+    zone=Zone.RAW,
+    group="raw",
+    partition=Partition.SUBMITTED,
+)
+
+STATUS_RESPONSES = Table(
+    "status_responses",
+    "One row per request to buy/status, with the answer verbatim.",
+    (
+        Column("session_id", "VARCHAR", "The session that was asked", nullable=False),
+        Column("requested_at", TIME, "When the request was sent", nullable=False),
+        Column("received_at", TIME, "When the answer was complete, or the attempt ended", nullable=False),
+        Column("http_status", "SMALLINT", "HTTP status; NULL when no answer came"),
+        Column("content_type", "VARCHAR", "The answer's Content-Type header"),
+        Column("body", "BLOB", "The answer's body, byte for byte, at most 8 MiB; NULL when no answer came"),
+        Column("body_sha256", "VARCHAR", "SHA-256 of `body`, in hexadecimal"),
+        Column("outcome", "VARCHAR", "The answer's meaning", nullable=False),
+        Column("detail", "VARCHAR", "Why, where the meaning needs words"),
+    ),
+    zone=Zone.RAW,
+    group="raw",
+    partition=Partition.OBSERVED,
+)
+
+PENDING_SESSIONS = Table(
+    "pending_sessions",
+    "One row per session that still has to be asked.",
+    (
+        Column("session_id", "VARCHAR", "The session", key=True),
+        Column("submitted_at", TIME, "When the pipeline first saw the session", nullable=False),
+        Column(
+            "last_submitted_at", TIME, "When it was last submitted; expiry counts from here", nullable=False
+        ),
+        Column("initiated_at", TIME, "When the purchase was initiated"),
+        Column("poll_count", "BIGINT", "Requests sent so far", nullable=False),
+        Column("last_polled_at", TIME, "When it was last asked"),
+    ),
+    zone=Zone.STAGING,
+    group="raw",
+    sources=("session_submissions", "status_responses"),
+)

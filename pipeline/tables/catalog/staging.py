@@ -1,0 +1,193 @@
+"""Staging tables: purchases, pulls, attributes and items, one row per thing that exists."""
+
+from pipeline.tables.table import MONEY, TIME, Column, Partition, Table, Zone
+
+_ATTRIBUTE = "STRUCT(trait_type VARCHAR, value VARCHAR, value_type VARCHAR, value_number DOUBLE)"
+_PROBLEM = "STRUCT(rule VARCHAR, severity VARCHAR, field VARCHAR, detail VARCHAR, raw_value VARCHAR)"
+_ITEM = (
+    f"STRUCT(item_id VARCHAR, item_type VARCHAR, buyback_price_usd {MONEY}, mint_address VARCHAR, "
+    "collection_address VARCHAR, token_standard VARCHAR, name VARCHAR, image_url VARCHAR, "
+    f"back_image_url VARCHAR, attributes {_ATTRIBUTE}[], problems {_PROBLEM}[])"
+)
+
+SESSION_POLLS = Table(
+    "session_polls",
+    "One row per session and day on which it was asked.",
+    (
+        Column("session_id", "VARCHAR", "The session", key=True),
+        Column("poll_count", "BIGINT", "Requests sent that day", nullable=False),
+        Column("first_polled_at", TIME, "First request that day", nullable=False),
+        Column("last_polled_at", TIME, "Last request that day", nullable=False),
+        Column("last_pending_at", TIME, "Last answer that day that said pending"),
+        Column("final_outcome", "VARCHAR", "`fulfilled` or `failed`, from the day's first final answer"),
+        Column("final_at", TIME, "When that answer came"),
+        Column("final_body_sha256", "VARCHAR", "SHA-256 of that answer's body"),
+    ),
+    zone=Zone.STAGING,
+    partition=Partition.OBSERVED,
+    sources=("status_responses",),
+)
+
+FULFILLED_RESULTS = Table(
+    "fulfilled_results",
+    "One row per session and day with a fulfilled answer: the day's first, parsed into types.",
+    (
+        Column("session_id", "VARCHAR", "The session", key=True),
+        Column("received_at", TIME, "When the answer came", nullable=False),
+        Column("body_sha256", "VARCHAR", "SHA-256 of the answer's body", nullable=False),
+        Column("user_id", "VARCHAR", "The answer's user"),
+        Column("public_id", "VARCHAR", "Short shareable transaction identifier"),
+        Column("tx_hash", "VARCHAR", "Transaction hash"),
+        Column("items", f"{_ITEM}[]", "The answer's `nfts`, in their order", nullable=False),
+        Column("problems", f"{_PROBLEM}[]", "Findings about the answer itself", nullable=False),
+    ),
+    zone=Zone.STAGING,
+    partition=Partition.OBSERVED,
+    sources=("status_responses",),
+    reads_answer_text=True,
+)
+
+NOTABLE_ANSWERS = Table(
+    "notable_answers",
+    "One row per final or malformed answer of a day, without its body.",
+    (
+        Column("session_id", "VARCHAR", "The session", nullable=False),
+        Column("received_at", TIME, "When the answer came", nullable=False),
+        Column("outcome", "VARCHAR", "`fulfilled`, `failed` or `malformed`", nullable=False),
+        Column("detail", "VARCHAR", "Why, where the meaning needs words"),
+        Column("body_sha256", "VARCHAR", "SHA-256 of the body"),
+        Column("excerpt", "VARCHAR", "The first 200 characters of the body"),
+    ),
+    zone=Zone.STAGING,
+    partition=Partition.OBSERVED,
+    sources=("status_responses",),
+)
+
+UNKNOWN_FIELDS = Table(
+    "unknown_fields",
+    "One row per JSON path of a day's answers that the API's reference does not know.",
+    (
+        Column("path", "VARCHAR", "JSON path, list positions as [*]", key=True),
+        Column("occurrence_count", "BIGINT", "How often it occurred that day", nullable=False),
+        Column("first_seen_at", TIME, "When it was first received that day", nullable=False),
+    ),
+    zone=Zone.STAGING,
+    partition=Partition.OBSERVED,
+    sources=("status_responses",),
+    reads_answer_text=True,
+)
+
+PURCHASES = Table(
+    "purchases",
+    "One row per submitted session.",
+    (
+        Column("session_id", "VARCHAR", "The session, as returned by buy/init", key=True),
+        Column("status", "VARCHAR", "`pending`, `fulfilled`, `failed` or `expired`", nullable=False),
+        Column("initiated_at", TIME, "When the purchase was initiated, as submitted"),
+        Column("submitted_at", TIME, "When the pipeline first saw the session", nullable=False),
+        Column("first_polled_at", TIME, "When the first request for it was sent"),
+        Column("last_polled_at", TIME, "When the latest request for it was sent"),
+        Column("resolved_at", TIME, "When the final answer came; NULL until then"),
+        Column("poll_count", "BIGINT", "Requests sent for it", nullable=False),
+        Column("pack_id", "VARCHAR", "The pack, as submitted"),
+        Column("price_usd", MONEY, "Price of the session, as submitted"),
+        Column("quantity", "INTEGER", "Packs bought, as submitted"),
+        Column("user_id", "VARCHAR", "The answer's user, else the submission's"),
+        Column("public_id", "VARCHAR", "Short shareable transaction identifier"),
+        Column("tx_hash", "VARCHAR", "Transaction hash of the mint"),
+        Column("is_sandbox", "BOOLEAN", "Whether `tx_hash` is a sandbox's; NULL without one"),
+        Column("pull_count", "BIGINT", "Items in the fulfilled answer; NULL until fulfilled"),
+        Column(
+            "buyback_value_usd", MONEY, "Sum of the items' quoted buyback prices; NULL when none is quoted"
+        ),
+        Column("source_file", "VARCHAR", "Inbox file that first named the session", nullable=False),
+    ),
+    group="staging",
+    partition=Partition.SUBMITTED,
+    sources=("session_submissions", "session_polls", "fulfilled_results"),
+)
+
+PULLS = Table(
+    "pulls",
+    "One row per item of a fulfilled session. The same item in two sessions is two pulls.",
+    (
+        Column("session_id", "VARCHAR", "The session", key=True),
+        Column("pull_number", "INTEGER", "1-based position of the item in the answer", key=True),
+        Column("item_id", "VARCHAR", "The item: its mint address when on-chain, else the listing's id"),
+        Column(
+            "item_type", "VARCHAR", "Source of the item as sent: enft, ebay, fanatics, alt, external or new"
+        ),
+        Column("buyback_price_usd", MONEY, "Quoted sellback value; NULL when absent or unreadable"),
+        Column("mint_address", "VARCHAR", "On-chain mint address"),
+        Column("collection_address", "VARCHAR", "On-chain collection address"),
+        Column("token_standard", "VARCHAR", "Token standard of an on-chain item"),
+        Column("is_on_chain", "BOOLEAN", "Whether the item has a mint address", nullable=False),
+        Column("name", "VARCHAR", "The item's name"),
+        Column("image_url", "VARCHAR", "Front image: metadata.image, else links.image"),
+        Column("back_image_url", "VARCHAR", "Back image: metadata.back_image, else links.back_image"),
+        Column("user_id", "VARCHAR", "The purchase's user"),
+        Column("pack_id", "VARCHAR", "The purchase's pack"),
+        Column("price_usd", MONEY, "Price of the whole session"),
+        Column(
+            "pulled_at", TIME, "When the purchase was initiated, else when it was resolved", nullable=False
+        ),
+        Column("resolved_at", TIME, "When the fulfilled answer came", nullable=False),
+    ),
+    group="staging",
+    partition=Partition.OBSERVED,
+    sources=("fulfilled_results", "purchases"),
+)
+
+ITEM_ATTRIBUTES = Table(
+    "item_attributes",
+    "One row per attribute of a pull.",
+    (
+        Column("session_id", "VARCHAR", "The session", key=True),
+        Column("pull_number", "INTEGER", "The pull within the session", key=True),
+        Column("attribute_number", "INTEGER", "1-based position among the attributes kept", key=True),
+        Column("item_id", "VARCHAR", "The item"),
+        Column("trait_type", "VARCHAR", "The attribute's name; NULL when it has none"),
+        Column("value", "VARCHAR", "The value as text; objects, arrays, numbers and booleans as JSON"),
+        Column(
+            "value_type",
+            "VARCHAR",
+            "`string`, `number`, `boolean`, `null`, `object` or `array`",
+            nullable=False,
+        ),
+        Column("value_number", "DOUBLE", "The value when it is a number or a numeric string"),
+    ),
+    group="staging",
+    partition=Partition.OBSERVED,
+    sources=("fulfilled_results", "pulls"),
+)
+
+ITEMS = Table(
+    "items",
+    "One row per distinct item, as it stood in its latest pull.",
+    (
+        Column("item_id", "VARCHAR", "The item", key=True),
+        Column("item_type", "VARCHAR", "Latest source of the item"),
+        Column("name", "VARCHAR", "Latest name"),
+        Column("mint_address", "VARCHAR", "Latest mint address"),
+        Column("collection_address", "VARCHAR", "Latest collection address"),
+        Column("token_standard", "VARCHAR", "Latest token standard"),
+        Column("image_url", "VARCHAR", "Latest front image"),
+        Column("back_image_url", "VARCHAR", "Latest back image"),
+        Column("grading_company", "VARCHAR", "From the trait Grading Company or Grader, as text"),
+        Column("grade", "VARCHAR", "From the trait Grade, The Grade or GradeNum, as text"),
+        Column("grade_number", "DOUBLE", "The number in `grade`, 0 to 10 in halves"),
+        Column("cert_number", "VARCHAR", "From the trait Cert Number, Grading ID or Serial, as text"),
+        Column("year", "VARCHAR", "From the trait Year, as text"),
+        Column("category", "VARCHAR", "From the trait Category, as text"),
+        Column("set_name", "VARCHAR", "From the trait Set or Set Name, as text"),
+        Column("card_number", "VARCHAR", "From the trait Card Number, Serial Number or Number, as text"),
+        Column("pull_count", "BIGINT", "Pulls of the item", nullable=False),
+        Column("first_pulled_at", TIME, "First pull of the item", nullable=False),
+        Column("last_pulled_at", TIME, "Latest pull of the item", nullable=False),
+        Column("latest_buyback_price_usd", MONEY, "Quote in the latest pull"),
+        Column("min_buyback_price_usd", MONEY, "Lowest quote"),
+        Column("max_buyback_price_usd", MONEY, "Highest quote"),
+    ),
+    group="staging",
+    sources=("pulls", "item_attributes"),
+)

@@ -1,0 +1,99 @@
+WITH ranked AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY session_id ORDER BY submitted_at, source_file, content_sha256, row_number
+    ) AS occurrence
+    FROM session_submissions
+    WHERE rejected_reason IS NULL
+),
+later AS (
+    SELECT
+        later.*,
+        -- What a later submission leaves out is no other detail.
+        list_filter([
+            difference('initiated_at', earlier.initiated_at, later.initiated_at),
+            difference('pack_id', earlier.pack_id, later.pack_id),
+            difference('price_usd', earlier.price_usd, later.price_usd),
+            difference('quantity', earlier.quantity, later.quantity),
+            difference('user_id', earlier.user_id, later.user_id)
+        ], lambda d: d IS NOT NULL) AS differences
+    FROM ranked AS later
+    JOIN ranked AS earlier ON earlier.session_id = later.session_id AND earlier.occurrence = 1
+    WHERE later.occurrence > 1
+),
+findings AS (
+    SELECT
+        CASE row_number WHEN 0 THEN 'rejected_file' ELSE 'rejected_row' END AS rule,
+        'error' AS severity,
+        'session_submissions' AS table_name,
+        session_id,
+        NULL AS pull_number,
+        source_file || CASE row_number WHEN 0 THEN '' ELSE ' row ' || row_number END AS source,
+        NULL AS field,
+        rejected_reason AS detail,
+        raw_value,
+        submitted_at AS observed_at
+    FROM session_submissions
+    WHERE rejected_reason IS NOT NULL
+    UNION ALL
+    SELECT
+        'conflicting_submission', 'warning', 'purchases', session_id, NULL,
+        source_file || ' row ' || row_number,
+        array_to_string(list_transform(differences, lambda d: d.field), ', '),
+        'differs from the first submission, which stands: '
+            || array_to_string(list_transform(differences, lambda d: d.field || ' ' || d.detail), ', '),
+        array_to_string(list_transform(differences, lambda d: d.raw_value), ', '),
+        submitted_at
+    FROM later
+    WHERE len(differences) > 0
+    UNION ALL
+    SELECT 'malformed_answer', 'error', 'status_responses', session_id, NULL, body_sha256, NULL, detail, excerpt, received_at
+    FROM notable_answers
+    WHERE outcome = 'malformed'
+    UNION ALL
+    SELECT
+        'contradicting_answer', 'error', 'purchases', answers.session_id, NULL, body_sha256, NULL,
+        'the session was ' || status || ' already; a later answer said ' || outcome
+            || CASE WHEN outcome = status THEN ' with other content' ELSE '' END,
+        excerpt, received_at
+    FROM notable_answers AS answers
+    JOIN purchases ON purchases.session_id = answers.session_id
+    JOIN session_polls AS polls ON polls.session_id = answers.session_id AND polls.final_at = resolved_at
+    WHERE outcome <> 'malformed'
+        AND received_at > resolved_at
+        AND (outcome <> status OR body_sha256 <> final_body_sha256)
+    UNION ALL
+    SELECT
+        'contradicting_answer', 'warning', 'purchases', polls.session_id, NULL, NULL, NULL,
+        'the session was ' || status || ' already; a later answer said pending', NULL, last_pending_at
+    FROM session_polls AS polls
+    JOIN purchases ON purchases.session_id = polls.session_id
+    WHERE last_pending_at > resolved_at
+    UNION ALL
+    SELECT
+        problem.rule, problem.severity, 'purchases', session_id, NULL, body_sha256, problem.field, problem.detail,
+        problem.raw_value, received_at
+    FROM (SELECT session_id, body_sha256, received_at, unnest(problems) AS problem FROM fulfilled_results)
+    UNION ALL
+    SELECT
+        problem.rule, problem.severity,
+        CASE WHEN problem.field LIKE 'content.metadata.attributes%' THEN 'item_attributes' ELSE 'pulls' END,
+        session_id, pull_number, body_sha256, problem.field, problem.detail, problem.raw_value, received_at
+    FROM (
+        SELECT session_id, body_sha256, received_at, pull_number, unnest(item.problems) AS problem
+        FROM (
+            SELECT session_id, body_sha256, received_at, unnest(items) AS item,
+                generate_subscripts(items, 1)::INTEGER AS pull_number
+            FROM fulfilled_results
+        )
+    )
+    UNION ALL
+    SELECT
+        'unknown_field', 'info', 'status_responses', NULL, NULL, NULL, path,
+        sum(occurrence_count)::BIGINT || CASE sum(occurrence_count) WHEN 1 THEN ' occurrence' ELSE ' occurrences' END,
+        NULL, min(first_seen_at)
+    FROM unknown_fields
+    GROUP BY path
+)
+SELECT rule, severity, table_name, session_id, pull_number::INTEGER AS pull_number, source, field, detail, raw_value, observed_at
+FROM findings
+ORDER BY observed_at, rule, session_id, pull_number, source, field, detail

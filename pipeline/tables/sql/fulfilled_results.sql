@@ -1,0 +1,75 @@
+-- The day's first fulfilled answer of each session, parsed into types once; tables are selects over this.
+WITH first_answers AS (
+    SELECT session_id, received_at, body_sha256, text
+    FROM answers
+    WHERE outcome = 'fulfilled'
+    QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY received_at, body_sha256) = 1
+),
+parsed AS (
+    SELECT session_id, received_at, body_sha256, text, from_json(
+        -- Sixteen digits or more are too many for a double: such prices are carried along as text, too.
+        CASE WHEN regexp_matches(text, '"buyback_price"\s*:\s*[-+.0-9eE]{16}') THEN regexp_replace(
+            text, '([{,]\s*)"buyback_price"\s*:\s*(-?[0-9][-+.0-9eE]*)',
+            '\1"buyback_price":\2,"buyback_price_digits":"\2"', 'g'
+        ) ELSE text END,
+        '{"result":{"user_id":"JSON","public_id":"JSON","tx_hash":"JSON","nfts":[{
+            "id":"JSON","type":"JSON","buyback_price":"JSON","buyback_price_digits":"VARCHAR","mint_address":"JSON",
+            "collection_address":"JSON","token_standard":"JSON","content":{
+                "metadata":{"name":"JSON","image":"JSON","back_image":"JSON","attributes":"JSON"},
+                "links":{"image":"JSON","back_image":"JSON"}}}]}}'
+    ).result AS result
+    FROM first_answers
+)
+SELECT
+    session_id,
+    received_at,
+    body_sha256,
+    not_blank(json_text(result.user_id)) AS user_id,
+    not_blank(json_text(result.public_id)) AS public_id,
+    not_blank(json_text(result.tx_hash)) AS tx_hash,
+    list_transform(result.nfts, lambda x, i: {
+        'item_id': not_blank(json_text(x.id)),
+        'item_type': json_text(x.type),
+        'buyback_price_usd': price_value(x.buyback_price, price_text(x.buyback_price, x.buyback_price_digits)),
+        'mint_address': not_blank(json_text(x.mint_address)),
+        'collection_address': not_blank(json_text(x.collection_address)),
+        'token_standard': not_blank(json_text(x.token_standard)),
+        'name': not_blank(json_text(x.content.metadata.name)),
+        'image_url': coalesce(not_blank(json_text(x.content.metadata.image)), not_blank(json_text(x.content.links.image))),
+        'back_image_url': coalesce(
+            not_blank(json_text(x.content.metadata.back_image)), not_blank(json_text(x.content.links.back_image))),
+        'attributes': attributes(x.content.metadata.attributes),
+        'problems': list_filter([
+            CASE WHEN price_problem(x.buyback_price, price_text(x.buyback_price, x.buyback_price_digits)) IS NOT NULL THEN
+                problem('unreadable_price', 'error', 'buyback_price',
+                    price_problem(x.buyback_price, price_text(x.buyback_price, x.buyback_price_digits)), x.buyback_price) END,
+            CASE WHEN json_type(x.id) IS NULL OR (json_type(x.id) = 'VARCHAR' AND not_blank(json_text(x.id)) IS NULL) THEN
+                problem('missing_item_id', 'error', 'id', 'the item has no id', x.id) END,
+            text_problem('id', x.id),
+            text_problem('type', x.type),
+            text_problem('mint_address', x.mint_address),
+            text_problem('collection_address', x.collection_address),
+            text_problem('token_standard', x.token_standard),
+            text_problem('content.metadata.name', x.content.metadata.name),
+            text_problem('content.metadata.image', x.content.metadata.image),
+            text_problem('content.metadata.back_image', x.content.metadata.back_image),
+            text_problem('content.links.image', x.content.links.image),
+            text_problem('content.links.back_image', x.content.links.back_image),
+            -- Where an object should be and is another type, parsing left nothing; only the text can tell which.
+            CASE WHEN x.id IS NULL THEN
+                object_problem('nfts[' || (i - 1) || ']', text, '$.result.nfts[' || (i - 1) || ']') END,
+            CASE WHEN metadata_is_empty(x) AND links_are_empty(x) THEN
+                object_problem('content', text, '$.result.nfts[' || (i - 1) || '].content') END,
+            CASE WHEN metadata_is_empty(x) THEN
+                object_problem('content.metadata', text, '$.result.nfts[' || (i - 1) || '].content.metadata') END,
+            CASE WHEN links_are_empty(x) THEN
+                object_problem('content.links', text, '$.result.nfts[' || (i - 1) || '].content.links') END
+        ], lambda p: p IS NOT NULL) || attribute_problems(x.content.metadata.attributes)
+    }) AS items,
+    list_filter([
+        text_problem('user_id', result.user_id),
+        text_problem('public_id', result.public_id),
+        text_problem('tx_hash', result.tx_hash)
+    ], lambda p: p IS NOT NULL) AS problems
+FROM parsed
+ORDER BY received_at, session_id

@@ -1,0 +1,116 @@
+-- Rules that several tables share. A JSON null arrives here as SQL NULL.
+
+-- A JSON string's text; NULL for every other type of value.
+CREATE TEMP MACRO json_text(j) AS CASE WHEN json_type(j) = 'VARCHAR' THEN j ->> '$' END;
+
+-- Text with at least one character that can be seen.
+CREATE TEMP MACRO not_blank(t) AS CASE WHEN regexp_matches(t, '[^\s\pZ\x00]') THEN t END;
+
+CREATE TEMP MACRO is_json_number(j) AS json_type(j) IN ('UBIGINT', 'BIGINT', 'DOUBLE');
+
+CREATE TEMP MACRO problem(rule, severity, field, detail, j) AS {
+    'rule': rule, 'severity': severity, 'field': field, 'detail': detail, 'raw_value': left(j::VARCHAR, 200)
+};
+
+CREATE TEMP MACRO json_kind(j) AS CASE json_type(j)
+    WHEN 'VARCHAR' THEN 'string' WHEN 'BOOLEAN' THEN 'boolean' WHEN 'OBJECT' THEN 'object' WHEN 'ARRAY' THEN 'array'
+    WHEN 'UBIGINT' THEN 'number' WHEN 'BIGINT' THEN 'number' WHEN 'DOUBLE' THEN 'number' ELSE 'null' END;
+
+-- A finding for a value that is there and is not text.
+CREATE TEMP MACRO text_problem(field, j) AS CASE WHEN json_type(j) <> 'VARCHAR' THEN
+    problem('unreadable_field', 'warning', field, 'a ' || json_kind(j) || ' where text belongs', j) END;
+
+-- A finding for a value that is there and is not an object.
+CREATE TEMP MACRO object_problem(field, document, path) AS CASE WHEN json_type(document, path) NOT IN ('OBJECT', 'NULL') THEN
+    problem('unreadable_field', 'warning', field, 'a ' || json_kind(json_extract(document, path)) || ' where an object belongs',
+        json_extract(document, path)) END;
+
+CREATE TEMP MACRO metadata_is_empty(x) AS coalesce(
+    x.content.metadata.name, x.content.metadata.image, x.content.metadata.back_image, x.content.metadata.attributes) IS NULL;
+CREATE TEMP MACRO links_are_empty(x) AS coalesce(x.content.links.image, x.content.links.back_image) IS NULL;
+
+-- A price as decimal text. DuckDB reads JSON numbers as doubles, so the digits as sent come along in `exact`
+-- where they are too many for one; they count only when they are the same number.
+CREATE TEMP MACRO price_text(j, exact) AS CASE
+    WHEN json_type(j) = 'VARCHAR' THEN trim(j ->> '$')
+    WHEN is_json_number(j) AND TRY_CAST(exact AS DOUBLE) = TRY_CAST(j::VARCHAR AS DOUBLE) THEN exact
+    WHEN is_json_number(j) THEN j::VARCHAR END;
+
+CREATE TEMP MACRO is_decimal(t) AS coalesce(regexp_full_match(t, '[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?'), false);
+
+CREATE TEMP MACRO price_problem(j, t) AS CASE
+    WHEN j IS NULL THEN NULL
+    WHEN NOT is_decimal(t) THEN 'not a number'
+    WHEN TRY_CAST(t AS DOUBLE) < 0 THEN 'negative'
+    WHEN TRY_CAST(t AS DECIMAL(38,20)) IS NULL OR TRY_CAST(t AS DECIMAL(38,20)) >= 100000000000 THEN '10^11 or more'
+END;
+
+-- Rounded half up to four places, as the cast from text does.
+CREATE TEMP MACRO price_value(j, t) AS CASE WHEN price_problem(j, t) IS NULL THEN TRY_CAST(t AS DECIMAL(18,4)) END;
+
+CREATE TEMP MACRO finite(x) AS CASE WHEN isfinite(x) THEN x END;
+
+-- The number in a text such as `$1,250.00`, `-3.5` or `1e5`; NULL for any other text.
+CREATE TEMP MACRO number_in(t) AS CASE
+    WHEN regexp_full_match(trim(t), '[+-]?\s*\p{Sc}?\s*[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\s*\p{Sc}?')
+        AND regexp_matches(t, '[0-9]')
+    THEN finite(TRY_CAST(regexp_replace(t, '[,\s\p{Sc}]', '', 'g') AS DOUBLE)) END;
+
+CREATE TEMP MACRO attribute(trait_type, v) AS {
+    'trait_type': trait_type,
+    'value': CASE WHEN json_type(v) = 'VARCHAR' THEN v ->> '$' ELSE v::VARCHAR END,
+    'value_type': json_kind(v),
+    'value_number': CASE WHEN is_json_number(v) THEN finite(TRY_CAST(v::VARCHAR AS DOUBLE)) ELSE number_in(json_text(v)) END
+};
+
+-- Attributes come as a list of objects, or as one object whose keys are the traits.
+CREATE TEMP MACRO attributes(a) AS CASE json_type(a)
+    WHEN 'ARRAY' THEN list_transform(
+        list_transform(
+            list_filter(from_json(a, '["JSON"]'), lambda e: json_type(e) = 'OBJECT'),
+            lambda e: from_json(e, '{"trait_type":"JSON","traitType":"JSON","key":"JSON","name":"JSON","value":"JSON"}')
+        ),
+        lambda e: attribute(coalesce(json_text(e.trait_type), json_text(e.traitType), json_text(e.key), json_text(e.name)), e.value)
+    )
+    WHEN 'OBJECT' THEN list_transform(map_entries(from_json(a, '"MAP(VARCHAR,JSON)"')), lambda e: attribute(e.key, e.value))
+    ELSE []
+END;
+
+CREATE TEMP MACRO attribute_problems(a) AS CASE
+    WHEN json_type(a) = 'ARRAY' THEN list_filter(
+        list_transform(from_json(a, '["JSON"]'), lambda e, i: CASE WHEN json_kind(e) <> 'object' THEN
+            problem('attribute_not_object', 'warning', 'content.metadata.attributes[' || (i - 1) || ']',
+                'a ' || json_kind(e) || ' where an object belongs; skipped', coalesce(e, 'null'::JSON)) END),
+        lambda p: p IS NOT NULL)
+    WHEN json_type(a) <> 'OBJECT' THEN [problem('unreadable_field', 'warning', 'content.metadata.attributes',
+        'a ' || json_kind(a) || ' where a list or an object belongs', a)]
+    ELSE []
+END;
+
+-- Bounds of the Wilson 95 % interval of `hits` in `n` (Wilson, 1927). NULL when n is 0.
+CREATE TEMP MACRO wilson_centre(hits, n) AS (hits + 1.959963984540054 ^ 2 / 2) / (n + 1.959963984540054 ^ 2);
+CREATE TEMP MACRO wilson_half(hits, n) AS
+    1.959963984540054 / (n + 1.959963984540054 ^ 2) * sqrt(hits * (n - hits) / nullif(n, 0) + 1.959963984540054 ^ 2 / 4);
+CREATE TEMP MACRO wilson_low(hits, n) AS greatest(0.0, wilson_centre(hits, n) - wilson_half(hits, n));
+CREATE TEMP MACRO wilson_high(hits, n) AS least(1.0, wilson_centre(hits, n) + wilson_half(hits, n));
+
+-- A percentile of money, interpolated with more places than it is rounded to.
+CREATE TEMP MACRO percentile(x, p) AS quantile_cont(x::DECIMAL(28,10), p)::DECIMAL(18,4);
+CREATE TEMP MACRO total(x) AS TRY_CAST(sum(x) AS DECIMAL(18,4));
+CREATE TEMP MACRO mean(x) AS TRY_CAST(sum(x) / count(x) AS DECIMAL(18,4));
+
+-- The value of the first of some traits, by the order of their names, then of the attributes.
+CREATE TEMP MACRO first_trait(value, trait, attribute_number, names) AS
+    arg_min(value, (list_position(names, trait), attribute_number)) FILTER (list_contains(names, trait));
+
+-- The number in a grade's label (`GEM-MT 10`, `9.5-GEM MINT`, `PSA 10.0`): 0 to 10 in halves, else NULL.
+CREATE TEMP MACRO half_grade(n) AS CASE WHEN n BETWEEN 0 AND 10 AND n * 2 = floor(n * 2) THEN n END;
+CREATE TEMP MACRO grade_number(label) AS half_grade(TRY_CAST(nullif(regexp_extract(label, '[0-9]+(\.[0-9]+)?'), '') AS DOUBLE));
+
+-- What a later submission says otherwise than the first one did.
+CREATE TEMP MACRO difference(field, first_value, later_value) AS CASE
+    WHEN later_value IS NOT NULL AND later_value IS DISTINCT FROM first_value THEN {
+        'field': field,
+        'detail': coalesce(first_value::VARCHAR, 'none') || ' became ' || later_value::VARCHAR,
+        'raw_value': later_value::VARCHAR
+    } END;

@@ -1,0 +1,31 @@
+WITH sessions AS (
+    SELECT
+        session_id,
+        min(submitted_at) AS submitted_at,
+        max(submitted_at) AS last_submitted_at,
+        arg_min(initiated_at, (submitted_at, source_file, content_sha256, row_number)) AS initiated_at
+    FROM session_submissions
+    WHERE rejected_reason IS NULL
+    GROUP BY session_id
+),
+polls AS (
+    SELECT
+        session_id,
+        count(*) AS poll_count,
+        max(requested_at) AS last_polled_at,
+        max(received_at) AS last_answered_at,
+        bool_or(outcome IN ('fulfilled', 'failed')) AS is_final
+    FROM status_responses
+    GROUP BY session_id
+)
+SELECT
+    sessions.session_id,
+    submitted_at,
+    last_submitted_at,
+    initiated_at,
+    coalesce(poll_count, 0) AS poll_count,
+    last_polled_at
+FROM sessions LEFT JOIN polls USING (session_id)
+WHERE is_final IS NOT TRUE AND NOT is_expired(last_submitted_at, last_answered_at)
+-- Newest first among those never asked, then the ones that have waited longest since they were.
+ORDER BY last_polled_at NULLS FIRST, submitted_at DESC, session_id

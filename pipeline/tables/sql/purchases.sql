@@ -1,0 +1,67 @@
+WITH sessions AS (
+    SELECT
+        *,
+        row_number() OVER submissions AS occurrence,
+        max(submitted_at) OVER (PARTITION BY session_id) AS last_submitted_at
+    FROM session_submissions
+    WHERE rejected_reason IS NULL
+    WINDOW submissions AS (
+        PARTITION BY session_id ORDER BY submitted_at, source_file, content_sha256, row_number
+    )
+    QUALIFY occurrence = 1
+),
+chosen AS (
+    SELECT * FROM sessions WHERE submitted_at::DATE IN (SELECT day FROM days)
+),
+polls AS (
+    SELECT
+        session_id,
+        sum(poll_count)::BIGINT AS poll_count,
+        min(first_polled_at) AS first_polled_at,
+        max(last_polled_at) AS last_polled_at,
+        arg_min(final_outcome, (final_at, final_body_sha256)) FILTER (final_outcome IS NOT NULL) AS final_outcome,
+        min(final_at) AS final_at
+    FROM session_polls
+    WHERE session_id IN (SELECT session_id FROM chosen)
+    GROUP BY session_id
+),
+results AS (
+    SELECT
+        session_id,
+        received_at,
+        user_id,
+        public_id,
+        tx_hash,
+        len(items) AS pull_count,
+        TRY_CAST(list_sum(list_transform(items, lambda x: x.buyback_price_usd)) AS DECIMAL(18,4)) AS buyback_value_usd
+    FROM fulfilled_results
+    WHERE session_id IN (SELECT session_id FROM chosen)
+)
+SELECT
+    chosen.session_id,
+    CASE
+        WHEN final_outcome IS NOT NULL THEN final_outcome
+        WHEN is_expired(last_submitted_at, last_polled_at) THEN 'expired'
+        ELSE 'pending'
+    END AS status,
+    initiated_at,
+    submitted_at,
+    first_polled_at,
+    last_polled_at,
+    final_at AS resolved_at,
+    coalesce(poll_count, 0) AS poll_count,
+    pack_id,
+    price_usd,
+    quantity,
+    coalesce(results.user_id, chosen.user_id) AS user_id,
+    public_id,
+    tx_hash,
+    starts_with(tx_hash, 'sandbox_') AS is_sandbox,
+    pull_count,
+    buyback_value_usd,
+    source_file
+FROM chosen
+LEFT JOIN polls USING (session_id)
+LEFT JOIN results ON results.session_id = chosen.session_id
+    AND final_outcome = 'fulfilled' AND results.received_at = final_at
+ORDER BY submitted_at, chosen.session_id

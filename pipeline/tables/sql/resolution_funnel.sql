@@ -1,0 +1,35 @@
+WITH sessions AS (
+    SELECT
+        *,
+        CASE WHEN status = 'fulfilled' THEN epoch(resolved_at) - epoch(coalesce(initiated_at, submitted_at)) END AS latency
+    FROM purchases
+),
+days AS (
+    SELECT
+        submitted_at::DATE AS submitted_date,
+        count(*) AS submitted,
+        count(*) FILTER (status = 'fulfilled') AS fulfilled,
+        count(*) FILTER (status = 'failed') AS failed,
+        count(*) FILTER (status = 'pending') AS pending,
+        count(*) FILTER (status = 'expired') AS expired,
+        quantile_cont(latency, 0.5) AS latency_p50_seconds,
+        quantile_cont(latency, 0.9) AS latency_p90_seconds,
+        quantile_cont(latency, 0.99) AS latency_p99_seconds
+    FROM sessions
+    GROUP BY submitted_date
+)
+SELECT
+    submitted_date,
+    submitted,
+    fulfilled,
+    failed,
+    pending,
+    expired,
+    failed / nullif(failed + fulfilled, 0) AS failed_rate,
+    wilson_low(failed, failed + fulfilled) AS failed_rate_low,
+    wilson_high(failed, failed + fulfilled) AS failed_rate_high,
+    latency_p50_seconds,
+    latency_p90_seconds,
+    latency_p99_seconds
+FROM days
+ORDER BY submitted_date
