@@ -1,0 +1,33 @@
+"""DuckDB connections for working on the data directory, with limits set and time in UTC."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+
+import duckdb
+
+from pipeline.lake.directory import DataDirectory
+
+_MEMORY_LIMIT = "1500MB"
+
+
+@contextlib.contextmanager
+def connect(data: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory DuckDB that spills beside the data, in a folder of its own that is removed at the end."""
+    spill = data.scratch / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": _MEMORY_LIMIT,
+        "temp_directory": str(spill),
+    }
+    with duckdb.connect(config=config) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        # Row order is part of a table's content, and every query that writes one ends in ORDER BY.
+        connection.execute("SET preserve_insertion_order = true")
+        try:
+            yield connection
+        finally:
+            shutil.rmtree(spill, ignore_errors=True)

@@ -1,0 +1,100 @@
+"""The data directory: its layout, its identity, and the lock that keeps it to one writer."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.lake.store import Store
+
+
+class DataDirectoryError(PipelineError):
+    """The data directory cannot be used: another environment's, locked, or not writable."""
+
+
+class DataDirectory:
+    """One environment's data, below `root`.
+
+    `inbox/` is the users'; `raw/`, `staging/`, `lake/` and `phygitals.duckdb` are written by the pipeline.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.inbox = root / "inbox"
+        self.warehouse = root / "phygitals.duckdb"
+        self.journal = root / "raw" / "status_responses" / ".journal"
+        self.inbox_index = root / "staging" / "inbox_index.json"
+        self.scratch = root / ".scratch"
+        self.store = Store(root.as_uri())
+        self._identity = root / "environment.json"
+        self._lock = root / ".lock"
+
+    def claim(self, environment: str, api_url: str) -> None:
+        """Makes the directory if need be and binds it to one environment and API URL, for good.
+
+        Raises DataDirectoryError when it is bound to others, or cannot be written.
+        """
+        mine = {"environment": environment, "api_url": api_url}
+        try:
+            self.inbox.mkdir(parents=True, exist_ok=True)
+            if not self._identity.exists():
+                replace_file(self._identity, json.dumps(mine, indent=2) + "\n")
+            theirs = json.loads(self._identity.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise DataDirectoryError(
+                f"the data directory {self.root} cannot be used: {error.strerror}; "
+                "make it writable or set PHYGITALS_DATA_DIR to another one"
+            ) from error
+        except ValueError as error:
+            raise DataDirectoryError(
+                f"{self._identity} is not readable JSON: restore it from a backup"
+            ) from error
+        if theirs != mine:
+            raise DataDirectoryError(
+                f"the data directory {self.root} holds data of {theirs.get('environment')} at "
+                f"{theirs.get('api_url')}, not of {environment} at {api_url}: set PHYGITALS_DATA_DIR to another one"
+            )
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Holds the right to write. The operating system frees it when the process ends, however it ends.
+
+        Raises DataDirectoryError at once when another process, or another run in this one, holds it.
+        """
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+                raise DataDirectoryError(
+                    f"another run is writing to {self.root} ({holder or 'just started'}): "
+                    "wait for it to end, or stop it"
+                ) from None
+            os.ftruncate(descriptor, 0)
+            os.pwrite(
+                descriptor,
+                f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC".encode(),
+                0,
+            )
+            self.store.sweep()
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Writes a small text file whole: readers see the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

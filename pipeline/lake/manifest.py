@@ -1,0 +1,45 @@
+"""What each derived object was made from, so that only what changed is made again.
+
+The manifest is a cache of knowledge: losing it costs a rebuild, never data. It is saved after the
+objects that it speaks of, so a kill in between makes them be built again, with the same content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+
+from pipeline.lake.directory import DataDirectory, replace_file
+from pipeline.tables.table import Table
+
+
+class Manifest:
+    """For each table and part: a fingerprint of its inputs, and a version that changes when it is written."""
+
+    def __init__(self, data: DataDirectory) -> None:
+        self._path = data.root / "staging" / "manifest.json"
+        try:
+            self._parts: dict[str, dict[str, list[str]]] = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self._parts = {}
+
+    def inputs(self, table: Table, part: str) -> str | None:
+        return self._parts.get(table.name, {}).get(part, [None, None])[0]
+
+    def versions(self, table: Table) -> dict[str, str]:
+        return {part: version for part, (_, version) in self._parts.get(table.name, {}).items()}
+
+    def written(self, table: Table, part: str, inputs: str) -> None:
+        self._parts.setdefault(table.name, {})[part] = [inputs, uuid.uuid4().hex]
+
+    def forget(self, table: Table, part: str) -> None:
+        self._parts.get(table.name, {}).pop(part, None)
+
+    def save(self) -> None:
+        replace_file(self._path, json.dumps(self._parts))
+
+
+def digest(*parts: object) -> str:
+    """A fingerprint of values that have a stable JSON form."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,144 @@
+"""The raw log of answers: synced to disk within a second of their coming, sealed into Parquet later.
+
+While a run polls, answers are appended to a journal (an Arrow IPC stream, so that a torn end costs
+no complete batch before it). When the run ends, the journal is sealed into one Parquet object per
+day of observation and removed. A journal that a killed run left is sealed by the next run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.lake.directory import DataDirectory
+from pipeline.lake.store import ObjectWriter, StoreError
+from pipeline.tables.catalog.raw import STATUS_RESPONSES
+
+FLUSH_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One request and what came of it. Times are aware datetimes; `body` is None when no answer came."""
+
+    session_id: str
+    requested_at: datetime
+    received_at: datetime
+    http_status: int | None
+    content_type: str | None
+    body: bytes | None
+    outcome: str
+    detail: str | None
+
+
+class ResponseLog:
+    """The journal of one run. Not thread-safe: appends and flushes come from one thread at a time."""
+
+    def __init__(self, data: DataDirectory, now: datetime) -> None:
+        data.journal.mkdir(parents=True, exist_ok=True)
+        self._path = data.journal / f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}.arrows"
+        self._file = self._path.open("xb")
+        self._writer = pa.ipc.new_stream(self._file, STATUS_RESPONSES.arrow_schema)
+        self._data = data
+        self._buffer: list[Response] = []
+        self._buffered_bytes = 0
+
+    def append(self, response: Response) -> None:
+        self._buffer.append(response)
+        self._buffered_bytes += len(response.body or b"")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough is buffered that it should be flushed now, for memory's sake."""
+        return self._buffered_bytes >= FLUSH_BYTES
+
+    def take(self) -> list[Response]:
+        """Hands over what is buffered, for `write`, which may then run in another thread."""
+        taken, self._buffer, self._buffered_bytes = self._buffer, [], 0
+        return taken
+
+    def write(self, responses: list[Response]) -> None:
+        """Appends to the journal and syncs: when this returns, the responses survive a power cut.
+
+        Raises StoreError when the disk does not take them.
+        """
+        if not responses:
+            return
+        try:
+            self._writer.write_batch(_batch(responses))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StoreError(
+                f"answers could not be written to {self._path}: {error}; their sessions stay pending: "
+                "make room or mend the permissions, then run again"
+            ) from error
+
+    def close(self) -> None:
+        """Writes what is left and seals the journal into the raw table."""
+        self.write(self.take())
+        self._writer.close()
+        self._file.close()
+        _seal(self._data, self._path)
+
+
+def recover(data: DataDirectory) -> int:
+    """Seals the journals that killed runs left. Returns how many there were. Needs the directory's lock."""
+    journals = sorted(data.journal.glob("*.arrows"))
+    for path in journals:
+        _seal(data, path)
+    return len(journals)
+
+
+def _batch(responses: list[Response]) -> pa.RecordBatch:
+    rows = [
+        (
+            r.session_id,
+            r.requested_at,
+            r.received_at,
+            r.http_status,
+            r.content_type,
+            r.body,
+            hashlib.sha256(r.body).hexdigest() if r.body is not None else None,
+            r.outcome,
+            r.detail,
+        )
+        for r in responses
+    ]
+    schema = STATUS_RESPONSES.arrow_schema
+    columns = zip(*rows, strict=True)
+    return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+
+
+def _seal(data: DataDirectory, journal: Path) -> None:
+    """Turns a journal into one Parquet object a day. Sealing twice gives the same objects."""
+    with contextlib.ExitStack() as objects:
+        writers: dict[str, ObjectWriter] = {}
+        for batch in _complete_batches(journal):
+            for day, rows in _by_day(batch):
+                if day not in writers:
+                    writer = data.store.writer(STATUS_RESPONSES, day, journal.stem)
+                    writers[day] = objects.enter_context(writer)
+                writers[day].write(rows)
+    journal.unlink()
+
+
+def _complete_batches(journal: Path) -> Iterator[pa.RecordBatch]:
+    with journal.open("rb") as file, contextlib.suppress(pa.ArrowInvalid, OSError, EOFError):
+        # A kill can tear the last batch, or the header of a journal that holds nothing yet. Whatever
+        # was synced before it is complete, and only synced answers are promised.
+        yield from pa.ipc.open_stream(file)
+
+
+def _by_day(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+    days = [f"{t.astimezone(UTC):%Y-%m-%d}" for t in batch["received_at"].to_pylist()]
+    for day in sorted(set(days)):
+        yield day, batch.filter(pa.array([d == day for d in days]))
