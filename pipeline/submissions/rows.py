@@ -1,0 +1,127 @@
+"""What makes a record a submission: the rules for each column.
+
+A row is accepted whole or rejected whole. Accepting one with a blanked field would make the blank
+the session's first, and therefore final, detail; a rejected row can be mended and submitted again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Any
+
+from pipeline.submissions.formats import RowError
+
+MAX_SESSION_ID_LENGTH = 256
+PRICE_LIMIT = Decimal(10) ** 11
+_MAX_QUANTITY = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One accepted row. `initiated_at` is aware, in UTC; `price_usd` has 4 decimal places."""
+
+    session_id: str
+    initiated_at: datetime | None
+    pack_id: str | None
+    price_usd: Decimal | None
+    quantity: int | None
+    user_id: str | None
+
+
+def parse(record: Mapping[str, Any]) -> Submission:
+    """The submission that a record stands for. Raises RowError with the reason where it is none."""
+    return Submission(
+        session_id=_session_id(record.get("session_id")),
+        initiated_at=_time("initiated_at", record.get("initiated_at")),
+        pack_id=_text("pack_id", record.get("pack_id")),
+        price_usd=_price("price_usd", record.get("price_usd")),
+        quantity=_quantity("quantity", record.get("quantity")),
+        user_id=_text("user_id", record.get("user_id")),
+    )
+
+
+def session_id_problem(text: str) -> str | None:
+    """Why the text is no session_id, or None when it is one."""
+    if not text:
+        return "session_id is empty"
+    if len(text) > MAX_SESSION_ID_LENGTH:
+        return f"session_id has {len(text)} characters; at most {MAX_SESSION_ID_LENGTH} are allowed"
+    if not text.isprintable() or any(c.isspace() for c in text):
+        return "session_id has white space or unprintable characters"
+    return None
+
+
+def _session_id(value: object) -> str:
+    text = _text("session_id", value) or ""
+    problem = session_id_problem(text)
+    if problem:
+        raise RowError(problem, text or None)
+    return text
+
+
+def _text(field: str, value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | uuid.UUID):
+        raise RowError(f"{field} is not text", value)
+    text = str(value).strip()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RowError(f"{field} is not valid Unicode", text.encode("utf-8", "replace").decode()) from None
+    return text or None
+
+
+def _time(field: str, value: object) -> datetime | None:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
+    if not isinstance(value, datetime):
+        text = _text(field, value)
+        if text is None:
+            return None
+        try:
+            value = datetime.fromisoformat(text)
+        except ValueError:
+            raise RowError(f"{field} is not an ISO 8601 time", text) from None
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise RowError(f"{field} is out of range", value) from None
+
+
+def _number(field: str, value: object) -> Decimal | None:
+    if isinstance(value, float):
+        value = repr(value)
+    if not isinstance(value, Decimal):
+        text = _text(field, value)
+        if text is None:
+            return None
+        try:
+            value = Decimal(text)
+        except InvalidOperation:
+            raise RowError(f"{field} is not a number", text) from None
+    if not value.is_finite():
+        raise RowError(f"{field} is not a finite number", value)
+    return value
+
+
+def _price(field: str, value: object) -> Decimal | None:
+    number = _number(field, value)
+    if number is None:
+        return None
+    if number < 0 or number >= PRICE_LIMIT:
+        raise RowError(f"{field} is outside 0 to below 10^11", value)
+    return number.quantize(Decimal("0.0001"), ROUND_HALF_UP)
+
+
+def _quantity(field: str, value: object) -> int | None:
+    number = _number(field, value)
+    if number is None:
+        return None
+    if not 1 <= number <= _MAX_QUANTITY or number != number.to_integral_value():
+        raise RowError(f"{field} is not a whole number of at least 1", value)
+    return int(number)
