@@ -1,0 +1,158 @@
+"""What an answer of buy/status means. Pure functions of what was received.
+
+The rules are those of the API's reference page and of its known behaviour: only a result with
+items, or a 400 that says the transaction failed, is final; all else is asked again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Any
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+MAX_RETRY_AFTER = 3600.0  # a longer wait than a run lasts; keeps a wild header from freezing a service
+_TRANSIENT_STATUSES = frozenset({408, 429})
+_ENVELOPE = ("result", "status", "error")
+_FAILED = "Transaction failed"
+
+
+class Outcome(StrEnum):
+    """The meanings. Only `FULFILLED` and `FAILED` are final."""
+
+    FULFILLED = "fulfilled"
+    FAILED = "failed"
+    PENDING = "pending"
+    UNAUTHORIZED = "unauthorized"
+    REFUSED = "refused"
+    TRANSIENT = "transient"
+    MALFORMED = "malformed"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (Outcome.FULFILLED, Outcome.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one request brought, before it has a meaning.
+
+    `status` is None when no answer came; then `problem` says why. `problem` beside a status means
+    that the body is not whole: cut off, or over the limit, in which case `body` is its beginning.
+    `is_unreachable` is set when not even a connection came about.
+    """
+
+    status: int | None
+    headers: Mapping[str, str]
+    body: bytes | None
+    problem: str | None = None
+    is_unreachable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """An outcome, with words where it needs them."""
+
+    outcome: Outcome
+    detail: str | None = None
+
+
+def interpret(session_id: str, answer: Answer) -> Meaning:
+    """The meaning of an answer to a question about `session_id`."""
+    status = answer.status
+    if status is None:
+        return Meaning(Outcome.TRANSIENT, answer.problem)
+    if status == 401:
+        return Meaning(Outcome.UNAUTHORIZED, "HTTP 401: the API key is refused")
+    if status in _TRANSIENT_STATUSES or status >= 500:
+        return Meaning(Outcome.TRANSIENT, f"HTTP {status}")
+    if status == 400:
+        return _bad_request(answer)
+    if 400 < status < 500:
+        return Meaning(Outcome.REFUSED, f"HTTP {status}")
+    if status != 200:
+        return Meaning(Outcome.MALFORMED, f"HTTP {status} is not an answer that the API documents")
+    document = _parse(answer)
+    if isinstance(document, str):
+        return Meaning(Outcome.MALFORMED, document)
+    return _success(session_id, document)
+
+
+def retry_after(answer: Answer, now: datetime) -> float | None:
+    """Seconds that the answer's Retry-After header asks to wait: given as seconds or as an HTTP date.
+
+    None without a readable header; never below 0 nor above an hour.
+    """
+    value = answer.headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except (ValueError, IndexError):
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - now).total_seconds()
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER) if seconds == seconds else None
+
+
+def _bad_request(answer: Answer) -> Meaning:
+    document = _parse(answer)
+    if isinstance(document, str) or document.get("error") != _FAILED:
+        return Meaning(Outcome.REFUSED, "HTTP 400")
+    if sum(key in document for key in _ENVELOPE) > 1:
+        return Meaning(Outcome.MALFORMED, "more than one of result, status and error")
+    return Meaning(Outcome.FAILED, _FAILED)
+
+
+def _success(session_id: str, document: dict[str, Any]) -> Meaning:
+    given = [key for key in _ENVELOPE if key in document]
+    if len(given) != 1:
+        return Meaning(Outcome.MALFORMED, f"{' and '.join(given) or 'none'} of result, status and error")
+    if given == ["status"]:
+        if document["status"] == "pending":
+            return Meaning(Outcome.PENDING)
+        return Meaning(Outcome.MALFORMED, "a status other than pending")
+    if given == ["error"]:
+        return Meaning(Outcome.MALFORMED, "HTTP 200 with an error")
+    result = document["result"]
+    if not isinstance(result, dict):
+        return Meaning(Outcome.MALFORMED, "result is not an object")
+    items = result.get("nfts")
+    if items is not None and not isinstance(items, list):
+        return Meaning(Outcome.MALFORMED, "result.nfts is not a list")
+    if "session_id" in result and result["session_id"] != session_id:
+        return Meaning(Outcome.MALFORMED, "result.session_id is another session's")
+    if not items:
+        return Meaning(Outcome.PENDING, "a result without items")
+    if "session_id" not in result:
+        return Meaning(Outcome.MALFORMED, "result has items but no session_id")
+    return Meaning(Outcome.FULFILLED)
+
+
+def _parse(answer: Answer) -> dict[str, Any] | str:
+    """The body as a JSON object, or why it is none."""
+    if answer.problem:
+        return answer.problem
+    try:
+        document = json.loads((answer.body or b"").decode("utf-8-sig"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        return "the body is not UTF-8"
+    except RecursionError:
+        return "the body is nested too deeply"
+    except ValueError:
+        return "the body is not JSON"
+    if not isinstance(document, dict):
+        return "the body is not a JSON object"
+    return document
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")

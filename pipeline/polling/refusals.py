@@ -1,0 +1,71 @@
+"""When a run should stop because the API will not serve it, rather than ask on to no end."""
+
+from __future__ import annotations
+
+from pipeline.errors import PipelineError
+from pipeline.polling.answers import Answer, Meaning, Outcome
+
+REFUSALS_IN_A_ROW = 20
+UNREACHABLE_AFTER = 30.0  # seconds without one answer, while no connection comes about
+_EXCERPT = 200
+
+
+class ApiRefusedError(PipelineError):
+    """The API refuses the key or the run. No session changed state; all are asked again by the next run."""
+
+
+class ApiUnreachableError(PipelineError):
+    """No request of the run was answered. No session changed state; all are asked again by the next run."""
+
+
+class Watch:
+    """Looks at every answer of a run and raises when the run should stop."""
+
+    def __init__(self, url: str, started: float) -> None:
+        self._url = url
+        self._started = started
+        self._refused: set[str] = set()
+        self._answered = False
+        self._last_problem: str | None = None
+
+    def see(self, session_id: str, answer: Answer, meaning: Meaning, now: float) -> None:
+        """Raises ApiRefusedError at a 401 and at the 20th refusal in a row from different sessions,
+        ApiUnreachableError after half a minute in which no connection came about."""
+        if answer.status is None:
+            self._last_problem = answer.problem
+            if answer.is_unreachable and not self._answered and now - self._started >= UNREACHABLE_AFTER:
+                raise self._unreachable()
+            return
+        self._answered = True
+        if meaning.outcome is Outcome.UNAUTHORIZED:
+            raise ApiRefusedError(
+                f"{self._url} answered HTTP 401, the API key is refused: {_excerpt(answer)}; "
+                "set PHYGITALS_API_KEY to a valid key of this environment and run again"
+            )
+        if meaning.outcome is not Outcome.REFUSED:
+            self._refused.clear()
+            return
+        self._refused.add(session_id)
+        if len(self._refused) >= REFUSALS_IN_A_ROW:
+            raise ApiRefusedError(
+                f"{self._url} refused the last {len(self._refused)} sessions, at last with HTTP {answer.status}: "
+                f"{_excerpt(answer)}; check PHYGITALS_API_URL, PHYGITALS_API_PREFIX and whether this "
+                "machine's address is allowed, then run again"
+            )
+
+    def check_answered(self) -> None:
+        """Raises ApiUnreachableError when requests were sent and none was answered."""
+        if not self._answered and self._last_problem:
+            raise self._unreachable()
+
+    def _unreachable(self) -> ApiUnreachableError:
+        return ApiUnreachableError(
+            f"no request to {self._url} was answered ({self._last_problem}): check the network and "
+            "PHYGITALS_API_URL, then run again; the sessions stay pending"
+        )
+
+
+def _excerpt(answer: Answer) -> str:
+    text = " ".join((answer.body or b"").decode("utf-8", "replace").split())
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return printable[:_EXCERPT] or "an empty body"
