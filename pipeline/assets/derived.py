@@ -1,0 +1,21 @@
+"""Groups `staging` and `marts`: one asset for each declared table, all made the same way."""
+
+import dagster as dg
+
+from pipeline.assets.declared import asset_options, built
+from pipeline.assets.resources import WorkspaceResource
+from pipeline.tables.catalog import PUBLISHED
+from pipeline.tables.table import Table
+
+
+def _table_asset(table: Table) -> dg.AssetsDefinition:
+    @dg.asset(**asset_options(table))
+    def build(workspace: WorkspaceResource) -> dg.MaterializeResult[None]:
+        with workspace.open() as opened, opened.builder() as builder:
+            report = builder.build(table)
+            return built(report, builder.sample(table))
+
+    return build
+
+
+TABLE_ASSETS = [_table_asset(table) for table in PUBLISHED]

@@ -1,0 +1,26 @@
+"""Group `publish`: the DuckDB file that notebooks open."""
+
+import dagster as dg
+
+from pipeline.assets.declared import OWNERS
+from pipeline.assets.resources import WorkspaceResource
+from pipeline.tables.catalog import PUBLISHED
+
+
+@dg.asset(
+    group_name="publish",
+    description="One DuckDB file with every table, replaced in one step; notebooks may keep it open.",
+    kinds={"duckdb"},
+    owners=OWNERS,
+    deps=[table.name for table in PUBLISHED],
+)
+def warehouse(workspace: WorkspaceResource) -> dg.MaterializeResult[None]:
+    with workspace.open() as opened:
+        published = opened.publish()
+    return dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(str(published.path)),
+            "bytes": published.size,
+            **{f"{name}_rows": count for name, count in published.row_counts.items()},
+        }
+    )

@@ -1,0 +1,77 @@
+"""Group `raw`: what came in. Submissions from the inbox, who is still pending, and the API's answers."""
+
+import time
+
+import dagster as dg
+
+from pipeline.assets.declared import asset_options, built
+from pipeline.assets.resources import WorkspaceResource
+from pipeline.polling.engine import Progress
+from pipeline.submissions.intake import FileReport
+from pipeline.tables.catalog.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
+
+_LOG_EVERY = 5.0  # seconds between two progress lines in the run's log
+
+
+@dg.asset(**asset_options(SESSION_SUBMISSIONS))
+def session_submissions(
+    context: dg.AssetExecutionContext, workspace: WorkspaceResource
+) -> dg.MaterializeResult[None]:
+    with workspace.open() as opened:
+        report = opened.take_in()
+    for file in report.files:
+        context.log.info(_file_line(file))
+    for name, columns in report.unknown_columns.items():
+        context.log.warning(f"{name}: columns that are ignored: {', '.join(columns)}")
+    return dg.MaterializeResult(
+        metadata={
+            "files_read": len(report.files),
+            "files_already_known": len(report.already_known),
+            "files_rejected": sum(file.refused_because is not None for file in report.files),
+            **{count: report.total(count) for count in ("rows_read", "accepted", "duplicates", "rejected")},
+            "files": dg.MetadataValue.json([vars(file) for file in report.files]),
+        }
+    )
+
+
+# It reads the answers of earlier runs, too; in the lineage that would be a circle.
+@dg.asset(**asset_options(PENDING_SESSIONS, deps=["session_submissions"]))
+def pending_sessions(workspace: WorkspaceResource) -> dg.MaterializeResult[None]:
+    with workspace.open() as opened, opened.builder() as builder:
+        report = builder.build(PENDING_SESSIONS)
+        return built(report, builder.sample(PENDING_SESSIONS))
+
+
+@dg.asset(**asset_options(STATUS_RESPONSES, deps=["pending_sessions"]))
+def status_responses(
+    context: dg.AssetExecutionContext, workspace: WorkspaceResource
+) -> dg.MaterializeResult[None]:
+    last_line = 0.0
+
+    def log_progress(progress: Progress) -> None:
+        nonlocal last_line
+        if time.monotonic() - last_line >= _LOG_EVERY:
+            last_line = time.monotonic()
+            context.log.info(progress.line)
+
+    with workspace.open() as opened:
+        progress = opened.poll(workspace.on_progress or log_progress)
+    context.log.info(f"{progress.line}; {progress.exit.value if progress.exit else 'nothing was pending'}")
+    return dg.MaterializeResult(
+        metadata={
+            "sessions_asked": progress.total,
+            "requests": progress.requests,
+            "seconds": round(progress.seconds, 1),
+            "still_pending": progress.pending,
+            **{outcome.value: count for outcome, count in progress.all_outcomes.items()},
+        }
+    )
+
+
+def _file_line(file: FileReport) -> str:
+    if file.refused_because:
+        return f"{file.source_file}: rejected whole, {file.refused_because}"
+    return (
+        f"{file.source_file}: {file.rows_read} rows read = {file.accepted} accepted "
+        f"+ {file.duplicates} duplicates + {file.rejected} rejected"
+    )

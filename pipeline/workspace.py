@@ -1,0 +1,82 @@
+"""The steps of the pipeline over one environment's data directory, each one call.
+
+Both the Dagster assets and the command line work through this; it is where settings, intake,
+polling, tables and publishing meet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pipeline.lake import response_log
+from pipeline.lake.database import connect
+from pipeline.lake.directory import DataDirectory
+from pipeline.polling.engine import Progress
+from pipeline.polling.run import poll
+from pipeline.settings import Settings
+from pipeline.simulator.service import SIMULATOR, status_url
+from pipeline.submissions.intake import IntakeReport, take_in
+from pipeline.tables.build import Builder
+from pipeline.tables.catalog.raw import PENDING_SESSIONS, STATUS_RESPONSES
+from pipeline.warehouse.publish import Published, publish
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One environment: its settings and its data directory."""
+
+    settings: Settings
+    data: DataDirectory
+
+    @classmethod
+    def open(cls, settings: Settings | None = None) -> Workspace:
+        """Raises SettingsError, and DataDirectoryError where the directory belongs to another environment."""
+        settings = settings or Settings.load()
+        data = DataDirectory(settings.data_directory)
+        api = SIMULATOR if settings.base_url is None else settings.base_url + settings.api_prefix
+        data.claim(settings.env, api)
+        return cls(settings, data)
+
+    def take_in(self) -> IntakeReport:
+        """Reads the inbox's new files into raw, after sealing what a killed run left in the journal."""
+        with self.data.exclusive():
+            response_log.recover(self.data)
+            return take_in(self.data, now)
+
+    def poll(self, on_progress: Callable[[Progress], None]) -> Progress:
+        """Asks the sessions of the table `pending_sessions` that are not final yet."""
+        with self.data.exclusive():
+            response_log.recover(self.data)
+            with status_url(self.settings) as url:
+                return poll(self.data, self.settings, url, self._to_ask(), on_progress)
+
+    @contextlib.contextmanager
+    def builder(self) -> Iterator[Builder]:
+        """A builder of tables as of now, with the right to write."""
+        with self.data.exclusive(), Builder(self.data, now(), self.settings.expire_after) as builder:
+            yield builder
+
+    def publish(self) -> Published:
+        with self.data.exclusive():
+            return publish(self.data)
+
+    def _to_ask(self) -> list[str]:
+        store = self.data.store
+        with connect(self.data) as connection:
+            rows = connection.execute(
+                f"""
+                SELECT session_id FROM {store.scan(PENDING_SESSIONS)}
+                WHERE session_id NOT IN (
+                    SELECT session_id FROM {store.scan(STATUS_RESPONSES)} WHERE outcome IN ('fulfilled', 'failed'))
+                ORDER BY last_polled_at NULLS FIRST, submitted_at DESC, session_id
+                """
+            ).fetchall()
+        return [session_id for (session_id,) in rows]
+
+
+def now() -> datetime:
+    """The wall clock, in UTC."""
+    return datetime.now(UTC)
