@@ -7,7 +7,6 @@ beside the code that uses them.
 from __future__ import annotations
 
 import ipaddress
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -52,9 +51,7 @@ def _valid_url(value: str) -> str:
     if not parts.hostname or not port_is_valid or parts.query or parts.fragment or parts.username:
         raise ValueError("allowed is a base URL such as https://api.phygitals.com")
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
-        raise ValueError(
-            "allowed is https, or plain http to a loopback address such as http://127.0.0.1:8000"
-        )
+        raise ValueError("allowed is https, or plain http to a loopback address such as http://127.0.0.1:8000")
     return value.rstrip("/")
 
 
@@ -93,9 +90,7 @@ class Settings(BaseSettings):
     Made by `load`, which turns what pydantic finds into one line for a person.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="PHYGITALS_", env_ignore_empty=True, extra="ignore", frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix="PHYGITALS_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     env: Environment = "local"
     api_url: Annotated[str, AfterValidator(_valid_url)] | None = None
@@ -142,6 +137,11 @@ class Settings(BaseSettings):
         except ValidationError as error:
             # From None: pydantic's own message repeats the input, and the input may be the key.
             raise SettingsError("; ".join(_describe(e) for e in error.errors())) from None
+        if settings.env == "local" and settings.api_url and not _is_loopback(urlsplit(settings.api_url).hostname or ""):
+            raise SettingsError(
+                f"PHYGITALS_API_URL={settings.api_url!r} is refused: with PHYGITALS_ENV=local allowed is a loopback "
+                "address, or none for the bundled simulator"
+            )
         if settings.env != "local" and settings.api_key is None:
             raise SettingsError(
                 f"PHYGITALS_API_KEY is not set: the {settings.env} environment needs the key that Phygitals issued"
@@ -159,8 +159,3 @@ def _describe(error: object) -> str:
     may_hold_secret = field == "api_key" or "@" in str(details["input"])
     shown = "the value (not shown)" if may_hold_secret else repr(details["input"])
     return f"{variable}={shown} is refused: {message}"
-
-
-def show_path(path: Path) -> str:
-    """The path as a person would type it: relative to the working directory where it lies below it."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -49,6 +49,4 @@ def inbox_sensor() -> dg.RunRequest | dg.SkipReason:
     if not found:
         return dg.SkipReason("no new file in the inbox")
     names = ", ".join(file.name for file in found[:_NAMES_SHOWN])
-    return dg.RunRequest(
-        run_key=fingerprint(found), tags={"inbox_files": str(len(found)), "inbox": names[:200]}
-    )
+    return dg.RunRequest(run_key=fingerprint(found), tags={"inbox_files": str(len(found)), "inbox": names[:200]})

@@ -7,10 +7,8 @@ from pipeline.tables.checks import CHECKS, Check, run
 
 
 def _asset_check(check: Check) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=check.table.name, name=check.name, description=check.description, blocking=check.is_blocking
-    )
-    def execute(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+    @dg.asset_check(asset=check.table.name, name=check.name, description=check.description, blocking=check.is_blocking)
+    def execute(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.AssetCheckResult:
         with workspace.open() as opened:
             finding = run(check, opened.data)
         return dg.AssetCheckResult(

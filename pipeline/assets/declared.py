@@ -42,9 +42,7 @@ def column_schema(table: Table) -> dg.TableSchema:
                 column.name,
                 column.type,
                 column.description,
-                dg.TableColumnConstraints(
-                    nullable=not column.is_required, unique=table.key == (column.name,)
-                ),
+                dg.TableColumnConstraints(nullable=not column.is_required, unique=table.key == (column.name,)),
             )
             for column in table.columns
         ]

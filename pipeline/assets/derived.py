@@ -9,13 +9,13 @@ from pipeline.tables.table import Table
 
 
 def _table_asset(table: Table) -> dg.AssetsDefinition:
-    @dg.asset(**asset_options(table))
-    def build(workspace: WorkspaceResource) -> dg.MaterializeResult[None]:
+    def build(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.MaterializeResult[None]:
         with workspace.open() as opened, opened.builder() as builder:
             report = builder.build(table)
             return built(report, builder.sample(table))
 
-    return build
+    definition: dg.AssetsDefinition = dg.asset(build, **asset_options(table))
+    return definition
 
 
 TABLE_ASSETS = [_table_asset(table) for table in PUBLISHED]

@@ -14,7 +14,7 @@ from pipeline.tables.catalog import PUBLISHED
     owners=OWNERS,
     deps=[table.name for table in PUBLISHED],
 )
-def warehouse(workspace: WorkspaceResource) -> dg.MaterializeResult[None]:
+def warehouse(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.MaterializeResult[None]:
     with workspace.open() as opened:
         published = opened.publish()
     return dg.MaterializeResult(

@@ -15,7 +15,7 @@ _LOG_EVERY = 5.0  # seconds between two progress lines in the run's log
 
 @dg.asset(**asset_options(SESSION_SUBMISSIONS))
 def session_submissions(
-    context: dg.AssetExecutionContext, workspace: WorkspaceResource
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[WorkspaceResource]
 ) -> dg.MaterializeResult[None]:
     with workspace.open() as opened:
         report = opened.take_in()
@@ -36,7 +36,7 @@ def session_submissions(
 
 # It reads the answers of earlier runs, too; in the lineage that would be a circle.
 @dg.asset(**asset_options(PENDING_SESSIONS, deps=["session_submissions"]))
-def pending_sessions(workspace: WorkspaceResource) -> dg.MaterializeResult[None]:
+def pending_sessions(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.MaterializeResult[None]:
     with workspace.open() as opened, opened.builder() as builder:
         report = builder.build(PENDING_SESSIONS)
         return built(report, builder.sample(PENDING_SESSIONS))
@@ -44,7 +44,7 @@ def pending_sessions(workspace: WorkspaceResource) -> dg.MaterializeResult[None]
 
 @dg.asset(**asset_options(STATUS_RESPONSES, deps=["pending_sessions"]))
 def status_responses(
-    context: dg.AssetExecutionContext, workspace: WorkspaceResource
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[WorkspaceResource]
 ) -> dg.MaterializeResult[None]:
     last_line = 0.0
 

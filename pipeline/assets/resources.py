@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import dagster as dg
-from pydantic import PrivateAttr
 
 from pipeline.errors import PipelineError
 from pipeline.polling.engine import Progress
 from pipeline.workspace import Workspace
 
 
-class WorkspaceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Opens the workspace when a run needs it, so that definitions load whatever the settings are."""
+@dataclass(frozen=True)
+class WorkspaceResource:
+    """Opens the workspace when a run needs it, so that definitions load whatever the settings are.
 
-    _on_progress: Callable[[Progress], None] | None = PrivateAttr(default=None)
+    Polling progress goes to `on_progress`, where somebody watches, else to the run's log.
+    """
 
-    @classmethod
-    def watched_by(cls, on_progress: Callable[[Progress], None]) -> WorkspaceResource:
-        """A resource that reports polling progress to a watcher instead of the run's log."""
-        resource = cls()
-        resource._on_progress = on_progress
-        return resource
-
-    @property
-    def on_progress(self) -> Callable[[Progress], None] | None:
-        return self._on_progress
+    on_progress: Callable[[Progress], None] | None = None
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Workspace]:

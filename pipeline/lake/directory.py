@@ -52,9 +52,7 @@ class DataDirectory:
                 "make it writable or set PHYGITALS_DATA_DIR to another one"
             ) from error
         except ValueError as error:
-            raise DataDirectoryError(
-                f"{self._identity} is not readable JSON: restore it from a backup"
-            ) from error
+            raise DataDirectoryError(f"{self._identity} is not readable JSON: restore it from a backup") from error
         if theirs != mine:
             raise DataDirectoryError(
                 f"the data directory {self.root} holds data of {theirs.get('environment')} at "

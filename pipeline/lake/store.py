@@ -51,9 +51,7 @@ class Store:
 
     def writer(self, table: Table, part: str, name: str | None = None) -> ObjectWriter:
         """A writer of one object; it appears, whole, when the `with` block ends without an error."""
-        target = (
-            f"{self.folder(table)}/{part}/{name}.parquet" if name else f"{self.folder(table)}/{part}.parquet"
-        )
+        target = f"{self.folder(table)}/{part}/{name}.parquet" if name else f"{self.folder(table)}/{part}.parquet"
         return ObjectWriter(self._fs, self._is_local, target, table.arrow_schema)
 
     def write(self, table: Table, part: str, batches: Iterable[pa.RecordBatch]) -> int:
@@ -103,7 +101,8 @@ class ObjectWriter:
     def __enter__(self) -> ObjectWriter:
         try:
             self._fs.create_dir(str(PurePosixPath(self._target).parent), recursive=True)
-            self._sink = self._fs.open_output_stream(self._path)
+            # A failed upload would leave a part behind, so what goes to an object store is complete first.
+            self._sink = self._fs.open_output_stream(self._path) if self._is_local else pa.BufferOutputStream()
         except OSError as error:
             raise self._error(error) from error
         self._writer = pq.ParquetWriter(
@@ -120,20 +119,26 @@ class ObjectWriter:
         self.row_count += batch.num_rows
 
     def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
-        if failed is not None:
-            self._sink.close()
-            if self._is_local:
-                Path(self._path).unlink(missing_ok=True)
-            return
         try:
             self._writer.close()
-            self._sink.close()
-            if self._is_local:
-                _sync(self._path)
-                self._fs.move(self._path, self._target)
-                _sync(str(PurePosixPath(self._target).parent))
+            if failed is None:
+                self._publish()
         except OSError as error:
-            raise self._error(error) from error
+            if failed is None:
+                raise self._error(error) from error
+        finally:
+            if self._is_local:
+                Path(self._path).unlink(missing_ok=True)
+
+    def _publish(self) -> None:
+        if not self._is_local:
+            with self._fs.open_output_stream(self._target) as upload:
+                upload.write(self._sink.getvalue())
+            return
+        self._sink.close()
+        _sync(self._path)
+        self._fs.move(self._path, self._target)
+        _sync(str(PurePosixPath(self._target).parent))
 
     def _error(self, error: OSError) -> StoreError:
         return StoreError(

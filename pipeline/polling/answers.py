@@ -142,7 +142,10 @@ def _parse(answer: Answer) -> dict[str, Any] | str:
     if answer.problem:
         return answer.problem
     try:
-        document = json.loads((answer.body or b"").decode("utf-8-sig"), parse_constant=_refuse_constant)
+        # Whole numbers as floats: no meaning hangs on one, and Python refuses to read very long ones.
+        document = json.loads(
+            (answer.body or b"").decode("utf-8-sig"), parse_int=float, parse_constant=_refuse_constant
+        )
     except UnicodeDecodeError:
         return "the body is not UTF-8"
     except RecursionError:

@@ -56,9 +56,7 @@ class Pace:
 
         Requests that were under way when the run last slowed say nothing about its new rate.
         """
-        self._blocked_until = max(
-            self._blocked_until, now + (_DEFAULT_PAUSE if retry_after is None else retry_after)
-        )
+        self._blocked_until = max(self._blocked_until, now + (_DEFAULT_PAUSE if retry_after is None else retry_after))
         if self._rate < _UNLIMITED and asked_at < self._adjusted_at:
             return
         former = self._rate if self._rate < _UNLIMITED else max(1.0, len(self._recent) / self._window)

@@ -27,9 +27,7 @@ def poll(
     """
     if not session_ids:
         return Progress(total=0)
-    limits = Limits(
-        settings.max_concurrency, settings.rate_ceiling, settings.poll_budget, settings.poll_interval
-    )
+    limits = Limits(settings.max_concurrency, settings.rate_ceiling, settings.poll_budget, settings.poll_interval)
     log = ResponseLog(data, _now())
 
     async def run() -> Progress:

@@ -45,17 +45,15 @@ class Pack:
 
 
 PACKS = (
-    Pack("rookie-10", "Rookie", 10, ((0.80, 0.3, 0.95), (0.15, 0.95, 2), (0.045, 2, 6), (0.005, 6, 60))),
-    Pack("elite-50", "Elite", 50, ((0.80, 0.4, 0.95), (0.15, 0.95, 1.8), (0.04, 1.8, 6), (0.01, 6, 40))),
+    Pack("rookie-10", "Rookie", 10, ((0.82, 0.3, 0.95), (0.14, 1.1, 2), (0.036, 2, 6), (0.004, 6, 50))),
+    Pack("elite-50", "Elite", 50, ((0.82, 0.4, 0.95), (0.14, 1.1, 1.8), (0.034, 1.8, 6), (0.006, 6, 30))),
     Pack("legend-250", "Legend", 250, ((0.76, 0.45, 0.95), (0.18, 0.95, 1.6), (0.05, 1.6, 5), (0.01, 5, 25))),
-    Pack(
-        "mythic-1000", "Mythic", 1000, ((0.72, 0.5, 0.95), (0.22, 0.95, 1.5), (0.05, 1.5, 4), (0.01, 4, 12))
-    ),
+    Pack("mythic-1000", "Mythic", 1000, ((0.72, 0.5, 0.95), (0.22, 0.95, 1.5), (0.05, 1.5, 4), (0.01, 4, 12))),
 )
 _PACK_WEIGHTS = (50, 32, 14, 4)
 _BUYBACK_SHARE = 0.85
 _FAILED_SHARE = 0.04
-_LATEST_FULFILMENT = 90.0  # seconds after initiation
+_LATEST_FULFILMENT = 40.0  # seconds after initiation
 _LATEST_WITHOUT_TIME = 5.0  # seconds after the first question, for ids that do not say when they began
 _STUCK = 0x57_0C_4B  # the low bits of an id that is never answered; by chance one in sixteen million
 
@@ -97,9 +95,7 @@ def session(seed: int, session_id: str, is_sandbox: bool) -> SimulatedSession:
         "nfts": items,
         "tx_hash": _sandbox_hash(rng) if is_sandbox else "".join(rng.choices(_BASE58, k=88)),
     }
-    return SimulatedSession(
-        session_id, pack, quantity, is_failed, _is_stuck(session_id), delay, started_at, result
-    )
+    return SimulatedSession(session_id, pack, quantity, is_failed, _is_stuck(session_id), delay, started_at, result)
 
 
 def session_id_at(rng: random.Random, milliseconds: int, is_stuck: bool = False) -> str:

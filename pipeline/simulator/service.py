@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from pipeline.polling.client import STATUS_PATH
 from pipeline.settings import Settings
 from pipeline.simulator.server import Simulator
+
+_T = TypeVar("_T")
 
 SIMULATOR = "the bundled simulator"  # what a data directory is bound to where there is no URL
 _LOCAL_HOLD = 1.0  # seconds; shorter than the API's six, so that trying things out stays quick
@@ -25,7 +28,7 @@ def serve(simulator: Simulator, port: int = 0) -> Iterator[str]:
     thread = threading.Thread(target=loop.run_forever, name="simulator", daemon=True)
     thread.start()
 
-    def run(coroutine: asyncio._CoroutineLike[int | None]) -> int | None:
+    def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
     runner = web.AppRunner(simulator.application(), access_log=None, shutdown_timeout=0.1)

@@ -10,7 +10,7 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -42,17 +42,20 @@ class RowError(PipelineError):
 Record = tuple[int, Mapping[str, Any] | RowError]
 
 
-def read(path: Path, on_unknown_columns: Callable[[set[str]], None]) -> Iterator[Record]:
+def read(path: Path, on_unknown_columns: Callable[[set[str]], None]) -> Generator[Record, None, None]:
     """Yields the file's records. `on_unknown_columns` is told the names of columns that are ignored.
 
     Raises UnreadableFileError when the file cannot be read at all, possibly after some records.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise UnreadableFileError(
-            f"its name ends in {path.suffix or 'no suffix'}; allowed are {', '.join(sorted(_READERS))}"
-        )
+        raise UnreadableFileError(f"its name ends in {path.suffix or 'no suffix'}; allowed are {', '.join(SUFFIXES)}")
     yield from reader(path, on_unknown_columns)
+
+
+def is_supported(path: Path) -> bool:
+    """Whether the file's name ends in a suffix that can be read."""
+    return path.suffix.lower() in _READERS
 
 
 def format_of(path: Path) -> str:
@@ -113,9 +116,7 @@ def _csv(path: Path, on_unknown_columns: Callable[[set[str]], None]) -> Iterator
         raise UnreadableFileError(f"its header, line {header_number}, cannot be read: {header}")
     names = [name.strip() for name in header]
     if "session_id" not in names:
-        raise UnreadableFileError(
-            f"its header has no column session_id (it has {', '.join(names)[:200] or 'nothing'})"
-        )
+        raise UnreadableFileError(f"its header has no column session_id (it has {', '.join(names)[:200] or 'nothing'})")
     if len(set(names)) < len(names):
         raise UnreadableFileError("its header names a column twice")
     on_unknown_columns({_printable(n) for n in names} - {*COLUMNS, SUBMISSION_ID})
@@ -173,3 +174,5 @@ _READERS: dict[str, Callable[[Path, Callable[[set[str]], None]], Iterator[Record
     ".ndjson": _json_lines,
     ".parquet": _parquet,
 }
+
+SUFFIXES = tuple(sorted(_READERS))

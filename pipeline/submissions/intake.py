@@ -30,11 +30,11 @@ class FileReport:
     """What one inbox file brought. rows_read = accepted + duplicates + rejected."""
 
     source_file: str
+    refused_because: str | None = None
     rows_read: int = 0
     accepted: int = 0
     duplicates: int = 0
     rejected: int = 0
-    refused_because: str | None = None
 
 
 @dataclass
@@ -67,9 +67,7 @@ def take_in(data: DataDirectory, clock: Callable[[], datetime]) -> IntakeReport:
             sha = _sha256(path)
         except OSError as error:
             # Not remembered: what could not be opened has no content to be known by, and is tried again.
-            report.files.append(
-                FileReport(file.name, refused_because=f"it cannot be opened: {error.strerror}")
-            )
+            report.files.append(FileReport(file.name, refused_because=f"it cannot be opened: {error.strerror}"))
             log.warning("%s was not read: %s", file.name, error.strerror)
             continue
         refused_name = f"{sha}-unreadable-as-{formats.format_of(path)}"
@@ -187,10 +185,7 @@ def _count(data: DataDirectory, new: dict[str, tuple[str, str | None]]) -> list[
             {"new": list(new)},
         ).fetchall()
     counts = {sha: numbers for sha, *numbers in found}
-    return [
-        FileReport(name, *counts.get(sha, (0, 0, 0, 0)), refused_because=refused)
-        for sha, (name, refused) in new.items()
-    ]
+    return [FileReport(name, refused, *counts.get(sha, (0, 0, 0, 0))) for sha, (name, refused) in new.items()]
 
 
 def _sha256(path: Path) -> str:

@@ -19,7 +19,8 @@ def create_answers(connection: duckdb.DuckDBPyConnection) -> None:
     """Defines the view `answers` (session_id, received_at, body_sha256, outcome, text) over `status_responses`."""
     text = f"ltrim(decode(body), chr({_BYTE_ORDER_MARK}))"
     unreadable = connection.execute(
-        f"SELECT DISTINCT body_sha256, body FROM status_responses WHERE outcome IN {_READABLE} AND NOT json_valid({text})"
+        "SELECT DISTINCT body_sha256, body FROM status_responses "
+        f"WHERE outcome IN {_READABLE} AND NOT json_valid({text})"
     ).fetchall()
     connection.execute("CREATE OR REPLACE TEMP TABLE rewritten (body_sha256 VARCHAR, text VARCHAR)")
     if unreadable:
@@ -37,6 +38,11 @@ def create_answers(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _rewrite(body: bytes) -> str:
-    document = json.loads(body.decode("utf-8-sig"))
+    document = json.loads(body.decode("utf-8-sig"), parse_int=_whole_number)
     text = json.dumps(document, ensure_ascii=False)
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _whole_number(digits: str) -> int | float:
+    """Python refuses to read numbers of thousands of digits; beyond these, only the magnitude matters."""
+    return int(digits) if len(digits) < 1000 else float(digits)

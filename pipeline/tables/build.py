@@ -75,9 +75,7 @@ class Builder:
 
     def sample(self, table: Table) -> list[dict[str, Any]]:
         """A few rows of the table, for a person to look at."""
-        rows = self._connection.execute(
-            f"FROM {self._store.scan(table)} LIMIT {_SAMPLE_ROWS}"
-        ).to_arrow_table()
+        rows = self._connection.execute(f"FROM {self._store.scan(table)} LIMIT {_SAMPLE_ROWS}").to_arrow_table()
         return list(rows.to_pylist())
 
     def _build_whole(self, report: BuildReport) -> None:
@@ -111,14 +109,8 @@ class Builder:
         self._define_sources(PURCHASES)
         inputs = {day: self._purchase_inputs(day) for day in self._store.parts(SESSION_SUBMISSIONS)}
         observed = self._state(SESSION_POLLS)
-        stale = [
-            day for day, fingerprint in inputs.items() if not self._is_current(PURCHASES, day, fingerprint)
-        ]
-        answered = [
-            day
-            for day, version in observed.items()
-            if self._manifest.inputs(PURCHASES, _seen(day)) != version
-        ]
+        stale = [day for day, fingerprint in inputs.items() if not self._is_current(PURCHASES, day, fingerprint)]
+        answered = [day for day, version in observed.items() if self._manifest.inputs(PURCHASES, _seen(day)) != version]
         self._connection.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE days AS
@@ -137,9 +129,7 @@ class Builder:
         )
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE rebuilt AS {PURCHASES.sql}")
         for (day,) in self._connection.execute("SELECT day::VARCHAR FROM days ORDER BY day").fetchall():
-            rows = (
-                f"SELECT * FROM rebuilt WHERE submitted_at::DATE = '{day}' ORDER BY submitted_at, session_id"
-            )
+            rows = f"SELECT * FROM rebuilt WHERE submitted_at::DATE = '{day}' ORDER BY submitted_at, session_id"
             self._write(report, day, inputs[day], rows)
         self._connection.execute("DROP TABLE rebuilt")
         report.unchanged_count = len(inputs) - len(report.written)
@@ -178,8 +168,7 @@ class Builder:
         """What identifies the content of a table's parts: raw objects never change, derived ones have versions."""
         if table.zone is Zone.RAW:
             state = {
-                part: digest([p.rsplit("/", 1)[-1] for p in paths])
-                for part, paths in self._store.parts(table).items()
+                part: digest([p.rsplit("/", 1)[-1] for p in paths]) for part, paths in self._store.parts(table).items()
             }
         else:
             state = self._manifest.versions(table)

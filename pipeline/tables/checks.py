@@ -116,7 +116,8 @@ _RECONCILIATIONS = (
         "counts_every_pull",
         "The pulls of all item types are the rows of pulls.",
         """
-        SELECT (SELECT coalesce(sum(pull_count), 0) FROM item_types) AS counted, (SELECT count(*) FROM pulls) AS pulls
+        SELECT (SELECT coalesce(sum(pull_count), 0) FROM item_types) AS counted,
+            (SELECT count(*) FROM pulls) AS pulls
         WHERE counted <> pulls
         """,
     ),
@@ -125,7 +126,8 @@ _RECONCILIATIONS = (
         "counts_every_pull",
         "The pulls of all days, packs and types are the rows of pulls.",
         """
-        SELECT (SELECT coalesce(sum(pull_count), 0) FROM buyback_values) AS counted, (SELECT count(*) FROM pulls) AS pulls
+        SELECT (SELECT coalesce(sum(pull_count), 0) FROM buyback_values) AS counted,
+            (SELECT count(*) FROM pulls) AS pulls
         WHERE counted <> pulls
         """,
     ),
@@ -134,12 +136,14 @@ _RECONCILIATIONS = (
         "counts_every_purchase",
         "Every submitted session is fulfilled, failed, pending or expired, and none is missing.",
         """
-        SELECT submitted_date, submitted, fulfilled + failed + pending + expired AS counted FROM resolution_funnel
+        SELECT submitted_date::VARCHAR AS day, submitted, fulfilled + failed + pending + expired AS counted
+        FROM resolution_funnel
         WHERE submitted <> counted
         UNION ALL
-        SELECT NULL, (SELECT count(*) FROM purchases) AS purchases, (SELECT coalesce(sum(submitted), 0) FROM resolution_funnel)
-            AS submitted
-        WHERE purchases <> submitted
+        SELECT 'all days', purchases, counted
+        FROM (SELECT count(*) AS purchases FROM purchases),
+            (SELECT coalesce(sum(submitted), 0) AS counted FROM resolution_funnel)
+        WHERE purchases <> counted
         """,
     ),
     Check(

@@ -41,9 +41,7 @@ def publish(data: DataDirectory) -> Published:
     _remove(building)
     try:
         with connect(data) as connection:
-            connection.execute(
-                f"ATTACH '{_quoted(building)}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')"
-            )
+            connection.execute(f"ATTACH '{_quoted(building)}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
             row_counts = {table.name: _copy(connection, data, table) for table in PUBLISHED}
             connection.execute("CHECKPOINT published")
             connection.execute("DETACH published")

@@ -7,9 +7,7 @@ SESSION_SUBMISSIONS = Table(
     "One row per row read from an inbox file, accepted or rejected.",
     (
         Column("content_sha256", "VARCHAR", "SHA-256 of the inbox file's content, in hexadecimal", key=True),
-        Column(
-            "row_number", "BIGINT", "1-based row in the file; 0 for a finding about the whole file", key=True
-        ),
+        Column("row_number", "BIGINT", "1-based row in the file; 0 for a finding about the whole file", key=True),
         Column("source_file", "VARCHAR", "Path of the file below the inbox when it was read", nullable=False),
         Column("submitted_at", TIME, "When the pipeline read the file", nullable=False),
         Column("session_id", "VARCHAR", "The session, where it could be read"),
@@ -51,9 +49,7 @@ PENDING_SESSIONS = Table(
     (
         Column("session_id", "VARCHAR", "The session", key=True),
         Column("submitted_at", TIME, "When the pipeline first saw the session", nullable=False),
-        Column(
-            "last_submitted_at", TIME, "When it was last submitted; expiry counts from here", nullable=False
-        ),
+        Column("last_submitted_at", TIME, "When it was last submitted; expiry counts from here", nullable=False),
         Column("initiated_at", TIME, "When the purchase was initiated"),
         Column("poll_count", "BIGINT", "Requests sent so far", nullable=False),
         Column("last_polled_at", TIME, "When it was last asked"),

@@ -97,9 +97,7 @@ PURCHASES = Table(
         Column("tx_hash", "VARCHAR", "Transaction hash of the mint"),
         Column("is_sandbox", "BOOLEAN", "Whether `tx_hash` is a sandbox's; NULL without one"),
         Column("pull_count", "BIGINT", "Items in the fulfilled answer; NULL until fulfilled"),
-        Column(
-            "buyback_value_usd", MONEY, "Sum of the items' quoted buyback prices; NULL when none is quoted"
-        ),
+        Column("buyback_value_usd", MONEY, "Sum of the items' quoted buyback prices; NULL when none is quoted"),
         Column("source_file", "VARCHAR", "Inbox file that first named the session", nullable=False),
     ),
     group="staging",
@@ -114,9 +112,7 @@ PULLS = Table(
         Column("session_id", "VARCHAR", "The session", key=True),
         Column("pull_number", "INTEGER", "1-based position of the item in the answer", key=True),
         Column("item_id", "VARCHAR", "The item: its mint address when on-chain, else the listing's id"),
-        Column(
-            "item_type", "VARCHAR", "Source of the item as sent: enft, ebay, fanatics, alt, external or new"
-        ),
+        Column("item_type", "VARCHAR", "Source of the item as sent: enft, ebay, fanatics, alt, external or new"),
         Column("buyback_price_usd", MONEY, "Quoted sellback value; NULL when absent or unreadable"),
         Column("mint_address", "VARCHAR", "On-chain mint address"),
         Column("collection_address", "VARCHAR", "On-chain collection address"),
@@ -128,9 +124,7 @@ PULLS = Table(
         Column("user_id", "VARCHAR", "The purchase's user"),
         Column("pack_id", "VARCHAR", "The purchase's pack"),
         Column("price_usd", MONEY, "Price of the whole session"),
-        Column(
-            "pulled_at", TIME, "When the purchase was initiated, else when it was resolved", nullable=False
-        ),
+        Column("pulled_at", TIME, "When the purchase was initiated, else when it was resolved", nullable=False),
         Column("resolved_at", TIME, "When the fulfilled answer came", nullable=False),
     ),
     group="staging",

@@ -1,0 +1,150 @@
+"""The command line: `phygitals`. How commands are called; what they do is in `commands`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+import duckdb
+from rich.console import Console
+
+from pipeline.errors import PipelineError
+from pipeline.submissions import formats, inbox, rows
+from pipeline.workspace import Workspace, now
+
+_WIDTH_WITHOUT_TERMINAL = 160
+
+_console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_WITHOUT_TERMINAL)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Follows Phygitals pack purchases to their end and publishes what was pulled."""
+
+
+@cli.command()
+@click.argument("ids_or_files", nargs=-1, required=True, metavar="ID... | FILE...")
+def submit(ids_or_files: tuple[str, ...]) -> None:
+    """Put session ids, or files of them, into the inbox.
+
+    An argument that is an existing file is submitted as a file (.txt, .csv, .jsonl, .ndjson, .parquet),
+    any other as a session id. The next refresh takes them in.
+    """
+    workspace = Workspace.open()
+    files = [Path(argument) for argument in ids_or_files if Path(argument).is_file()]
+    ids = [argument for argument in ids_or_files if not Path(argument).is_file()]
+    for file in files:
+        if not formats.is_supported(file):
+            raise click.ClickException(f"{file}: allowed are files named {', '.join(formats.SUFFIXES)}")
+    for session_id in ids:
+        if formats.is_supported(Path(session_id)):
+            raise click.ClickException(f"{session_id}: there is no such file")
+        problem = rows.session_id_problem(session_id)
+        if problem:
+            raise click.ClickException(f"{session_id!r}: {problem}")
+    for file in files:
+        click.echo(f"{file} -> {inbox.submit_file(workspace.data, file, now())}")
+    if ids:
+        click.echo(f"{len(ids)} session ids -> {inbox.submit_ids(workspace.data, ids, now())}")
+
+
+@cli.command()
+def refresh() -> None:
+    """Run the whole job: take in, ask, rebuild what changed, publish."""
+    workspace = Workspace.open()
+    # Dagster takes seconds to import, which the other commands need not wait for.
+    from pipeline.commands.progress import polling_progress
+    from pipeline.commands.refresh import run_refresh
+    from pipeline.commands.summary import print_summary
+
+    with polling_progress(_console) as on_progress:
+        run_refresh(on_progress)
+    print_summary(_console, workspace.data.warehouse)
+    _console.print(f"DuckDB:  {workspace.data.warehouse}", soft_wrap=True)
+    _console.print(f"Parquet: {workspace.data.root / 'lake'}", soft_wrap=True)
+
+
+@cli.command()
+def status() -> None:
+    """Show what is pending, and since when."""
+    from pipeline.commands.status import print_status
+
+    print_status(_console, Workspace.open())
+
+
+@cli.command()
+@click.argument("sql")
+def query(sql: str) -> None:
+    """Run SQL on the published DuckDB file and print the rows."""
+    from pipeline.commands.tables import print_rows
+    from pipeline.warehouse.publish import open_warehouse
+
+    with open_warehouse(Workspace.open().data.warehouse) as connection:
+        try:
+            count = print_rows(_console, connection.execute(sql))
+        except duckdb.Error as error:
+            raise click.ClickException(" ".join(str(error).split())) from error
+    _console.print(f"{count:,} rows")
+
+
+@cli.command()
+@click.option("--mode", type=click.Choice(["sandbox", "production"]), default="production", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes any free one.")
+@click.option("--hold", type=click.FloatRange(min=0), default=6.0, show_default=True, help="Seconds a call is held.")
+@click.option(
+    "--fault-rate", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of broken calls."
+)
+@click.option("--rate-limit", type=click.IntRange(min=0), default=0, show_default=True, help="Calls a second; 0 = all.")
+@click.option("--seed", type=int, default=None, help="Decides what became of each session.")
+@click.option("--submissions", type=click.IntRange(min=1), help="Instead of serving, put so many into the local inbox.")
+def simulate(
+    mode: str, port: int, hold: float, fault_rate: float, rate_limit: int, seed: int | None, submissions: int | None
+) -> None:
+    """Serve the bundled simulator on loopback until Ctrl-C."""
+    from pipeline.commands.simulate import serve_until_interrupted, submit_history
+    from pipeline.simulator.server import DEFAULT_SEED, Simulator
+
+    if submissions is not None:
+        click.echo(submit_history(Workspace.open(), submissions))
+        return
+    simulator = Simulator(
+        mode="sandbox" if mode == "sandbox" else "production",
+        seed=DEFAULT_SEED if seed is None else seed,
+        hold=hold,
+        fault_rate=fault_rate,
+        rate_limit=rate_limit,
+    )
+    serve_until_interrupted(simulator, port)
+
+
+def main() -> None:
+    """The console script. Errors are one line on stderr; the exit code is 0 only on success."""
+    is_debug = "--debug" in sys.argv[1:2]
+    try:
+        sys.exit(cli(standalone_mode=False))
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        sys.exit(130)
+    except PipelineError as error:
+        if is_debug:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except Exception as error:
+        if is_debug:
+            raise
+        # One line for a person; the traceback is for who can read it.
+        words = " ".join(str(error).split()) or type(error).__name__
+        click.echo(f"Error: {words} (this is unexpected; `phygitals --debug ...` shows where it happened)", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

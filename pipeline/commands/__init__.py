@@ -1,0 +1,1 @@
+"""What the commands of `phygitals` do; `cli` says how they are called."""

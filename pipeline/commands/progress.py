@@ -1,0 +1,58 @@
+"""Shows where polling stands: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from pipeline.polling.engine import Progress
+
+_LINE_EVERY = 5.0  # seconds, where the output is no terminal
+
+
+@contextlib.contextmanager
+def polling_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """Yields the function that polling reports to."""
+    if not console.is_terminal:
+        yield _lines(console)
+        return
+    columns = (
+        TextColumn("Asking"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+    )
+    with Bar(*columns, console=console) as bar:
+        task = bar.add_task("", total=None, visible=False)
+
+        def show(progress: Progress) -> None:
+            left = progress.seconds_left
+            estimate = "" if left is None or progress.exit else f", about {left:.0f} s left"
+            rate = progress.requests / progress.seconds if progress.seconds else 0.0
+            bar.update(
+                task,
+                visible=True,
+                total=progress.total,
+                completed=progress.fulfilled + progress.failed,
+                description=f"{progress.failed} failed, {progress.pending} pending, {rate:.0f}/s{estimate}",
+            )
+
+        yield show
+
+
+def _lines(console: Console) -> Callable[[Progress], None]:
+    last = 0.0
+
+    def show(progress: Progress) -> None:
+        nonlocal last
+        if progress.exit or time.monotonic() - last >= _LINE_EVERY:
+            last = time.monotonic()
+            console.print(progress.line, soft_wrap=True)
+
+    return show

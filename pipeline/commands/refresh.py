@@ -1,0 +1,47 @@
+"""Runs the whole Dagster job in this process, with progress, and raises what a person must know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import dagster as dg
+
+from pipeline.assets.resources import WorkspaceResource
+from pipeline.definitions import build_definitions
+from pipeline.errors import PipelineError
+from pipeline.polling.engine import Progress
+from pipeline.settings import PROJECT_ROOT
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class RefreshError(PipelineError):
+    """The job failed. The message is that of the step that failed first."""
+
+
+def run_refresh(on_progress: Callable[[Progress], None]) -> None:
+    """Runs the job `refresh`, recorded in DAGSTER_HOME (the project's own unless set) for the UI to show.
+
+    Raises RefreshError.
+    """
+    os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / "dagster_home"))
+    definitions = build_definitions(WorkspaceResource(on_progress))
+    job = definitions.resolve_job_def("refresh")
+    with dg.DagsterInstance.get() as instance:
+        result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
+    if not result.success:
+        raise RefreshError(_first_failure(result))
+
+
+def _first_failure(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            if failure.user_failure_data and failure.user_failure_data.description:
+                return failure.user_failure_data.description
+            error = failure.error
+            while error and error.cause:
+                error = error.cause
+            return f"{event.step_key}: {error.message.strip() if error else 'failed'}"
+    return "the run failed; its page in the Dagster UI says why"

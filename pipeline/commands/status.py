@@ -1,0 +1,42 @@
+"""Says what is pending, and since when."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from pipeline.commands.tables import print_rows
+from pipeline.submissions.inbox import new_files
+from pipeline.warehouse.publish import open_warehouse
+from pipeline.workspace import Workspace
+
+_AGEING = """
+    SELECT
+        CASE
+            WHEN age < INTERVAL 1 MINUTE THEN 'under a minute'
+            WHEN age < INTERVAL 10 MINUTE THEN '1 to 10 minutes'
+            WHEN age < INTERVAL 1 HOUR THEN '10 to 60 minutes'
+            WHEN age < INTERVAL 1 DAY THEN '1 to 24 hours'
+            ELSE 'over a day'
+        END AS pending_for,
+        count(*) AS sessions, sum(price_usd) AS price_usd
+    FROM (SELECT *, now() - submitted_at AS age FROM purchases WHERE status = 'pending')
+    GROUP BY ALL ORDER BY min(age)
+"""
+_OLDEST = """
+    SELECT session_id, submitted_at, last_polled_at, poll_count AS polls
+    FROM purchases WHERE status = 'pending' ORDER BY submitted_at, session_id LIMIT 10
+"""
+
+
+def print_status(console: Console, workspace: Workspace) -> None:
+    """Prints counts by status, how long sessions have been pending, and the ten oldest."""
+    waiting = new_files(workspace.data)
+    console.print(f"{len(waiting)} new files in {workspace.data.inbox}", soft_wrap=True)
+    if not workspace.data.warehouse.exists():
+        console.print("Nothing is published yet: run `phygitals refresh`.")
+        return
+    with open_warehouse(workspace.data.warehouse) as connection:
+        by_status = "SELECT status, count(*) AS sessions FROM purchases GROUP BY status ORDER BY sessions DESC"
+        print_rows(console, connection.execute(by_status), "Sessions")
+        print_rows(console, connection.execute(_AGEING), "Pending for")
+        print_rows(console, connection.execute(_OLDEST), "Pending longest")

@@ -1,0 +1,105 @@
+"""Fixtures: a production-like environment against the bundled simulator, and what tests read of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from pipeline.simulator.server import Simulator
+from pipeline.simulator.service import serve
+from pipeline.tables.catalog import PUBLISHED
+from pipeline.tables.catalog.raw import PENDING_SESSIONS
+from pipeline.workspace import Workspace
+
+KEY = "sandbox-key-0123456789abcdef"
+CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the settings of whoever runs it, nor writes into the project's own data."""
+    import os
+
+    for variable in list(os.environ):
+        if variable.startswith("PHYGITALS_"):
+            monkeypatch.delenv(variable)
+    monkeypatch.setenv("PHYGITALS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def configure(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets PHYGITALS_ variables by their lower-case names."""
+
+    def apply(**values: object) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(f"PHYGITALS_{name.upper()}", str(value))
+
+    return apply
+
+
+@pytest.fixture
+def api(configure: Callable[..., None]) -> Iterator[Callable[[Simulator], Simulator]]:
+    """Serves a simulator and points the production environment at it, with a short budget and interval."""
+    with contextlib.ExitStack() as servers:
+
+        def start(simulator: Simulator) -> Simulator:
+            url = servers.enter_context(serve(simulator))
+            configure(
+                env="production",
+                api_url=url,
+                api_key=KEY,
+                requests_per_second=0,
+                poll_interval=0.02,
+                poll_budget=20,
+                request_timeout=5,
+            )
+            simulator.key = KEY
+            return simulator
+
+        yield start
+
+
+def drop(workspace: Workspace, name: str, content: str | bytes) -> Path:
+    """Puts a file into the inbox."""
+    path = workspace.data.inbox / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def build_all(workspace: Workspace) -> None:
+    with workspace.builder() as builder:
+        for table in PUBLISHED:
+            builder.build(table)
+
+
+def refresh(workspace: Workspace) -> None:
+    """The job's steps in their order, without Dagster around them."""
+    workspace.take_in()
+    with workspace.builder() as builder:
+        builder.build(PENDING_SESSIONS)
+    workspace.poll(lambda _progress: None)
+    build_all(workspace)
+    workspace.publish()
+
+
+def rows(workspace: Workspace, sql: str) -> list[tuple[Any, ...]]:
+    """Queries the published file, as a notebook would."""
+    with duckdb.connect(workspace.data.warehouse, read_only=True) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection.execute(sql).fetchall()
+
+
+def records(workspace: Workspace, sql: str) -> list[dict[str, Any]]:
+    """The same as dictionaries."""
+    with duckdb.connect(workspace.data.warehouse, read_only=True) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        cursor = connection.execute(sql)
+        names = [column[0] for column in cursor.description or []]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -1,0 +1,121 @@
+"""Settings: each refusal names the variable, the value and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import PROJECT_ROOT, Settings, SettingsError
+
+
+def load(tmp_path: Path, dotenv: str = "") -> Settings:
+    env_file = tmp_path / "dotenv"
+    env_file.write_text(dotenv)
+    return Settings.load(env_file)
+
+
+def test_defaults_are_those_of_the_specification(tmp_path, monkeypatch):
+    monkeypatch.delenv("PHYGITALS_DATA_DIR")
+    settings = load(tmp_path)
+    assert settings.env == "local"
+    assert settings.base_url is None
+    assert settings.rate_ceiling == 0
+    assert settings.data_directory == PROJECT_ROOT / "data" / "local"
+    assert (settings.max_concurrency, settings.request_timeout, settings.poll_budget) == (100, 30, 900)
+    assert (settings.poll_interval, settings.expire_after, settings.daily_cron) == (2, 604_800, "0 2 * * *")
+
+
+@pytest.mark.parametrize(
+    ("env", "url"), [("production", "https://api.phygitals.com"), ("sandbox", "https://api.phygitals.com/_")]
+)
+def test_each_environment_has_its_url_and_its_ceiling(env, url, tmp_path, configure):
+    configure(env=env, api_key="k")
+    settings = load(tmp_path)
+    assert settings.base_url == url
+    assert settings.api_prefix == "/api/v1"
+    assert settings.rate_ceiling == 25
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("env", "staging", "'local', 'sandbox' or 'production'"),
+        ("api_url", "http://api.phygitals.com", "https"),
+        ("api_url", "ftp://127.0.0.1", "https"),
+        ("api_url", "https://host/?a=b", "base URL"),
+        ("api_url", "http://127.0.0.1:99999", "base URL"),
+        ("api_prefix", "/a b", "a path"),
+        ("max_concurrency", "0", "greater than or equal to 1"),
+        ("max_concurrency", "many", "integer"),
+        ("requests_per_second", "-1", "greater than or equal to 0"),
+        ("requests_per_second", "nan", "finite"),
+        ("request_timeout", "0", "greater than 0"),
+        ("poll_budget", "soon", "number"),
+        ("poll_interval", "61", "less than or equal to 60"),
+        ("expire_after", "-5", "greater than or equal to 0"),
+        ("daily_cron", "at two", "cron expression"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_refused_by_name(variable, value, allowed, tmp_path, configure):
+    configure(**{variable: value})
+    with pytest.raises(SettingsError) as refusal:
+        load(tmp_path)
+    message = str(refusal.value)
+    assert message.startswith(f"PHYGITALS_{variable.upper()}='{value}' is refused: allowed")
+    assert allowed in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("env", ["sandbox", "production"])
+def test_a_key_is_required_outside_local(env, tmp_path, configure):
+    configure(env=env)
+    with pytest.raises(SettingsError, match="PHYGITALS_API_KEY is not set"):
+        load(tmp_path)
+
+
+def test_a_bad_key_is_refused_without_being_shown(tmp_path, configure):
+    configure(env="production", api_key="geheim\tnis")
+    with pytest.raises(SettingsError) as refusal:
+        load(tmp_path)
+    assert "PHYGITALS_API_KEY" in str(refusal.value)
+    assert "geheim" not in str(refusal.value)
+    assert refusal.value.__cause__ is None
+
+
+def test_a_url_with_a_password_is_refused_without_being_shown(tmp_path, configure):
+    configure(api_url="https://user:geheim@host")
+    with pytest.raises(SettingsError) as refusal:
+        load(tmp_path)
+    assert "geheim" not in str(refusal.value)
+
+
+def test_local_refuses_the_url_of_a_real_api(tmp_path, configure):
+    configure(api_url="https://api.phygitals.com")
+    with pytest.raises(SettingsError, match="loopback"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://localhost:8000/", "http://[::1]:8000"])
+def test_plain_http_is_allowed_to_loopback(url, tmp_path, configure):
+    configure(env="production", api_key="k", api_url=url)
+    assert load(tmp_path).base_url == url.rstrip("/")
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(tmp_path, configure):
+    configure(poll_budget="5.5")
+    settings = load(tmp_path, "PHYGITALS_POLL_BUDGET=7\nPHYGITALS_MAX_CONCURRENCY=3\n")
+    assert settings.poll_budget == 5.5
+    assert settings.max_concurrency == 3
+
+
+def test_an_empty_variable_counts_as_unset(tmp_path, configure):
+    configure(api_key="", poll_budget="")
+    assert load(tmp_path).api_key is None
+
+
+def test_the_key_does_not_show_in_the_settings_themselves(tmp_path, configure):
+    configure(env="production", api_key="geheimnis")
+    settings = load(tmp_path)
+    assert "geheimnis" not in repr(settings)
+    assert settings.secret == "geheimnis"

@@ -1,0 +1,295 @@
+"""The tables, row by row and cell by cell, from answers of the corpus and from odd ones of our own."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from pipeline.simulator.server import Reply, Simulator
+from pipeline.workspace import Workspace
+from tests import reference
+from tests.conftest import CORPUS, drop, records, refresh, rows
+
+
+def answer(session_id: str, items: object, **more: object) -> bytes:
+    result = {"session_id": session_id, "user_id": "u", "public_id": "_P", "nfts": items, "tx_hash": "hash"}
+    return json.dumps({"result": {**result, **more}}).encode()
+
+
+def published(api, bodies: dict[str, bytes]) -> Workspace:
+    """A workspace whose sessions were answered with these bodies."""
+    api(Simulator(hold=0, scripts={session_id: [Reply(200, body)] for session_id, body in bodies.items()}))
+    workspace = Workspace.open()
+    drop(workspace, "ids.txt", "\n".join(bodies))
+    refresh(workspace)
+    return workspace
+
+
+def assert_agrees_with_the_reference(workspace: Workspace, bodies: dict[str, bytes]) -> None:
+    for session_id, body in bodies.items():
+        where = f"WHERE session_id = '{session_id}'"
+        expected = reference.pulls(body)
+        columns = ", ".join(expected[0])
+        assert records(workspace, f"SELECT {columns} FROM pulls {where} ORDER BY pull_number") == expected
+        expected = reference.attributes(body)
+        got = records(
+            workspace,
+            "SELECT pull_number, attribute_number, trait_type, value, value_type, value_number "
+            f"FROM item_attributes {where} ORDER BY ALL",
+        )
+        for ours, theirs in zip(got, expected, strict=True):
+            if theirs["value_type"] in ("number", "object", "array"):
+                assert json.loads(ours.pop("value")) == json.loads(theirs.pop("value"))
+            assert ours == theirs
+
+
+@pytest.mark.skipif(not CORPUS.exists(), reason="the corpus of real payloads is not beside this checkout")
+@pytest.mark.parametrize("name", ["card_items", "das_items", "gap_items"])
+def test_real_payloads_read_as_the_reference_reads_them(name, api):
+    lines = (CORPUS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    items = [json.loads(line)["nft"] for line in lines]
+    chunks = [items[i : i + 25] for i in range(0, len(items), 25)]
+    bodies = {f"s{i}": answer(f"s{i}", chunk) for i, chunk in enumerate(chunks)}
+    workspace = published(api, bodies)
+    assert_agrees_with_the_reference(workspace, bodies)
+
+
+ODD_ITEMS = [
+    {},
+    None,
+    "text",
+    7,
+    [],
+    {"id": 5, "type": 1, "mint_address": {}, "content": "x"},
+    {"id": "", "type": "", "name": "x"},
+    {"id": "a", "content": {"metadata": 5, "links": []}},
+    {
+        "id": "a",
+        "content": {"metadata": {"name": "  \u00a0", "image": " "}, "links": {"image": "l", "back_image": "b"}},
+    },
+    {"id": "a", "content": {"metadata": {"name": "nul\x00inside", "image": 3}}},
+    {
+        "id": "\x00",
+        "content": {"metadata": {"name": "\ud800 lone", "attributes": {"a/b~\"'": 1, "": None, "k": "$1,250.00"}}},
+    },
+    {"id": "a", "content": {"metadata": {"name": "x" * 100_000, "attributes": []}}},
+    {
+        "id": "v1|5|0",
+        "content": {
+            "metadata": {
+                "attributes": [
+                    {"traitType": "T", "value": "1,500.50"},
+                    {"key": "K", "value": 2**64},
+                    {"name": "N", "value": 1.25},
+                    {"trait_type": None, "key": "K2", "value": True},
+                    {"trait_type": 5, "value": False},
+                    {"trait_type": "A", "key": "B"},
+                    {"value": {"a": [1, {"b": None}]}},
+                    {"trait_type": "L", "value": ["x", 1]},
+                    5,
+                    None,
+                    "five",
+                    [],
+                    {"trait_type": "E", "value": ""},
+                    {"trait_type": "C", "value": "1.40102E+12"},
+                    {"trait_type": "D", "value": "12,34"},
+                    {"trait_type": "M", "value": "-€5"},
+                    {"trait_type": "I", "value": "Infinity"},
+                    {"trait_type": "N", "value": "nan"},
+                ]
+            }
+        },
+    },
+    {"id": "a", "content": {"metadata": {"attributes": '[{"trait_type":"x","value":1}]'}}},
+    {"id": "a", "content": {"metadata": {"attributes": 5}}},
+    {"id": "a", "content": None},
+]
+
+
+def test_odd_items_lose_no_pull_and_shift_no_neighbour(api):
+    bodies = {"odd": answer("odd", ODD_ITEMS), "even": answer("even", [{"id": "plain", "type": "enft"}])}
+    workspace = published(api, bodies)
+    assert_agrees_with_the_reference(workspace, bodies)
+
+
+PRICES = {
+    "8.50": "8.5000",
+    "0": "0.0000",
+    "-0.0": "0.0000",
+    "0.00005": "0.0001",
+    "0.00004999999999999999999999": "0.0000",
+    "1.00004999999999999999": "1.0000",
+    "12345678901.23455": "12345678901.2346",
+    "99999999999.99994999": "99999999999.9999",
+    "1e3": "1000.0000",
+    "1.5E-3": "0.0015",
+    '"8.50"': "8.5000",
+    '" 7.25 "': "7.2500",
+    '"1e2"': "100.0000",
+    '"99999999999.99994999"': "99999999999.9999",
+    "null": None,
+}
+BAD_PRICES = [
+    *("-1", "-0.5", "true", "false", "1e11", "100000000000", "1e400", "18446744073709551616", "{}", "[1]"),
+    *('"-1"', '"abc"', '""', '"$8.50"', '"1,250.00"', '"NaN"', '"Infinity"', '"1_000"', '"0x10"', '"1e11"'),
+]
+
+
+@pytest.mark.parametrize(("sent", "stored"), PRICES.items())
+def test_a_price_is_rounded_half_up_and_exact(sent, stored, api):
+    body = b'{"result": {"session_id": "s", "nfts": [{"id": "i", "buyback_price" : %s }]}}' % sent.encode()
+    workspace = published(api, {"s": body})
+    assert rows(workspace, "SELECT buyback_price_usd FROM pulls") == [(Decimal(stored) if stored else None,)]
+    assert rows(workspace, "FROM data_issues") == []
+
+
+def test_a_price_that_cannot_be_is_null_and_an_issue(api):
+    items = ", ".join(f'{{"id": "i{n}", "buyback_price": {price}}}' for n, price in enumerate(BAD_PRICES))
+    body = f'{{"result": {{"session_id": "s", "nfts": [{items}, {{"id": "absent"}}]}}}}'.encode()
+    workspace = published(api, {"s": body})
+    assert rows(workspace, "SELECT count(*), count(buyback_price_usd) FROM pulls") == [(len(BAD_PRICES) + 1, 0)]
+    issues = records(workspace, "SELECT * FROM data_issues WHERE field = 'buyback_price' ORDER BY pull_number")
+    assert [issue["pull_number"] for issue in issues] == list(range(1, len(BAD_PRICES) + 1))
+    assert {issue["rule"] for issue in issues} == {"unreadable_price"}
+    assert issues[2]["raw_value"] == "true"
+
+
+def test_text_that_looks_like_a_price_key_changes_nothing(api):
+    tricky = 'he said {"buyback_price": 1234567890123456.5}, "buyback_price": 9999999999999999'
+    item = {"id": "i", "buyback_price": 2.5, "content": {"metadata": {"name": tricky}}}
+    workspace = published(api, {"s": answer("s", [item])})
+    assert rows(workspace, "SELECT buyback_price_usd, name FROM pulls") == [(Decimal("2.5"), tricky)]
+
+
+def test_every_unreadable_field_is_an_issue_with_its_raw_value(api):
+    workspace = published(api, {"odd": answer("odd", ODD_ITEMS, user_id=7)})
+    found = rows(
+        workspace,
+        "SELECT table_name, pull_number, field, raw_value FROM data_issues "
+        "WHERE rule IN ('unreadable_field', 'attribute_not_object', 'missing_item_id') ORDER BY ALL",
+    )
+    assert ("purchases", None, "user_id", "7") in found
+    for expected in [
+        ("pulls", 1, "id", None),
+        ("pulls", 3, "nfts[2]", '"text"'),
+        ("pulls", 6, "id", "5"),
+        ("pulls", 6, "type", "1"),
+        ("pulls", 6, "mint_address", "{}"),
+        ("pulls", 6, "content", '"x"'),
+        ("pulls", 8, "content.metadata", "5"),
+        ("pulls", 8, "content.links", "[]"),
+        ("pulls", 10, "content.metadata.image", "3"),
+        ("item_attributes", 13, "content.metadata.attributes[8]", "5"),
+        ("item_attributes", 13, "content.metadata.attributes[9]", "null"),
+        ("item_attributes", 13, "content.metadata.attributes[10]", '"five"'),
+        ("item_attributes", 13, "content.metadata.attributes[11]", "[]"),
+        ("item_attributes", 15, "content.metadata.attributes", "5"),
+    ]:
+        assert expected in found
+
+
+def test_unknown_fields_are_counted_by_path(api):
+    item = {
+        "id": "i",
+        "rarity": 1,
+        "content": {
+            "files": [{"uri": "x"}],
+            "metadata": {"attributes": [{"trait_type": "a", "value": 1, "display_type": "x"}], "odd key": 1},
+            "links": {"video": 1},
+        },
+    }
+    workspace = published(api, {"s": answer("s", [item, item], rank=1), "t": answer("t", [item])})
+    found = rows(workspace, "SELECT field, detail FROM data_issues WHERE rule = 'unknown_field' ORDER BY field")
+    assert found == [
+        ("$.result.nfts[*].content.files", "3 occurrences"),
+        ("$.result.nfts[*].content.links.video", "3 occurrences"),
+        ("$.result.nfts[*].content.metadata.attributes[*].display_type", "3 occurrences"),
+        ('$.result.nfts[*].content.metadata["odd key"]', "3 occurrences"),
+        ("$.result.nfts[*].rarity", "3 occurrences"),
+        ("$.result.rank", "1 occurrence"),
+    ]
+
+
+def test_purchases_take_what_the_answer_says_and_else_what_was_submitted(api):
+    bodies = {
+        "a": answer("a", [{"id": "i", "buyback_price": 1.5}, {"id": "j", "buyback_price": 2}, {"id": "k"}]),
+        "b": answer("b", [{"id": "i"}], user_id=None, tx_hash="sandbox_abc-_9"),
+    }
+    api(Simulator(hold=0, scripts={s: [Reply(200, body)] for s, body in bodies.items()}))
+    workspace = Workspace.open()
+    drop(workspace, "x.csv", "session_id,user_id,pack_id,price_usd\na,mine,p,10\nb,mine,p,10\n")
+    refresh(workspace)
+    assert rows(
+        workspace,
+        "SELECT session_id, status, user_id, public_id, tx_hash, is_sandbox, pull_count, buyback_value_usd, pack_id, "
+        "price_usd, poll_count FROM purchases ORDER BY 1",
+    ) == [
+        ("a", "fulfilled", "u", "_P", "hash", False, 3, Decimal("3.5"), "p", Decimal(10), 1),
+        ("b", "fulfilled", "mine", "_P", "sandbox_abc-_9", True, 1, None, "p", Decimal(10), 1),
+    ]
+    assert rows(workspace, "SELECT DISTINCT session_id, user_id, pack_id, price_usd FROM pulls ORDER BY 1") == [
+        ("a", "u", "p", Decimal(10)),
+        ("b", "mine", "p", Decimal(10)),
+    ]
+
+
+def test_a_pull_is_dated_by_its_initiation_and_else_by_its_resolution(api):
+    bodies = {s: answer(s, [{"id": "i"}]) for s in ("a", "b")}
+    api(Simulator(hold=0, scripts={s: [Reply(200, body)] for s, body in bodies.items()}))
+    workspace = Workspace.open()
+    drop(workspace, "x.csv", "session_id,initiated_at\na,2026-01-02T23:30:00-01:00\nb,\n")
+    refresh(workspace)
+    dated = rows(workspace, "SELECT pulled_at::VARCHAR, pulled_at = resolved_at FROM pulls ORDER BY session_id")
+    assert dated[0] == ("2026-01-03 00:30:00+00", False)
+    assert dated[1][1]
+
+
+def test_items_show_their_latest_pull_and_their_card_facts(api):
+    def card(name: str, price: float, traits: dict[str, str]) -> dict:
+        attributes = [{"trait_type": t, "value": v} for t, v in traits.items()]
+        metadata = {"name": name, "attributes": attributes}
+        return {
+            "id": "m",
+            "mint_address": "m",
+            "type": "enft",
+            "buyback_price": price,
+            "content": {"metadata": metadata},
+        }
+
+    old = {"Grader": "PSA", "Grade": "MINT 9", "Serial Number": "7"}
+    new = {
+        "Grading Company": "CGC",
+        "The Grade": "9.5-GEM MINT",
+        "Cert Number": "1.4E+12",
+        "Year": "1999",
+        "Set": "Base",
+    }
+    bodies = {"a": answer("a", [card("old", 5, old)]), "b": answer("b", [card("new", 3, new)])}
+    api(Simulator(hold=0, scripts={s: [Reply(200, body)] for s, body in bodies.items()}))
+    workspace = Workspace.open()
+    drop(workspace, "x.csv", "session_id,initiated_at\na,2026-01-02\nb,2026-01-03\n")
+    refresh(workspace)
+    (item,) = records(workspace, "FROM items")
+    assert item["name"] == "new"
+    assert (item["grading_company"], item["grade"], item["grade_number"]) == ("CGC", "9.5-GEM MINT", 9.5)
+    assert (item["cert_number"], item["year"], item["set_name"], item["card_number"]) == (
+        "1.4E+12",
+        "1999",
+        "Base",
+        None,
+    )
+    assert item["pull_count"] == 2
+    prices = [item[f"{which}_buyback_price_usd"] for which in ("latest", "min", "max")]
+    assert prices == [Decimal(3), Decimal(3), Decimal(5)]
+
+
+def test_an_empty_workspace_has_every_table_with_its_columns(api):
+    from pipeline.tables.catalog import PUBLISHED
+
+    workspace = published(api, {})
+    for table in PUBLISHED:
+        described = rows(workspace, f"SELECT column_name, column_type FROM (DESCRIBE {table.name})")
+        assert described == [(c.name, c.type) for c in table.columns]
+        assert rows(workspace, f"FROM {table.name}") == []
