@@ -1,0 +1,54 @@
+# Everything a user needs: `make demo` and `make test` work on a machine with only Python 3.11+ and make.
+PYTHON ?= python3
+BIN := .venv/bin
+export DAGSTER_HOME ?= $(CURDIR)/dagster_home
+DEMO_SESSIONS ?= 2500
+DEMO_POLL_BUDGET ?= 20
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test check fix lock benchmarks clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: .venv/.ready ## Make .venv and install the locked dependencies and the project into it
+
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; $(PYTHON) is older. Set PYTHON=python3.12, say."; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@# Two processes that open a fresh DAGSTER_HOME together corrupt its database; one makes it, first.
+	$(BIN)/dagster instance migrate >/dev/null
+	@touch $@
+
+demo: setup ## Run the main job against the bundled simulator and show what came out
+	PHYGITALS_ENV=local $(BIN)/phygitals simulate --submissions $(DEMO_SESSIONS)
+	PHYGITALS_ENV=local PHYGITALS_POLL_BUDGET=$(DEMO_POLL_BUDGET) $(BIN)/phygitals refresh
+
+dev: setup ## Open the Dagster UI at http://127.0.0.1:3000, with schedule and sensor running
+	$(BIN)/dagster dev -h 127.0.0.1 -p 3000
+
+test: setup ## Run the whole test suite
+	$(BIN)/pytest
+
+check: setup ## Lint and type-check; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fix: setup ## Format and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: setup ## Pin the newest allowed dependencies, with hashes, into requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-strip-extras \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra dev pyproject.toml -o requirements.lock
+
+benchmarks: setup ## Measure speed and memory against named baselines
+	$(BIN)/python benchmarks/polling.py
+	$(BIN)/python benchmarks/tables.py
+
+clean: ## Remove what was made here, but no data
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info
