@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Simulator
 from pipeline.simulator.service import serve
 from pipeline.tables.catalog import PUBLISHED
@@ -23,13 +26,14 @@ CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the settings of whoever runs it, nor writes into the project's own data."""
-    import os
-
     for variable in list(os.environ):
         if variable.startswith("PHYGITALS_"):
             monkeypatch.delenv(variable)
     monkeypatch.setenv("PHYGITALS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    home = tmp_path / "dagster_home"
+    home.mkdir()
+    shutil.copy(PROJECT_ROOT / "dagster_home" / "dagster.yaml", home)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
 
 
 @pytest.fixture

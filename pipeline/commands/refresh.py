@@ -41,6 +41,8 @@ def _first_failure(result: dg.ExecuteInProcessResult) -> str:
             if failure.user_failure_data and failure.user_failure_data.description:
                 return failure.user_failure_data.description
             error = failure.error
+            if error and error.cls_name == "DagsterExecutionInterruptedError":
+                return "stopped by a signal; what came is kept, and the next refresh carries on"
             while error and error.cause:
                 error = error.cause
             return f"{event.step_key}: {error.message.strip() if error else 'failed'}"

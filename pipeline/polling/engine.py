@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from pipeline.errors import PipelineError
 from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.lake.store import StoreError
 from pipeline.polling.answers import Answer, Outcome, interpret, retry_after
@@ -31,6 +32,14 @@ class Exit(StrEnum):
 
     ALL_FINAL = "every session is final"
     BUDGET_USED = "the poll budget is used up"
+
+
+class PollingInterruptedError(PipelineError):
+    """A signal ended the run. What came is written; the rest stays pending."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__("polling was stopped by a signal; every answer that came is kept, and the next run carries on")
+        self.signal_number = signal_number
 
 
 @dataclass
@@ -117,7 +126,7 @@ class Engine:
     async def run(self, session_ids: Iterable[str]) -> Progress:
         """Polls the sessions. What came is on disk when this returns or raises, whatever it raises.
 
-        Raises ApiRefusedError and ApiUnreachableError as `refusals` says.
+        Raises ApiRefusedError and ApiUnreachableError as `refusals` says, and PollingInterruptedError.
         """
         self._time = asyncio.get_running_loop().time
         started = self._time()
@@ -138,6 +147,11 @@ class Engine:
             self._log.write(self._log.take())
             self._report()
         return self._progress
+
+    def stop(self, signal_number: int) -> None:
+        """Ends the run: asks nobody any more, drops what is under way, writes what came."""
+        self._stopped_by = self._stopped_by or PollingInterruptedError(signal_number)
+        self._wake.set()
 
     async def _dispatch(self, deadline: float) -> Exit:
         while True:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 
-_WINDOW = 1.03  # seconds; the excess over one keeps the ceiling when the network bunches requests up
-_CATCH_UP = 0.05  # seconds of lateness that may be made up for by going faster
+_WINDOW = 1.08  # seconds; the excess over one keeps the ceiling when delays on the way bunch requests up
+_CATCH_UP = 0.02  # seconds of lateness that may be made up for by going faster
 _DECREASE = 0.5
 _STEPS_TO_RECOVER = 20.0  # seconds from standstill to the former rate
 _DEFAULT_PAUSE = 1.0  # seconds of silence after a 429 that names none

@@ -1,17 +1,23 @@
-"""One run of polling over HTTP: client, engine and raw log together."""
+"""One run of polling over HTTP: client, engine and raw log together, and signals that end it well."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.response_log import ResponseLog
 from pipeline.polling.client import StatusClient
-from pipeline.polling.engine import Engine, Limits, Progress
+from pipeline.polling.engine import Engine, Limits, PollingInterruptedError, Progress
 from pipeline.settings import Settings
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def poll(
@@ -23,7 +29,8 @@ def poll(
 ) -> Progress:
     """Asks the sessions at `url` until the run ends, and seals what came into raw. Needs the directory's lock.
 
-    Raises what `Engine.run` raises; what came before is kept then, too.
+    Raises what `Engine.run` raises; what came before is kept then, too. SIGINT and SIGTERM end the
+    run the same way and are then delivered to whoever handled them before.
     """
     if not session_ids:
         return Progress(total=0)
@@ -34,12 +41,43 @@ def poll(
         async with StatusClient(url, settings.secret, settings.request_timeout) as client:
             # Jitter spreads requests; it guards nothing.
             rng = random.Random()  # noqa: S311
-            return await Engine(client.ask, log, limits, url, _now, rng, on_progress).run(session_ids)
+            engine = Engine(client.ask, log, limits, url, _now, rng, on_progress)
+            if threading.current_thread() is threading.main_thread():
+                for number in _STOPPING:
+                    asyncio.get_running_loop().add_signal_handler(number, engine.stop, number)
+            return await engine.run(session_ids)
 
+    with _signals_passed_on():
+        try:
+            return asyncio.run(run())
+        finally:
+            log.close()
+
+
+@contextlib.contextmanager
+def _signals_passed_on() -> Iterator[None]:
+    """Gives the handlers of before their signals back, together with the one that ended the block.
+
+    Without this a handler that raises, as Dagster's does, would raise anywhere inside the event loop,
+    where its error can be taken for a broken connection.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in _STOPPING}
     try:
-        return asyncio.run(run())
+        yield
+    except PollingInterruptedError as interruption:
+        _restore(handlers)
+        signal.raise_signal(interruption.signal_number)
+        raise
     finally:
-        log.close()
+        _restore(handlers)
+
+
+def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _now() -> datetime:

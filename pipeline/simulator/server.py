@@ -52,6 +52,7 @@ FAILED = Reply.json({"error": "Transaction failed"}, 400)
 class Simulator:
     """Answers buy/status. `scripts` gives chosen sessions their answers in turn, the last one for good.
 
+    `delay_scale` stretches the time until a session is final; 0 makes all final at once.
     `known` says which sessions exist; unknown ones get a 400 in both modes. `hold` is how long a call
     for a pending session is held, in seconds, as the API does for about six. `fault_rate` is the
     share of calls that go wrong transiently. `rate_limit` is how many calls are served in any one
@@ -62,6 +63,7 @@ class Simulator:
     seed: int = DEFAULT_SEED
     fault_rate: float = 0.0
     hold: float = 6.0
+    delay_scale: float = 1.0
     rate_limit: int = 0
     key: str | None = None
     prefix: str = "/api/v1"
@@ -114,7 +116,7 @@ class Simulator:
             await asyncio.sleep(self.hold)
             return PENDING
         started = fate.started_at or self._first_asked.setdefault(session_id, time.time())
-        remaining = started + fate.delay - time.time()
+        remaining = started + fate.delay * self.delay_scale - time.time()
         await asyncio.sleep(max(0.0, min(remaining, self.hold)))
         if remaining > self.hold:
             return PENDING

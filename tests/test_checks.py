@@ -1,0 +1,84 @@
+"""Each check passes on what the pipeline builds and refuses a lake that breaks its rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.lake.database import connect
+from pipeline.tables.catalog import TABLES
+from pipeline.tables.checks import CHECKS, Check, run
+from pipeline.workspace import Workspace
+from tests.conftest import drop, refresh
+
+# For each check, the change to the lake that it must notice.
+BREAKS = {
+    "pulls.refers_to_purchases": "UPDATE pulls SET session_id = 'nobody' WHERE session_id = 's1'",
+    "item_attributes.refers_to_pulls": "UPDATE item_attributes SET pull_number = 99 WHERE session_id = 's1'",
+    "items.refers_to_pulls": "UPDATE items SET item_id = 'nothing' WHERE item_id = (SELECT min(item_id) FROM items)",
+    "pulls.every_item_is_a_pull": "DELETE FROM pulls WHERE session_id = 's1'",
+    "purchases.status_is_known": "UPDATE purchases SET status = 'lost' WHERE session_id = 's1'",
+    "item_types.counts_every_pull": "UPDATE item_types SET pull_count = pull_count + 1",
+    "buyback_values.counts_every_pull": "UPDATE buyback_values SET pull_count = pull_count + 1",
+    "resolution_funnel.counts_every_purchase": "UPDATE resolution_funnel SET failed = failed + 1",
+    "data_issues.has_no_errors": "UPDATE data_issues SET severity = 'error'",
+}
+
+
+def name(check: Check) -> str:
+    return f"{check.table.name}.{check.name}"
+
+
+def break_for(check: Check) -> str:
+    if check.name == "key_is_unique":
+        return f"INSERT INTO {check.table.name} SELECT * FROM {check.table.name} LIMIT 1"
+    if check.name == "required_columns_are_set":
+        required = [c.name for c in check.table.columns if c.is_required]
+        return f"UPDATE {check.table.name} SET {required[-1]} = NULL"
+    return BREAKS[name(check)]
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory):
+    """A small lake with every kind of row, made once."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PHYGITALS_DATA_DIR", str(tmp_path_factory.mktemp("lake")))
+    workspace = Workspace.open()
+    drop(workspace, "a.csv", "session_id,pack_id,price_usd,odd\n" + "".join(f"s{i},p,10,x\n" for i in range(1, 25)))
+    drop(workspace, "b.csv", "session_id,price_usd\ns1,11\n")
+    refresh(workspace)
+    yield workspace
+    patch.undo()
+
+
+def test_the_lake_that_the_pipeline_builds_passes_every_check(lake):
+    for check in CHECKS:
+        assert run(check, lake.data).offender_count == 0, name(check)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=name)
+def test_a_broken_lake_is_noticed(check, lake):
+    table, store = check.table, lake.data.store
+    with connect(lake.data) as connection:
+        connection.execute(f"CREATE TABLE {table.name} AS FROM {store.scan(table)}")
+        connection.execute(break_for(check))
+        broken = connection.execute(f"FROM {table.name}").to_arrow_table()
+    original = {Path(path): Path(path).read_bytes() for paths in store.parts(table).values() for path in paths}
+    nullable = [field.with_nullable(True) for field in table.arrow_schema]
+    try:
+        for path in original:
+            pq.write_table(pa.Table.from_batches([], pa.schema(nullable)), path)
+        pq.write_table(broken.cast(pa.schema(nullable)), next(iter(original)))
+        finding = run(check, lake.data)
+    finally:
+        for path, content in original.items():
+            path.write_bytes(content)
+    assert finding.offender_count > 0
+    assert finding.examples
+
+
+def test_every_table_is_checked():
+    assert {check.table.name for check in CHECKS} == {t.name for t in TABLES.values() if t.zone.value == "lake"}

@@ -1,0 +1,134 @@
+"""Publishing: readers are never disturbed, and a failure leaves the old file whole."""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.lake.store import StoreError
+from pipeline.simulator.server import Simulator
+from pipeline.tables.catalog import PUBLISHED
+from pipeline.tables.catalog.marts import ITEM_TYPES
+from pipeline.warehouse import publish as publish_module
+from pipeline.warehouse.publish import PublishError, open_warehouse
+from pipeline.workspace import Workspace
+from tests.conftest import drop, refresh, rows
+
+
+@pytest.fixture
+def workspace(api):
+    api(Simulator(delay_scale=0, hold=0))
+    workspace = Workspace.open()
+    drop(workspace, "a.csv", "session_id,pack_id,price_usd\n" + "".join(f"s{i},p,10\n" for i in range(30)))
+    refresh(workspace)
+    return workspace
+
+
+def test_an_open_reader_neither_blocks_a_run_nor_is_disturbed_by_it(workspace):
+    with duckdb.connect(workspace.data.warehouse, read_only=True) as reader:
+        assert reader.execute("SELECT count(*) FROM purchases").fetchall() == [(30,)]
+        drop(workspace, "b.txt", "new\n")
+        workspace.take_in()
+        from tests.conftest import build_all
+
+        build_all(workspace)
+        workspace.publish()
+        assert reader.execute("SELECT count(*) FROM purchases").fetchall() == [(30,)]
+    assert rows(workspace, "SELECT count(*) FROM purchases") == [(31,)]
+
+
+def test_every_table_and_column_has_its_comment_and_type(workspace):
+    for table in PUBLISHED:
+        assert rows(workspace, f"SELECT comment FROM duckdb_tables() WHERE table_name = '{table.name}'") == [
+            (table.grain,)
+        ]
+        described = rows(
+            workspace,
+            "SELECT column_name, data_type, comment, is_nullable FROM duckdb_columns() "
+            f"WHERE table_name = '{table.name}' ORDER BY column_index",
+        )
+        assert described == [(c.name, c.type, c.description, not c.is_required) for c in table.columns]
+
+
+def test_the_lake_holds_the_same_rows_in_the_declared_schema(workspace):
+    for table in PUBLISHED:
+        paths = sorted((workspace.data.root / "lake" / table.name).glob("*.parquet"))
+        assert paths, table.name
+        for path in paths:
+            assert pq.read_schema(path).equals(table.arrow_schema)
+        listed = ", ".join(f"'{path}'" for path in paths)
+        same = f"(FROM {table.name} EXCEPT ALL FROM read_parquet([{listed}]))"
+        assert rows(workspace, f"SELECT count(*) FROM {same}") == [(0,)]
+        counts = f"SELECT (SELECT count(*) FROM {table.name}), (SELECT count(*) FROM read_parquet([{listed}]))"
+        ((ours, theirs),) = rows(workspace, counts)
+        assert ours == theirs
+
+
+def test_a_left_over_write_ahead_log_does_not_break_readers(workspace):
+    wal = workspace.data.warehouse.with_name("phygitals.duckdb.wal")
+    wal.write_bytes(b"left over by something else")
+    workspace.publish()
+    assert not wal.exists()
+    assert rows(workspace, "SELECT count(*) FROM purchases") == [(30,)]
+
+
+def test_a_corrupt_file_in_the_lake_is_named_and_the_published_file_stays(workspace):
+    before = workspace.data.warehouse.read_bytes()
+    broken = workspace.data.root / "lake" / "item_types" / "item_types.parquet"
+    broken.write_bytes(b"PAR1 broken")
+    with pytest.raises(PublishError, match="item_types.parquet"):
+        workspace.publish()
+    assert workspace.data.warehouse.read_bytes() == before
+    assert list(workspace.data.root.glob(".phygitals*")) == []
+
+
+def test_a_crash_while_building_leaves_the_published_file(workspace, monkeypatch):
+    before = workspace.data.warehouse.read_bytes()
+
+    def crash(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(publish_module, "_copy", crash)
+    with pytest.raises(KeyboardInterrupt):
+        workspace.publish()
+    assert workspace.data.warehouse.read_bytes() == before
+    monkeypatch.undo()
+    assert workspace.publish().row_counts["purchases"] == 30
+
+
+def test_nothing_published_yet_is_said_with_what_to_do(tmp_path):
+    with pytest.raises(PublishError, match="phygitals refresh"):
+        open_warehouse(tmp_path / "none.duckdb")
+
+
+def test_a_failed_write_leaves_the_old_object_and_no_trace(workspace):
+    store = workspace.data.store
+    folder = workspace.data.root / "lake" / "item_types"
+    before = (folder / "item_types.parquet").read_bytes()
+
+    def batches():
+        yield from pq.ParquetFile(folder / "item_types.parquet").iter_batches()
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        store.write(ITEM_TYPES, "item_types", batches())
+    assert [path.name for path in folder.iterdir()] == ["item_types.parquet"]
+    assert (folder / "item_types.parquet").read_bytes() == before
+
+
+def test_a_write_that_the_disk_refuses_names_the_object(workspace):
+    folder = workspace.data.root / "lake" / "item_types"
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    folder.write_text("a file in the way")
+    with pytest.raises(StoreError, match=r"lake/item_types/item_types.parquet could not be written"):
+        workspace.data.store.write(ITEM_TYPES, "item_types", [])
+
+
+def test_leftovers_of_dead_writers_are_swept_by_the_next(workspace):
+    stale = workspace.data.root / "lake" / "pulls" / ".2026-01-01.parquet.99999.tmp"
+    stale.write_bytes(b"half")
+    workspace.publish()
+    assert not stale.exists()
