@@ -33,8 +33,8 @@ def submit(ids_or_files: tuple[str, ...]) -> None:
     any other as a session id. The next refresh takes them in.
     """
     workspace = Workspace.open()
-    files = [Path(argument) for argument in ids_or_files if Path(argument).is_file()]
-    ids = [argument for argument in ids_or_files if not Path(argument).is_file()]
+    files = [Path(argument) for argument in ids_or_files if _is_file(argument)]
+    ids = [argument for argument in ids_or_files if not _is_file(argument)]
     for file in files:
         if not formats.is_supported(file):
             raise click.ClickException(f"{file}: allowed are files named {', '.join(formats.SUFFIXES)}")
@@ -48,6 +48,13 @@ def submit(ids_or_files: tuple[str, ...]) -> None:
         click.echo(f"{file} -> {inbox.submit_file(workspace.data, file, now())}")
     if ids:
         click.echo(f"{len(ids)} session ids -> {inbox.submit_ids(workspace.data, ids, now())}")
+
+
+def _is_file(argument: str) -> bool:
+    try:
+        return Path(argument).is_file()
+    except (OSError, ValueError):
+        return False  # too long for a path, or with characters that no path has
 
 
 @cli.command()

@@ -1,0 +1,98 @@
+"""What keeps the house in order: the wall around Dagster, the direction of imports, and true documents."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import PROJECT_ROOT, Settings
+from pipeline.tables.catalog import PUBLISHED, TABLES
+
+PACKAGE = PROJECT_ROOT / "pipeline"
+README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MAY_IMPORT_DAGSTER = {"assets", "definitions.py", "commands/refresh.py"}
+# Each may import those to its left, and itself.
+LAYERS = ("errors", "settings", "tables.table", "tables.catalog", "lake", "polling", "submissions", "simulator")
+
+
+def imports(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_the_dagster_side_imports_dagster(path):
+    inside = path.relative_to(PACKAGE).as_posix()
+    may = any(inside == allowed or inside.startswith(f"{allowed}/") for allowed in MAY_IMPORT_DAGSTER)
+    uses = {name for name in imports(path) if name.split(".")[0].startswith("dagster")}
+    assert may or not uses
+    assert not any(part.startswith("_") for name in uses for part in name.split("."))
+
+
+def test_the_core_runs_without_dagster_being_loaded():
+    program = "import sys, pipeline.workspace, pipeline.cli; sys.exit('dagster' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def layer_of(module: str) -> int | None:
+    inside = module.removeprefix("pipeline.")
+    matching = [i for i, layer in enumerate(LAYERS) if inside == layer or inside.startswith(f"{layer}.")]
+    return matching[0] if module.startswith("pipeline.") and matching else None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    module = ".".join(["pipeline", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+    own = layer_of(module)
+    if own is not None:
+        upwards = {name for name in imports(path) if (layer_of(name) or 0) > own}
+        assert not upwards
+
+
+def test_no_module_is_longer_than_a_reader_can_hold():
+    assert {path.name: count for path in MODULES if (count := len(path.read_text().splitlines())) > 400} == {}
+
+
+def test_the_readme_lists_every_table_and_column_as_declared():
+    for table in PUBLISHED:
+        section = README.split(f"#### `{table.name}`")[1].split("\n####")[0].split("\n## ")[0]
+        assert table.grain in section
+        listed = re.findall(r"^\| `(\w+)` \| (.+?) \| (.*?) \| (.*) \|$", section, re.MULTILINE)
+        declared = [
+            (c.name, c.type, "key" if c.key else "required" if c.is_required else "", c.description)
+            for c in table.columns
+        ]
+        assert listed == declared
+
+
+def test_the_readme_lists_every_setting_with_its_default():
+    for name, field in Settings.model_fields.items():
+        (row,) = [line for line in README.splitlines() if line.startswith(f"| `PHYGITALS_{name.upper()}`")]
+        if field.default is not None:
+            shown = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+            assert f"`{shown}`" in row
+
+
+def test_every_query_belongs_to_a_declared_table():
+    queries = {path.stem for path in (PACKAGE / "tables" / "sql").glob("*.sql")}
+    assert queries == {name for name, table in TABLES.items() if table.sources} | {"macros"}
+
+
+def test_the_lock_pins_hashes_and_names_no_host():
+    lock = (PROJECT_ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "://" not in lock
+    assert not re.search(r"^\s*--(index|extra-index|find-links)", lock, re.MULTILINE)
+    pins = re.split(r"\n(?=\S)", lock.strip())
+    assert all("==" in pin and "--hash=sha256:" in pin for pin in pins)

@@ -1,0 +1,133 @@
+"""The command line as a person uses it: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from pipeline.simulator.server import Simulator
+from pipeline.workspace import Workspace
+from tests.conftest import KEY, drop, rows
+
+
+def phygitals(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def assert_one_line_error(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert result.returncode != 0
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+def test_submitted_ids_and_files_are_resolved_by_a_refresh(api, tmp_path):
+    api(Simulator(delay_scale=0, hold=0))
+    listed = tmp_path / "more.csv"
+    listed.write_text("session_id,pack_id\nthree,p\n")
+    submitted = phygitals("submit", "one", "two", str(listed))
+    assert submitted.returncode == 0, submitted.stderr
+    waiting = phygitals("status")
+    assert "2 new files" in waiting.stdout
+    assert "run `phygitals refresh`" in waiting.stdout
+    refreshed = phygitals("refresh")
+    assert refreshed.returncode == 0, refreshed.stderr
+    assert "of 3 sessions" in refreshed.stdout
+    assert "Item types" in refreshed.stdout
+    assert "phygitals.duckdb" in refreshed.stdout
+    assert rows(Workspace.open(), "SELECT session_id, pack_id FROM purchases ORDER BY 1") == [
+        ("one", None),
+        ("three", "p"),
+        ("two", None),
+    ]
+    assert listed.read_text() == "session_id,pack_id\nthree,p\n"
+    shown = phygitals("query", "SELECT session_id FROM purchases ORDER BY 1")
+    assert shown.returncode == 0
+    assert "three" in shown.stdout
+    assert "3 rows" in shown.stdout
+    settled = phygitals("status")
+    assert "0 new files" in settled.stdout
+    assert KEY not in refreshed.stdout + refreshed.stderr + settled.stdout
+
+
+@pytest.mark.parametrize(
+    ("argument", "word"),
+    [("missing.csv", "no such file"), ("a b", "white space"), ("x" * 300, "300 characters")],
+)
+def test_what_is_neither_an_id_nor_a_file_is_refused(argument, word):
+    assert_one_line_error(phygitals("submit", argument), word)
+
+
+def test_a_file_of_a_format_that_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "a.xlsx").write_bytes(b"PK")
+    assert_one_line_error(phygitals("submit", str(tmp_path / "a.xlsx")), "a.xlsx", ".csv")
+
+
+def test_a_wrong_setting_is_one_line(configure):
+    configure(poll_budget="soon")
+    assert_one_line_error(phygitals("refresh"), "PHYGITALS_POLL_BUDGET='soon' is refused")
+
+
+def test_the_traceback_is_behind_debug(configure):
+    configure(poll_budget="soon")
+    assert "Traceback" in phygitals("--debug", "status").stderr
+
+
+def test_a_refused_key_is_one_line_and_a_failed_command(api):
+    api(Simulator(hold=0)).key = "another"
+    drop(Workspace.open(), "a.txt", "one\n")
+    result = phygitals("refresh")
+    assert_one_line_error(result, "HTTP 401", "PHYGITALS_API_KEY")
+    assert KEY not in result.stdout + result.stderr
+
+
+def test_bad_sql_is_one_line(api):
+    api(Simulator(hold=0))
+    assert_one_line_error(phygitals("query", "SELECT 1"), "does not exist yet")
+    phygitals("refresh")
+    assert_one_line_error(phygitals("query", "SELEC 1"), "syntax error")
+    assert_one_line_error(phygitals("query", "DROP TABLE pulls"), "read-only")
+
+
+@pytest.mark.parametrize("command", [[], ["submit"], ["refresh"], ["status"], ["simulate"], ["query"]])
+def test_help_is_everywhere(command):
+    result = phygitals(*command, "--help")
+    assert result.returncode == 0
+    assert result.stdout.startswith("Usage:")
+
+
+def test_an_unknown_command_fails():
+    assert phygitals("fetch").returncode == 2
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_the_simulator_serves_until_it_is_stopped(signal_number):
+    command = [sys.executable, "-u", "-m", "pipeline.cli", "simulate", "--mode", "sandbox", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
+    assert process.stdout is not None
+    url = process.stdout.readline().split(" at ")[1].split(";")[0]
+    request = urllib.request.Request(
+        f"{url}/vm/buy/status", b'{"session_id": "s"}', {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as response:
+        assert b'"tx_hash": "sandbox_' in response.read()
+    process.send_signal(signal_number)
+    assert process.wait(30) == 0
+
+
+def test_simulated_submissions_go_into_the_local_inbox_only(api):
+    written = phygitals("simulate", "--submissions", "60")
+    assert written.returncode == 0, written.stderr
+    assert "60 submissions" in written.stdout
+    assert "nothing was added" in phygitals("simulate", "--submissions", "60").stdout
+
+
+def test_simulated_submissions_are_refused_elsewhere(api):
+    api(Simulator(hold=0))
+    assert_one_line_error(phygitals("simulate", "--submissions", "60"), "PHYGITALS_ENV=local only")
