@@ -1,0 +1,191 @@
+"""The Dagster side: what the UI shows, what starts runs, and real runs in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from pipeline.assets.automation import inbox_sensor
+from pipeline.definitions import defs
+from pipeline.settings import PROJECT_ROOT
+from pipeline.simulator.server import PENDING, Reply, Simulator
+from pipeline.tables.catalog import PUBLISHED, TABLES
+from pipeline.tables.checks import CHECKS
+from pipeline.workspace import Workspace
+from tests.conftest import KEY, drop, rows
+from tests.test_polling import Arrivals
+from tests.test_refresh import assert_secret_is_nowhere
+
+GROUPS = {
+    "raw": {"session_submissions", "pending_sessions", "status_responses"},
+    "staging": {"purchases", "pulls", "item_attributes", "items"},
+    "marts": {"item_types", "buyback_values", "pack_economics", "resolution_funnel", "data_issues"},
+    "publish": {"warehouse"},
+}
+EXECUTE = [sys.executable, "-m", "dagster", "job", "execute", "-m", "pipeline.definitions", "-j", "refresh"]
+
+
+def execute() -> subprocess.CompletedProcess[str]:
+    return subprocess.run(EXECUTE, capture_output=True, text=True, cwd=PROJECT_ROOT, timeout=200, check=False)
+
+
+def specs() -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+def test_every_asset_is_in_its_group_and_starts_with_its_grain():
+    grouped: dict[str, set[str]] = {}
+    for name, spec in specs().items():
+        grouped.setdefault(str(spec.group_name), set()).add(name)
+        assert spec.owners and spec.kinds
+        assert str(spec.description).startswith("One ")
+    assert grouped == GROUPS
+
+
+def test_every_table_asset_shows_its_declared_columns():
+    for name, spec in specs().items():
+        if name in TABLES:
+            columns = spec.metadata["dagster/column_schema"].columns
+            assert [(c.name, c.type, c.description) for c in columns] == [
+                (c.name, c.type, c.description) for c in TABLES[name].columns
+            ]
+
+
+def test_the_lineage_leads_from_the_inbox_to_the_warehouse():
+    deps = {name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in specs().items()}
+    assert deps["pending_sessions"] == {"session_submissions"}
+    assert deps["status_responses"] == {"pending_sessions"}
+    assert deps["purchases"] == {"session_submissions", "status_responses"}
+    assert deps["pulls"] == {"status_responses", "purchases"}
+    assert deps["warehouse"] == {table.name for table in PUBLISHED}
+
+
+def test_every_check_is_an_asset_check():
+    keys = {(key.asset_key.to_user_string(), key.name) for key in defs.resolve_asset_graph().asset_check_keys}
+    assert keys == {(check.table.name, check.name) for check in CHECKS}
+
+
+def test_the_schedule_and_the_sensor_run_by_default():
+    schedule, sensor = defs.resolve_schedule_def("daily_refresh"), defs.resolve_sensor_def("inbox_sensor")
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 2 * * *", "UTC")
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+
+
+def tick() -> dg.RunRequest | dg.SkipReason:
+    return inbox_sensor(dg.build_sensor_context())
+
+
+def test_the_sensor_asks_for_one_run_for_the_same_new_files(api):
+    api(Simulator(delay_scale=0, hold=0))
+    workspace = Workspace.open()
+    assert isinstance(tick(), dg.SkipReason)
+    drop(workspace, "a.txt", "one\n")
+    first, again = tick(), tick()
+    assert isinstance(first, dg.RunRequest)
+    assert first.run_key == again.run_key
+    drop(workspace, "b.txt", "two\n")
+    assert tick().run_key != first.run_key
+    workspace.take_in()
+    assert isinstance(tick(), dg.SkipReason)
+
+
+def test_the_sensor_says_what_is_wrong_with_the_settings(configure):
+    configure(poll_budget="soon")
+    assert "PHYGITALS_POLL_BUDGET" in str(tick().skip_message)
+
+
+def test_definitions_load_whatever_the_settings_are(configure):
+    configure(daily_cron="never", env="nowhere")
+    program = "import pipeline.definitions as d; print(d.defs.resolve_schedule_def('daily_refresh').cron_schedule)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0 2 * * *"
+
+
+def test_the_job_runs_from_the_project_root_and_leaves_the_key_nowhere(api, configure, tmp_path):
+    scripts = {f"gone{i}": [Reply.json({"error": f"bad {KEY}"}, 404)] for i in range(3)}
+    scripts |= {"odd": [Reply.json([KEY])], "slow": [PENDING]}
+    api(Simulator(delay_scale=0, hold=0, fault_rate=0.1, scripts=scripts))
+    configure(poll_budget=2)
+    workspace = Workspace.open()
+    drop(workspace, "a.csv", "session_id,colour\n" + "".join(f"s{i},red\n" for i in range(30)) + "s1,blue\n,red\n")
+    drop(workspace, "b.txt", "\n".join(scripts))
+    drop(workspace, "c.csv", "nothing,here\n")
+    done = execute()
+    assert done.returncode == 0, done.stderr
+    assert "a.csv: 32 rows read = 30 accepted + 1 duplicates + 1 rejected" in done.stderr
+    assert "a.csv: columns that are ignored: colour" in done.stderr
+    assert "c.csv: rejected whole, its header has no column session_id" in done.stderr
+    assert rows(workspace, "SELECT status, count(*) FROM purchases WHERE session_id[1] <> 's' GROUP BY 1") == [
+        ("pending", 4)
+    ]
+    assert KEY not in done.stdout + done.stderr
+    assert_secret_is_nowhere(workspace.data.root)
+    assert_secret_is_nowhere(tmp_path / "dagster_home")
+    materialized = materialization_of("session_submissions")
+    counts = ("files_read", "files_rejected", "rows_read", "accepted", "duplicates", "rejected")
+    assert [materialized.metadata[count].value for count in counts] == [3, 1, 37, 35, 1, 1]
+    assert materialization_of("purchases").metadata["dagster/row_count"].value == 35
+
+
+def materialization_of(asset: str) -> dg.AssetMaterialization:
+    with dg.DagsterInstance.get() as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+        assert event is not None and event.asset_materialization is not None
+        return event.asset_materialization
+
+
+def test_a_refused_key_fails_the_run_with_what_to_do_and_without_the_key(api, tmp_path):
+    simulator = api(Simulator(hold=0))
+    simulator.key = "another"
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "one\n")
+    done = execute()
+    assert done.returncode != 0
+    assert "Failure: " in done.stderr
+    assert "answered HTTP 401, the API key is refused" in done.stderr
+    assert KEY not in done.stdout + done.stderr
+    assert_secret_is_nowhere(workspace.data.root)
+    assert_secret_is_nowhere(tmp_path / "dagster_home")
+    assert not workspace.data.warehouse.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"env": "nowhere"}, "PHYGITALS_ENV='nowhere' is refused"),
+        ({"env": "production"}, "PHYGITALS_API_KEY is not set"),
+        (
+            {"env": "production", "api_key": "k" * 20, "api_url": "http://127.0.0.1:9"},
+            "no request to http://127.0.0.1:9",
+        ),
+    ],
+)
+def test_what_stops_a_run_is_said_in_its_failure(settings, words, configure):
+    configure(**settings, poll_budget=0.5, poll_interval=0.1)
+    if "api_url" in settings:
+        drop(Workspace.open(), "a.txt", "one\n")
+    done = execute()
+    assert done.returncode != 0
+    assert words in done.stderr
+
+
+def test_a_run_that_is_terminated_keeps_what_came(api, configure):
+    arrivals = Arrivals(wanted=40)
+    api(Simulator(delay_scale=0, hold=0, on_request=arrivals))
+    configure(requests_per_second=30)
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "\n".join(f"s{i}" for i in range(300)))
+    process = subprocess.Popen(EXECUTE, stderr=subprocess.PIPE, text=True, cwd=PROJECT_ROOT, env=os.environ)
+    assert arrivals.reached.wait(60)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert list(workspace.data.journal.iterdir()) == []
+    assert list(workspace.data.root.glob("raw/status_responses/*/*.parquet")) != []
+    assert "DagsterExecutionInterruptedError" in errors
