@@ -1,0 +1,132 @@
+"""Sessions resolved per second, beside a bare aiohttp loop and httpx on its own transport, in one run.
+
+The server answers at once and runs in a process of its own; every client asks the same sessions at
+the same concurrency. Ratios are what counts: `of bare` is the share of the bare loop's speed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import random
+import resource
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import httpx
+from aiohttp import web
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.lake.directory import DataDirectory
+from pipeline.lake.response_log import ResponseLog
+from pipeline.polling.client import StatusClient
+from pipeline.polling.engine import Engine, Limits
+from pipeline.simulator import catalogue
+
+SESSIONS = 6_000
+CONCURRENCY = (50, 500, 2_000)
+SLOW_SESSIONS = 600  # for httpx on its own transport, which takes long at high concurrency
+
+
+def serve(port: multiprocessing.Queue[int]) -> None:
+    template = json.dumps({"result": {**catalogue.session(1, "@", False).result, "session_id": "@"}})
+
+    async def answer(request: web.Request) -> web.Response:
+        session_id = (await request.json())["session_id"]
+        return web.Response(text=template.replace("@", session_id), content_type="application/json")
+
+    async def run() -> None:
+        application = web.Application()
+        application.router.add_post("/status", answer)
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()
+        port.put(runner.addresses[0][1])
+        await asyncio.Event().wait()
+
+    asyncio.run(run())
+
+
+async def ask_all(ask: Callable[[str], Awaitable[object]], count: int, concurrency: int) -> None:
+    ids = iter(range(count))
+
+    async def worker() -> None:
+        for i in ids:
+            await ask(f"session-{i}")
+
+    await asyncio.gather(*(worker() for _ in range(concurrency)))
+
+
+async def bare_aiohttp(url: str, count: int, concurrency: int) -> None:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        async def ask(session_id: str) -> object:
+            async with session.post(url, json={"session_id": session_id}) as response:
+                return json.loads(await response.read())
+
+        await ask_all(ask, count, concurrency)
+
+
+async def default_httpx(url: str, count: int, concurrency: int) -> None:
+    limits = httpx.Limits(max_connections=concurrency)
+    async with httpx.AsyncClient(limits=limits, timeout=60) as client:
+
+        async def ask(session_id: str) -> object:
+            return (await client.post(url, json={"session_id": session_id})).json()
+
+        await ask_all(ask, count, concurrency)
+
+
+async def engine(url: str, count: int, concurrency: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        data = DataDirectory(Path(folder))
+        log = ResponseLog(data, datetime.now(UTC))
+        async with StatusClient(url, "key", 30) as client:
+            limits = Limits(concurrency, 0, 600, 2)
+            run = Engine(client.ask, log, limits, url, lambda: datetime.now(UTC), random.Random(1), lambda _: None)
+            progress = await run.run(f"session-{i}" for i in range(count))
+        assert progress.fulfilled == count
+        log.close()
+
+
+def measure(
+    run: Callable[[str, int, int], Awaitable[None]], url: str, count: int, concurrency: int
+) -> tuple[float, float]:
+    """Sessions per second, and milliseconds of processor time a session."""
+    started, used = time.perf_counter(), time.process_time()
+    asyncio.run(run(url, count, concurrency))  # type: ignore[arg-type]
+    return count / (time.perf_counter() - started), 1000 * (time.process_time() - used) / count
+
+
+def main() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
+    port: multiprocessing.Queue[int] = multiprocessing.Queue()
+    server = multiprocessing.Process(target=serve, args=(port,), daemon=True)
+    server.start()
+    url = f"http://127.0.0.1:{port.get()}/status"
+    table = Table(title=f"{SESSIONS} sessions against a server that answers at once")
+    for name in ("in flight", "client", "sessions/s", "of bare", "CPU ms/session"):
+        table.add_column(name, justify="right")
+    for concurrency in CONCURRENCY:
+        bare, bare_cpu = measure(bare_aiohttp, url, SESSIONS, concurrency)
+        results = {
+            "bare aiohttp": (bare, bare_cpu),
+            "this engine": measure(engine, url, SESSIONS, concurrency),
+            "httpx, own transport": measure(default_httpx, url, SLOW_SESSIONS, concurrency),
+        }
+        for name, (rate, cpu) in results.items():
+            table.add_row(str(concurrency), name, f"{rate:,.0f}", f"{rate / bare:.2f}", f"{cpu:.2f}")
+    server.kill()
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
