@@ -15,7 +15,8 @@ from pipeline.workspace import Workspace, now
 
 _WIDTH_WITHOUT_TERMINAL = 160
 
-_console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_WITHOUT_TERMINAL)
+# Names of files and sessions are data: nothing in them is markup.
+_console = Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL, markup=False, highlight=False)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,8 +67,11 @@ def refresh() -> None:
     from pipeline.commands.refresh import run_refresh
     from pipeline.commands.summary import print_summary
 
+    def on_line(line: str) -> None:
+        _console.print(line, soft_wrap=True)
+
     with polling_progress(_console) as on_progress:
-        run_refresh(on_progress)
+        run_refresh(on_line, on_progress)
     print_summary(_console, workspace.data.warehouse)
     _console.print(f"DuckDB:  {workspace.data.warehouse}", soft_wrap=True)
     _console.print(f"Parquet: {workspace.data.root / 'lake'}", soft_wrap=True)

@@ -36,8 +36,7 @@ class Workspace:
         """Raises SettingsError, and DataDirectoryError where the directory belongs to another environment."""
         settings = settings or Settings.load()
         data = DataDirectory(settings.data_directory)
-        api = SIMULATOR if settings.base_url is None else settings.base_url + settings.api_prefix
-        data.claim(settings.env, api)
+        data.claim(settings.env, settings.base_url or SIMULATOR)
         return cls(settings, data)
 
     def take_in(self) -> IntakeReport:

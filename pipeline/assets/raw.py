@@ -7,7 +7,6 @@ import dagster as dg
 from pipeline.assets.declared import asset_options, built
 from pipeline.assets.resources import WorkspaceResource
 from pipeline.polling.engine import Progress
-from pipeline.submissions.intake import FileReport
 from pipeline.tables.catalog.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 
 _LOG_EVERY = 5.0  # seconds between two progress lines in the run's log
@@ -19,10 +18,9 @@ def session_submissions(
 ) -> dg.MaterializeResult[None]:
     with workspace.open() as opened:
         report = opened.take_in()
-    for file in report.files:
-        context.log.info(_file_line(file))
-    for name, columns in report.unknown_columns.items():
-        context.log.warning(f"{name}: columns that are ignored: {', '.join(columns)}")
+    for line in report.lines:
+        context.log.info(line)
+        workspace.on_line(line)
     return dg.MaterializeResult(
         metadata={
             "files_read": len(report.files),
@@ -50,12 +48,13 @@ def status_responses(
 
     def log_progress(progress: Progress) -> None:
         nonlocal last_line
+        workspace.on_progress(progress)
         if time.monotonic() - last_line >= _LOG_EVERY:
             last_line = time.monotonic()
             context.log.info(progress.line)
 
     with workspace.open() as opened:
-        progress = opened.poll(workspace.on_progress or log_progress)
+        progress = opened.poll(log_progress)
     context.log.info(f"{progress.line}; {progress.exit.value if progress.exit else 'nothing was pending'}")
     return dg.MaterializeResult(
         metadata={
@@ -65,13 +64,4 @@ def status_responses(
             "still_pending": progress.pending,
             **{outcome.value: count for outcome, count in progress.all_outcomes.items()},
         }
-    )
-
-
-def _file_line(file: FileReport) -> str:
-    if file.refused_because:
-        return f"{file.source_file}: rejected whole, {file.refused_because}"
-    return (
-        f"{file.source_file}: {file.rows_read} rows read = {file.accepted} accepted "
-        f"+ {file.duplicates} duplicates + {file.rejected} rejected"
     )

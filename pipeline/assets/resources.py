@@ -17,10 +17,11 @@ from pipeline.workspace import Workspace
 class WorkspaceResource:
     """Opens the workspace when a run needs it, so that definitions load whatever the settings are.
 
-    Polling progress goes to `on_progress`, where somebody watches, else to the run's log.
+    Where somebody watches the run, `on_line` and `on_progress` are told what its log is told.
     """
 
-    on_progress: Callable[[Progress], None] | None = None
+    on_line: Callable[[str], None] = lambda _line: None
+    on_progress: Callable[[Progress], None] = lambda _progress: None
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Workspace]:

@@ -20,13 +20,13 @@ class RefreshError(PipelineError):
     """The job failed. The message is that of the step that failed first."""
 
 
-def run_refresh(on_progress: Callable[[Progress], None]) -> None:
+def run_refresh(on_line: Callable[[str], None], on_progress: Callable[[Progress], None]) -> None:
     """Runs the job `refresh`, recorded in DAGSTER_HOME (the project's own unless set) for the UI to show.
 
     Raises RefreshError.
     """
     os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / "dagster_home"))
-    definitions = build_definitions(WorkspaceResource(on_progress))
+    definitions = build_definitions(WorkspaceResource(on_line, on_progress))
     job = definitions.resolve_job_def("refresh")
     with dg.DagsterInstance.get() as instance:
         result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)

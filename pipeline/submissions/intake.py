@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,8 +17,6 @@ from pipeline.lake.directory import DataDirectory
 from pipeline.submissions import formats, inbox, rows
 from pipeline.submissions.formats import RowError, UnreadableFileError
 from pipeline.tables.catalog.raw import SESSION_SUBMISSIONS
-
-log = logging.getLogger(__name__)
 
 _BATCH = 50_000
 _EXCERPT = 200
@@ -36,6 +33,16 @@ class FileReport:
     duplicates: int = 0
     rejected: int = 0
 
+    @property
+    def line(self) -> str:
+        """The report in words."""
+        if self.refused_because:
+            return f"{self.source_file}: rejected whole, {self.refused_because}"
+        return (
+            f"{self.source_file}: {self.rows_read} rows read = {self.accepted} accepted "
+            f"+ {self.duplicates} duplicates + {self.rejected} rejected"
+        )
+
 
 @dataclass
 class IntakeReport:
@@ -44,6 +51,12 @@ class IntakeReport:
     files: list[FileReport] = field(default_factory=list)
     already_known: list[str] = field(default_factory=list)
     unknown_columns: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> list[str]:
+        """What a person should know of each file, one line each."""
+        lines = [file.line for file in self.files]
+        return lines + [f"{name}: columns that are ignored: {', '.join(c)}" for name, c in self.unknown_columns.items()]
 
     def total(self, count: str) -> int:
         return sum(getattr(f, count) for f in self.files)
@@ -68,7 +81,6 @@ def take_in(data: DataDirectory, clock: Callable[[], datetime]) -> IntakeReport:
         except OSError as error:
             # Not remembered: what could not be opened has no content to be known by, and is tried again.
             report.files.append(FileReport(file.name, refused_because=f"it cannot be opened: {error.strerror}"))
-            log.warning("%s was not read: %s", file.name, error.strerror)
             continue
         refused_name = f"{sha}-unreadable-as-{formats.format_of(path)}"
         if sha in taken or refused_name in taken:
@@ -81,9 +93,6 @@ def take_in(data: DataDirectory, clock: Callable[[], datetime]) -> IntakeReport:
         index.remember(file, sha)
     report.files += _count(data, new)
     index.save()
-    for found in report.files:
-        if found.refused_because:
-            log.warning("%s was rejected whole: %s", found.source_file, found.refused_because)
     return report
 
 
@@ -112,7 +121,6 @@ def _take_in_file(
         return str(error)
     if unknown:
         report.unknown_columns[shown] = sorted(unknown)
-        log.warning("%s has columns that are ignored: %s", shown, ", ".join(sorted(unknown)))
     return None
 
 
