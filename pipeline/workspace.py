@@ -16,11 +16,11 @@ from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.polling.engine import Progress
 from pipeline.polling.run import poll
+from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.settings import Settings
 from pipeline.simulator.service import SIMULATOR, status_url
 from pipeline.submissions.intake import IntakeReport, take_in
 from pipeline.tables.build import Builder
-from pipeline.tables.catalog.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.warehouse.publish import Published, publish
 
 

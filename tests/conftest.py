@@ -12,11 +12,11 @@ from typing import Any
 import duckdb
 import pytest
 
+from pipeline.schema import PUBLISHED
+from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Simulator
 from pipeline.simulator.service import serve
-from pipeline.tables.catalog import PUBLISHED
-from pipeline.tables.catalog.raw import PENDING_SESSIONS
 from pipeline.workspace import Workspace
 
 KEY = "sandbox-key-0123456789abcdef"

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.lake.database import connect
-from pipeline.tables.catalog import TABLES
+from pipeline.schema import TABLES
 from pipeline.tables.checks import CHECKS, Check, run
 from pipeline.workspace import Workspace
 from tests.conftest import drop, refresh

@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.assets.automation import inbox_sensor
 from pipeline.definitions import defs
+from pipeline.schema import PUBLISHED, TABLES
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Reply, Simulator
-from pipeline.tables.catalog import PUBLISHED, TABLES
 from pipeline.tables.checks import CHECKS
 from pipeline.workspace import Workspace
 from tests.conftest import KEY, drop, rows

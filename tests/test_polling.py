@@ -14,14 +14,14 @@ import pyarrow as pa
 import pytest
 
 from pipeline.lake.database import connect
+from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.simulator.server import Reply, Simulator
-from pipeline.tables.catalog.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.workspace import Workspace
 from tests.conftest import drop, refresh, rows
 from tests.test_refresh import fulfilled
 
 POLL = """
-from pipeline.tables.catalog.raw import PENDING_SESSIONS
+from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.workspace import Workspace
 workspace = Workspace.open()
 workspace.take_in()

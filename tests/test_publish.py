@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.lake.store import StoreError
+from pipeline.schema import PUBLISHED
+from pipeline.schema.marts import ITEM_TYPES
 from pipeline.simulator.server import Simulator
-from pipeline.tables.catalog import PUBLISHED
-from pipeline.tables.catalog.marts import ITEM_TYPES
 from pipeline.warehouse import publish as publish_module
 from pipeline.warehouse.publish import PublishError, open_warehouse
 from pipeline.workspace import Workspace

@@ -84,7 +84,7 @@ def test_answers_of_every_kind_come_to_what_the_specification_says(api, configur
 
 def test_every_answer_is_kept_byte_for_byte(api, configure):
     from pipeline.lake.database import connect
-    from pipeline.tables.catalog.raw import STATUS_RESPONSES
+    from pipeline.schema.raw import STATUS_RESPONSES
 
     api(Simulator(delay_scale=0, hold=0, scripts=EVERY_KIND))
     configure(poll_budget=3)

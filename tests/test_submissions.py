@@ -9,8 +9,8 @@ from decimal import Decimal
 import pandas as pd
 import pytest
 
+from pipeline.schema.raw import SESSION_SUBMISSIONS
 from pipeline.submissions import inbox
-from pipeline.tables.catalog.raw import SESSION_SUBMISSIONS
 from pipeline.workspace import Workspace, now
 from tests.conftest import build_all, drop, rows
 

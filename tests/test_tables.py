@@ -286,7 +286,7 @@ def test_items_show_their_latest_pull_and_their_card_facts(api):
 
 
 def test_an_empty_workspace_has_every_table_with_its_columns(api):
-    from pipeline.tables.catalog import PUBLISHED
+    from pipeline.schema import PUBLISHED
 
     workspace = published(api, {})
     for table in PUBLISHED:

@@ -6,9 +6,9 @@ from typing import Any
 
 import dagster as dg
 
+from pipeline.schema import TABLES
+from pipeline.schema.table import Table, Zone
 from pipeline.tables.build import BuildReport, derivation
-from pipeline.tables.catalog import TABLES
-from pipeline.tables.table import Table, Zone
 
 OWNERS = ["team:data"]
 

@@ -4,8 +4,8 @@ import dagster as dg
 
 from pipeline.assets.declared import asset_options, built
 from pipeline.assets.resources import WorkspaceResource
-from pipeline.tables.catalog import PUBLISHED
-from pipeline.tables.table import Table
+from pipeline.schema import PUBLISHED
+from pipeline.schema.table import Table
 
 
 def _table_asset(table: Table) -> dg.AssetsDefinition:

@@ -4,7 +4,7 @@ import dagster as dg
 
 from pipeline.assets.declared import OWNERS
 from pipeline.assets.resources import WorkspaceResource
-from pipeline.tables.catalog import PUBLISHED
+from pipeline.schema import PUBLISHED
 
 
 @dg.asset(

@@ -11,7 +11,7 @@ import json
 import uuid
 
 from pipeline.lake.directory import DataDirectory, replace_file
-from pipeline.tables.table import Table
+from pipeline.schema.table import Table
 
 
 class Manifest:

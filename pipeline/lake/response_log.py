@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.store import ObjectWriter, StoreError
-from pipeline.tables.catalog.raw import STATUS_RESPONSES
+from pipeline.schema.raw import STATUS_RESPONSES
 
 FLUSH_BYTES = 8 * 1024 * 1024
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.errors import PipelineError
-from pipeline.tables.table import Table
+from pipeline.schema.table import Table
 
 ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group, one unit of its parallelism
 

@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
+from pipeline.schema.raw import SESSION_SUBMISSIONS
 from pipeline.submissions import formats, inbox, rows
 from pipeline.submissions.formats import RowError, UnreadableFileError
-from pipeline.tables.catalog.raw import SESSION_SUBMISSIONS
 
 _BATCH = 50_000
 _EXCERPT = 200

@@ -1,1 +1,1 @@
-"""The tables: what each is (`catalog/`), how it is derived (`sql/`), and the building of it."""
+"""Deriving the declared tables: one SQL query each (`sql/`), built where inputs changed, and checked."""

@@ -13,11 +13,12 @@ from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.manifest import Manifest, digest
 from pipeline.lake.store import ROWS_PER_GROUP
+from pipeline.schema import TABLES
+from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.schema.staging import PURCHASES, SESSION_POLLS
+from pipeline.schema.table import Partition, Table, Zone
 from pipeline.tables.answer_text import create_answers
-from pipeline.tables.catalog import TABLES
-from pipeline.tables.catalog.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
-from pipeline.tables.catalog.staging import PURCHASES, SESSION_POLLS
-from pipeline.tables.table import Partition, Table, Zone, macros
+from pipeline.tables.queries import macros, query
 
 _SAMPLE_ROWS = 5
 
@@ -85,7 +86,7 @@ class Builder:
             inputs = digest(inputs, self._now, self._expire_after)
         if not self._is_current(table, table.name, inputs):
             self._define_sources(table)
-            self._write(report, table.name, inputs, table.sql)
+            self._write(report, table.name, inputs, query(table))
         else:
             report.unchanged_count += 1
 
@@ -102,7 +103,7 @@ class Builder:
                 report.unchanged_count += 1
                 continue
             self._define_sources(table, day)
-            self._write(report, day, inputs, table.sql)
+            self._write(report, day, inputs, query(table))
 
     def _build_purchases(self, report: BuildReport) -> None:
         """Purchases are cut by day of submission, and an answer changes the day its session belongs to."""
@@ -127,7 +128,7 @@ class Builder:
             """,
             {"stale": stale},
         )
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE rebuilt AS {PURCHASES.sql}")
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE rebuilt AS {query(PURCHASES)}")
         for (day,) in self._connection.execute("SELECT day::VARCHAR FROM days ORDER BY day").fetchall():
             rows = f"SELECT * FROM rebuilt WHERE submitted_at::DATE = '{day}' ORDER BY submitted_at, session_id"
             self._write(report, day, inputs[day], rows)
@@ -189,7 +190,7 @@ def derivation(table: Table) -> str:
     if table.zone is Zone.RAW:
         return ""
     columns = [(c.name, c.type) for c in table.columns]
-    return digest(table.sql, macros(), columns, [derivation(TABLES[name]) for name in table.sources])
+    return digest(query(table), macros(), columns, [derivation(TABLES[name]) for name in table.sources])
 
 
 def _expiry_macro(now: datetime, expire_after: float) -> str:

@@ -11,8 +11,8 @@ import duckdb
 
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
-from pipeline.tables.catalog import PUBLISHED, TABLES
-from pipeline.tables.table import Table
+from pipeline.schema import PUBLISHED, TABLES
+from pipeline.schema.table import Table
 
 _SHOWN = 5
 

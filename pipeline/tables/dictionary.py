@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pipeline.tables.catalog import PUBLISHED
-from pipeline.tables.table import Column, Table
+from pipeline.schema import PUBLISHED
+from pipeline.schema.table import Column, Table
 
 BEGIN = "<!-- dictionary: made by `make fix` from the declarations -->"
 END = "<!-- end of dictionary -->"

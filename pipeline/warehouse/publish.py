@@ -16,8 +16,8 @@ import duckdb
 from pipeline.errors import PipelineError
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
-from pipeline.tables.catalog import PUBLISHED
-from pipeline.tables.table import Table
+from pipeline.schema import PUBLISHED
+from pipeline.schema.table import Table
 
 STORAGE_VERSION = "v1.2.0"  # what any DuckDB from 1.2 on can read
 

@@ -1,6 +1,6 @@
 """Staging tables: purchases, pulls, attributes and items, one row per thing that exists."""
 
-from pipeline.tables.table import MONEY, TIME, Column, Partition, Table, Zone
+from pipeline.schema.table import MONEY, TIME, Column, Partition, Table, Zone
 
 _ATTRIBUTE = "STRUCT(trait_type VARCHAR, value VARCHAR, value_type VARCHAR, value_number DOUBLE)"
 _PROBLEM = "STRUCT(rule VARCHAR, severity VARCHAR, field VARCHAR, detail VARCHAR, raw_value VARCHAR)"

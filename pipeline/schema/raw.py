@@ -1,6 +1,6 @@
 """Raw tables: what came in, as it came. Append-only; everything else is derived from these."""
 
-from pipeline.tables.table import MONEY, TIME, Column, Partition, Table, Zone
+from pipeline.schema.table import MONEY, TIME, Column, Partition, Table, Zone
 
 SESSION_SUBMISSIONS = Table(
     "session_submissions",

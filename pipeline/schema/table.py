@@ -1,16 +1,13 @@
-"""What a table and a column are. The tables themselves are declared in `catalog/`."""
+"""What a table and a column are. The tables themselves are declared in `raw`, `staging` and `marts`."""
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-
-_SQL = Path(__file__).parent / "sql"
 
 MONEY = "DECIMAL(18,4)"
 TIME = "TIMESTAMP WITH TIME ZONE"
@@ -71,11 +68,6 @@ class Table:
         return tuple(c.name for c in self.columns if c.key)
 
     @property
-    def sql(self) -> str:
-        """The query that derives the table."""
-        return (_SQL / f"{self.name}.sql").read_text(encoding="utf-8")
-
-    @property
     def is_asset(self) -> bool:
         """Whether users see the table in the lineage; the others are steps inside a table's derivation."""
         return bool(self.group)
@@ -91,8 +83,3 @@ class Table:
             pa.field(c.name, types.field(c.name).type, not c.is_required, {"description": c.description})
             for c in self.columns
         )
-
-
-def macros() -> str:
-    """The SQL macros that the queries share."""
-    return (_SQL / "macros.sql").read_text(encoding="utf-8")

@@ -1,11 +1,11 @@
-"""Every table of the pipeline, each declared once.
+"""Every table of the pipeline, each declared once: its grain, columns, keys and sources.
 
 From these declarations come the Parquet schemas, the DuckDB types and comments, Dagster's column
 schemas, the asset checks and the README's table dictionary.
 """
 
-from pipeline.tables.catalog import marts, raw, staging
-from pipeline.tables.table import Table, Zone
+from pipeline.schema import marts, raw, staging
+from pipeline.schema.table import Table, Zone
 
 TABLES: dict[str, Table] = {
     t.name: t for module in (raw, staging, marts) for t in vars(module).values() if isinstance(t, Table)

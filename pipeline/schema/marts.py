@@ -1,6 +1,6 @@
 """Marts: the tables that answer an analyst's questions."""
 
-from pipeline.tables.table import MONEY, TIME, Column, Table
+from pipeline.schema.table import MONEY, TIME, Column, Table
 
 
 def _share(name: str, description: str) -> Column:
