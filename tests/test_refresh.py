@@ -330,3 +330,26 @@ def test_the_local_environment_starts_its_own_simulator():
     drop(workspace, "a.txt", "\n".join(f"s{i}" for i in range(5)))
     refresh(workspace)
     assert rows(workspace, "SELECT count(*) FROM purchases WHERE status IN ('fulfilled', 'failed')") == [(5,)]
+
+
+def test_a_pause_that_outlasts_the_budget_ends_the_run(api, configure):
+    busy = Reply(429, b"{}", {"Retry-After": "600"})
+    simulator = api(Simulator(delay_scale=0, hold=0, scripts={"s": [busy]}))
+    configure(poll_budget=120)
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "s\n")
+    refresh(workspace)
+    assert rows(workspace, "SELECT status FROM purchases") == [("pending",)]
+    assert simulator.asked["s"] == 1
+
+
+def test_a_short_key_leaves_innocent_text_alone(api, configure):
+    simulator = api(
+        Simulator(delay_scale=0, hold=0, scripts={"s": [fulfilled("s", {"id": "k-1", "token_standard": "k"})]})
+    )
+    configure(api_key="k")
+    simulator.key = "k"
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "s\n")
+    refresh(workspace)
+    assert rows(workspace, "SELECT item_id, token_standard FROM pulls") == [("k-1", "k")]

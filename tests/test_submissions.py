@@ -137,6 +137,20 @@ def test_a_bad_json_value_is_rejected_with_its_reason(field, value, reason, work
     assert (report.accepted, report.rejected) == (1, 1)
     (rejected,) = [r for r in taken_in(workspace) if r["rejected_reason"]]
     assert reason in rejected["rejected_reason"]
+    assert rejected["session_id"] == (None if field == "session_id" else "s")
+
+
+def test_a_rejected_session_can_be_mended_and_submitted_again(workspace):
+    drop(workspace, "a.csv", "session_id,price_usd\ns,ten\n")
+    workspace.take_in()
+    drop(workspace, "b.csv", "session_id,price_usd\ns,10\n")
+    assert only_file(workspace).accepted == 1
+    build_all(workspace)
+    workspace.publish()
+    assert rows(workspace, "SELECT session_id, price_usd FROM purchases") == [("s", Decimal(10))]
+    assert rows(workspace, "SELECT rule, session_id, source, raw_value FROM data_issues") == [
+        ("rejected_row", "s", "a.csv row 2", "ten")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pipeline.polling.answers import MAX_BODY_BYTES, Answer
 
 STATUS_PATH = "/vm/buy/status"
 _REDACTED = "[redacted]"
+_SHORTEST_SECRET = 8  # characters; a shorter key would be found, and redacted, in innocent text
 
 # httpx logs each request's line at INFO: thousands of lines that say nothing new.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -34,7 +35,7 @@ class StatusClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._url = url
-        self._key = key.encode() if key else None
+        self._secret = key if key and len(key) >= _SHORTEST_SECRET else None
         self._timeout = timeout
         headers = {
             "Accept": "application/json",
@@ -90,10 +91,10 @@ class StatusClient:
 
     def _redact(self, body: bytes) -> bytes:
         """A server that echoes the key must not get it written to disk."""
-        return body.replace(self._key, _REDACTED.encode()) if self._key and self._key in body else body
+        return body.replace(self._secret.encode(), _REDACTED.encode()) if self._secret else body
 
     def _redact_text(self, text: str) -> str:
-        return text.replace(self._key.decode(), _REDACTED) if self._key else text
+        return text.replace(self._secret, _REDACTED) if self._secret else text
 
 
 def _session() -> aiohttp.ClientSession:

@@ -159,12 +159,13 @@ class Engine:
             now = self._time()
             if not self._schedule and not self._in_flight:
                 return Exit.ALL_FINAL
-            if now >= deadline or (not self._in_flight and self._schedule.next_at > deadline):
+            earliest = max(self._schedule.next_at, now + self._pace.wait(now))
+            if now >= deadline or (not self._in_flight and earliest > deadline):
                 return Exit.BUDGET_USED
             if len(self._in_flight) >= self._limits.max_concurrency:
                 wait = deadline - now
             else:
-                wait = min(max(self._schedule.next_at - now, self._pace.wait(now)), deadline - now)
+                wait = min(earliest, deadline) - now
             if wait > 0:
                 await self._sleep_or_wake(wait)
             else:

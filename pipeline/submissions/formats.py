@@ -159,7 +159,7 @@ def _parquet(path: Path, on_unknown_columns: Callable[[set[str]], None]) -> Iter
                 for record in batch.to_pylist():
                     number += 1
                     yield number, {k: None if v != v else v for k, v in record.items()}  # NaN is pandas' NULL
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise UnreadableFileError(f"it is not readable Parquet: {str(error).splitlines()[0]}") from error
 
 

@@ -131,7 +131,8 @@ def _row(record: formats.Record, sha: str, name: str, now: datetime) -> dict[str
     try:
         submission = rows.parse(content)
     except RowError as error:
-        return _refused_row(sha, number, name, now, error, error.raw_value)
+        refused = _refused_row(sha, number, name, now, error, error.raw_value)
+        return {**refused, "session_id": rows.readable_session_id(content)}
     return {
         "content_sha256": sha,
         "row_number": number,

@@ -44,6 +44,14 @@ def parse(record: Mapping[str, Any]) -> Submission:
     )
 
 
+def readable_session_id(record: Mapping[str, Any]) -> str | None:
+    """The record's session_id, where that much of it can be read."""
+    try:
+        return _session_id(record.get("session_id"))
+    except RowError:
+        return None
+
+
 def session_id_problem(text: str) -> str | None:
     """Why the text is no session_id, or None when it is one."""
     if not text:

@@ -62,6 +62,7 @@ SELECT
     source_file
 FROM chosen
 LEFT JOIN polls USING (session_id)
+-- A condition on the left side alone would keep DuckDB from a hash join.
 LEFT JOIN results ON results.session_id = chosen.session_id
-    AND final_outcome = 'fulfilled' AND results.received_at = final_at
+    AND results.received_at = CASE WHEN final_outcome = 'fulfilled' THEN final_at END
 ORDER BY submitted_at, chosen.session_id
