@@ -27,6 +27,8 @@ from pipeline.lake.directory import DataDirectory
 from pipeline.lake.response_log import ResponseLog
 from pipeline.polling.client import StatusClient
 from pipeline.polling.engine import Engine, Limits
+from pipeline.polling.pending import PendingSessions
+from pipeline.polling.schedule import Schedule
 from pipeline.simulator import catalogue
 
 SESSIONS = 6_000
@@ -86,12 +88,12 @@ async def default_httpx(url: str, count: int, concurrency: int) -> None:
 
 async def engine(url: str, count: int, concurrency: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        data = DataDirectory(Path(folder))
-        log = ResponseLog(data, datetime.now(UTC))
+        log = ResponseLog(DataDirectory(Path(folder)), datetime.now(UTC))
+        sessions = PendingSessions.of((f"session-{i}" for i in range(count)), time.time())
         async with StatusClient(url, "key", 30) as client:
             limits = Limits(concurrency, 0, 600, 2)
-            run = Engine(client.ask, log, limits, url, lambda: datetime.now(UTC), random.Random(1), lambda _: None)
-            progress = await run.run(f"session-{i}" for i in range(count))
+            run = Engine(client.ask, log, limits, url, lambda: time.time_ns() // 1000, lambda _: None)
+            progress = await run.run(Schedule(sessions, limits.poll_interval, random.Random(1)))
         assert progress.fulfilled == count
         log.close()
 

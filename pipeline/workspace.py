@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pipeline.lake import response_log
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
-from pipeline.polling.engine import Progress
+from pipeline.polling.pending import PendingSessions
+from pipeline.polling.progress import Progress
 from pipeline.polling.run import poll
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.settings import Settings
@@ -62,18 +63,20 @@ class Workspace:
         with self.data.exclusive():
             return publish(self.data)
 
-    def _to_ask(self) -> list[str]:
+    def _to_ask(self) -> PendingSessions:
         store = self.data.store
         with connect(self.data) as connection:
             rows = connection.execute(
                 f"""
-                SELECT session_id FROM {store.scan(PENDING_SESSIONS)}
+                SELECT session_id, epoch(coalesce(initiated_at, submitted_at)) AS started_at,
+                    epoch(last_polled_at) AS asked_at
+                FROM {store.scan(PENDING_SESSIONS)}
                 WHERE session_id NOT IN (
                     SELECT session_id FROM {store.scan(STATUS_RESPONSES)} WHERE outcome IN ('fulfilled', 'failed'))
                 ORDER BY last_polled_at NULLS FIRST, submitted_at DESC, session_id
                 """
-            ).fetchall()
-        return [session_id for (session_id,) in rows]
+            )
+            return PendingSessions.from_batches(rows.to_arrow_reader())
 
 
 def now() -> datetime:

@@ -110,4 +110,4 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
     ],
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date_within_bounds(header, seconds):
-    assert retry_after(Answer(429, {"retry-after": header}, b""), NOW) == seconds
+    assert retry_after(Answer(429, {"retry-after": header}, b""), NOW.timestamp()) == seconds

@@ -1,4 +1,4 @@
-"""The ceiling, the slowing at 429, and the queue of due sessions, on a clock that tests turn by hand."""
+"""The ceiling and the slowing at 429, on a clock that tests turn by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import random
 import pytest
 
 from pipeline.polling.pace import Pace
-from pipeline.polling.schedule import MAX_INTERVAL, Schedule
 
 
 def send_for(pace: Pace, start: float, seconds: float, lateness: random.Random | None = None) -> list[float]:
@@ -73,39 +72,3 @@ def test_requests_under_way_when_the_run_slowed_do_not_slow_it_again():
     for _ in range(3):
         thrice.too_many(asked_at=0.9, now=1.0, retry_after=0.0)
     assert len(send_for(once, 1.0, 5.0)) == len(send_for(thrice, 1.0, 5.0))
-
-
-def test_a_session_is_asked_again_after_growing_intervals_up_to_a_minute():
-    schedule = Schedule(2.0, random.Random(7))
-    schedule.add("a", 0.0)
-    now, gaps = 0.0, []
-    for _ in range(15):
-        due = schedule.pop()
-        schedule.again(due, now)
-        gaps.append(round(schedule.next_at - now, 9))
-        now = schedule.next_at
-    assert 2.0 <= gaps[0] <= 2.5
-    assert all(later > earlier * 0.99 for earlier, later in zip(gaps, gaps[1:], strict=False) if later < MAX_INTERVAL)
-    assert max(gaps) <= MAX_INTERVAL
-    assert gaps[-1] == MAX_INTERVAL
-
-
-def test_a_session_is_not_asked_before_the_time_the_api_names():
-    schedule = Schedule(2.0, random.Random(7))
-    schedule.add("a", 0.0)
-    schedule.again(schedule.pop(), 10.0, at_least=300.0)
-    assert schedule.next_at == 310.0
-
-
-def test_sessions_come_in_the_order_in_which_they_are_due():
-    schedule = Schedule(2.0, random.Random(7))
-    for name in "abc":
-        schedule.add(name, 0.0)
-    first = schedule.pop()
-    schedule.again(first, 0.0)
-    assert [first.session_id, schedule.pop().session_id, schedule.pop().session_id, schedule.pop().session_id] == [
-        "a",
-        "b",
-        "c",
-        "a",
-    ]

@@ -153,9 +153,10 @@ def test_a_torn_journal_gives_what_was_synced(api):
     api(Simulator(hold=0))
     workspace = Workspace.open()
     moment = datetime(2026, 3, 1, 23, 59, 59, tzinfo=UTC)
+    at = int(moment.timestamp()) * 1_000_000
     log = ResponseLog(workspace.data, moment)
     for batch in range(3):
-        log.append(Response(f"s{batch}", moment, moment, 200, None, b"{}", "malformed", "x"))
+        log.append(Response(f"s{batch}", at, at, 200, None, b"{}", "malformed", "x"))
         log.write(log.take())
     (journal,) = workspace.data.journal.glob("*.arrows")
     journal.write_bytes(journal.read_bytes()[:-30])
@@ -169,7 +170,7 @@ def test_a_torn_journal_gives_what_was_synced(api):
 
 
 def test_answers_are_kept_by_the_day_on_which_they_came(api):
-    from datetime import UTC, datetime, timedelta
+    from datetime import UTC, datetime
 
     from pipeline.lake.response_log import Response, ResponseLog
 
@@ -178,8 +179,8 @@ def test_answers_are_kept_by_the_day_on_which_they_came(api):
     midnight = datetime(2026, 3, 2, tzinfo=UTC)
     log = ResponseLog(workspace.data, midnight)
     for seconds in (-1, 0, 1):
-        moment = midnight + timedelta(seconds=seconds)
-        log.append(Response(f"s{seconds}", moment, moment, None, None, None, "transient", "x"))
+        at = (int(midnight.timestamp()) + seconds) * 1_000_000
+        log.append(Response(f"s{seconds}", at, at, None, None, None, "transient", "x"))
     log.close()
     assert {day: len(paths) for day, paths in workspace.data.store.parts(STATUS_RESPONSES).items()} == {
         "2026-03-01": 1,

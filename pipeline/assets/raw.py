@@ -6,7 +6,7 @@ import dagster as dg
 
 from pipeline.assets.declared import asset_options, built
 from pipeline.assets.resources import WorkspaceResource
-from pipeline.polling.engine import Progress
+from pipeline.polling.progress import Progress
 from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 
 _LOG_EVERY = 5.0  # seconds between two progress lines in the run's log

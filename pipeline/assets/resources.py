@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from pipeline.errors import PipelineError
-from pipeline.polling.engine import Progress
+from pipeline.polling.progress import Progress
 from pipeline.workspace import Workspace
 
 

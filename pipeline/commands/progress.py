@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from pipeline.polling.engine import Progress
+from pipeline.polling.progress import Progress
 
 _LINE_EVERY = 5.0  # seconds, where the output is no terminal
 

@@ -10,7 +10,7 @@ import dagster as dg
 from pipeline.assets.resources import WorkspaceResource
 from pipeline.definitions import build_definitions
 from pipeline.errors import PipelineError
-from pipeline.polling.engine import Progress
+from pipeline.polling.progress import Progress
 from pipeline.settings import PROJECT_ROOT
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

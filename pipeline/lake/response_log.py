@@ -12,26 +12,28 @@ import hashlib
 import os
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.lake.directory import DataDirectory
-from pipeline.lake.store import ObjectWriter, StoreError
+from pipeline.lake.store import ObjectWriter, StoreError, sync
 from pipeline.schema.raw import STATUS_RESPONSES
 
 FLUSH_BYTES = 8 * 1024 * 1024
+_MICROSECONDS_A_DAY = 86_400_000_000
+_EPOCH = date(1970, 1, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
-    """One request and what came of it. Times are aware datetimes; `body` is None when no answer came."""
+class Response(NamedTuple):
+    """One request and what came of it. Times are microseconds since the epoch; `body` is None when no answer came."""
 
     session_id: str
-    requested_at: datetime
-    received_at: datetime
+    requested_at: int
+    received_at: int
     http_status: int | None
     content_type: str | None
     body: bytes | None
@@ -46,6 +48,7 @@ class ResponseLog:
         data.journal.mkdir(parents=True, exist_ok=True)
         self._path = data.journal / f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}.arrows"
         self._file = self._path.open("xb")
+        sync(data.journal)
         self._writer = pa.ipc.new_stream(self._file, STATUS_RESPONSES.arrow_schema)
         self._data = data
         self._buffer: list[Response] = []
@@ -57,7 +60,7 @@ class ResponseLog:
 
     @property
     def is_full(self) -> bool:
-        """Whether enough is buffered that it should be flushed now, for memory's sake."""
+        """Whether enough is buffered that it should be flushed before more is asked for, for memory's sake."""
         return self._buffered_bytes >= FLUSH_BYTES
 
     def take(self) -> list[Response]:
@@ -139,6 +142,6 @@ def _complete_batches(journal: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _by_day(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
-    days = [f"{t.astimezone(UTC):%Y-%m-%d}" for t in batch["received_at"].to_pylist()]
-    for day in sorted(set(days)):
-        yield day, batch.filter(pa.array([d == day for d in days]))
+    days = pc.divide(batch["received_at"].cast(pa.int64()), _MICROSECONDS_A_DAY)
+    for day in pc.unique(days).sort().to_pylist():
+        yield f"{_EPOCH + timedelta(days=day):%Y-%m-%d}", batch.filter(pc.equal(days, day))

@@ -20,6 +20,7 @@ from pipeline.errors import PipelineError
 from pipeline.schema.table import Table
 
 ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group, one unit of its parallelism
+_GROUP_BYTES = 32 * 1024 * 1024  # a group of large rows is closed earlier, for memory's sake
 
 
 class StoreError(PipelineError):
@@ -91,6 +92,7 @@ class ObjectWriter:
 
     def __init__(self, filesystem: fs.FileSystem, is_local: bool, target: str, schema: pa.Schema) -> None:
         self.row_count = 0
+        self._group: list[pa.RecordBatch] = []
         self._fs = filesystem
         self._is_local = is_local
         self._schema = schema
@@ -111,15 +113,24 @@ class ObjectWriter:
         return self
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Appends rows, converted to the declared schema."""
+        """Appends rows, converted to the declared schema. Small batches are gathered into one row group."""
+        self._group.append(batch.cast(self._schema))
+        self.row_count += batch.num_rows
+        if sum(b.num_rows for b in self._group) >= ROWS_PER_GROUP or sum(b.nbytes for b in self._group) >= _GROUP_BYTES:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        rows = pa.Table.from_batches(self._group, self._schema)
+        self._group = []
         try:
-            self._writer.write_batch(batch.cast(self._schema), row_group_size=ROWS_PER_GROUP)
+            self._writer.write_table(rows, row_group_size=max(1, rows.num_rows))
         except OSError as error:
             raise self._error(error) from error
-        self.row_count += batch.num_rows
 
     def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
         try:
+            if failed is None and self._group:
+                self._write_group()
             self._writer.close()
             if failed is None:
                 self._publish()
@@ -136,9 +147,9 @@ class ObjectWriter:
                 upload.write(self._sink.getvalue())
             return
         self._sink.close()
-        _sync(self._path)
+        sync(self._path)
         self._fs.move(self._path, self._target)
-        _sync(str(PurePosixPath(self._target).parent))
+        sync(str(PurePosixPath(self._target).parent))
 
     def _error(self, error: OSError) -> StoreError:
         return StoreError(
@@ -147,7 +158,8 @@ class ObjectWriter:
         )
 
 
-def _sync(path: str) -> None:
+def sync(path: str | Path) -> None:
+    """Makes a file, or the entries of a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
@@ -82,10 +82,10 @@ def interpret(session_id: str, answer: Answer) -> Meaning:
     return _success(session_id, document)
 
 
-def retry_after(answer: Answer, now: datetime) -> float | None:
+def retry_after(answer: Answer, now: float) -> float | None:
     """Seconds that the answer's Retry-After header asks to wait: given as seconds or as an HTTP date.
 
-    None without a readable header; never below 0 nor above an hour.
+    `now` is in seconds since the epoch. None without a readable header; never below 0 nor above an hour.
     """
     value = answer.headers.get("retry-after", "").strip()
     if not value:
@@ -99,7 +99,7 @@ def retry_after(answer: Answer, now: datetime) -> float | None:
             return None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        seconds = (moment - now).total_seconds()
+        seconds = moment.timestamp() - now
     return min(max(seconds, 0.0), MAX_RETRY_AFTER) if seconds == seconds else None
 
 
@@ -142,10 +142,7 @@ def _parse(answer: Answer) -> dict[str, Any] | str:
     if answer.problem:
         return answer.problem
     try:
-        # Whole numbers as floats: no meaning hangs on one, and Python refuses to read very long ones.
-        document = json.loads(
-            (answer.body or b"").decode("utf-8-sig"), parse_int=float, parse_constant=_refuse_constant
-        )
+        document = _JSON.decode((answer.body or b"").decode("utf-8-sig"))
     except UnicodeDecodeError:
         return "the body is not UTF-8"
     except RecursionError:
@@ -159,3 +156,7 @@ def _parse(answer: Answer) -> dict[str, Any] | str:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
+
+
+# Whole numbers as floats: no meaning hangs on one, and Python refuses to read very long ones.
+_JSON = json.JSONDecoder(parse_int=float, parse_constant=_refuse_constant)

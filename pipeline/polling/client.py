@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import json
 from types import TracebackType
+from typing import cast
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from pipeline.polling.answers import MAX_BODY_BYTES, Answer
+from pipeline.polling.answers import Answer
+from pipeline.polling.body import Body, BodyError
 
 STATUS_PATH = "/vm/buy/status"
 _REDACTED = "[redacted]"
 _SHORTEST_SECRET = 8  # characters; a shorter key would be found, and redacted, in innocent text
 
-# httpx logs each request's line at INFO: thousands of lines that say nothing new.
-logging.getLogger("httpx").setLevel(logging.WARNING)
+_HEADERS = ("content-type", "retry-after")  # the headers that a meaning hangs on
+_LARGE_BODY = 256 * 1024
+_LARGE_BODIES = 8
 
 
 class StatusClient:
@@ -25,6 +28,9 @@ class StatusClient:
 
     `timeout` bounds one request from end to end, in seconds. Redirects are not followed: they would
     carry the key elsewhere. TLS is always verified. How many requests are in flight is the caller's choice.
+
+    Requests go straight to an httpx transport. What `httpx.AsyncClient` adds to one (cookies, redirects,
+    authentication, merging of defaults) is not wanted here, and costs as much as the request itself.
     """
 
     def __init__(
@@ -34,22 +40,20 @@ class StatusClient:
         timeout: float,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._url = url
+        self._url = httpx.URL(url)
         self._secret = key if key and len(key) >= _SHORTEST_SECRET else None
         self._timeout = timeout
-        headers = {
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip, deflate",
-            "User-Agent": "phygitals-pipeline",
-        }
+        self._transport = transport or AiohttpTransport(client=_session)
+        self._large_bodies = asyncio.Semaphore(_LARGE_BODIES)
+        self._headers = [
+            (b"Host", self._url.netloc),
+            (b"Accept", b"application/json"),
+            (b"Accept-Encoding", b"gzip"),
+            (b"Content-Type", b"application/json"),
+            (b"User-Agent", b"phygitals-pipeline"),
+        ]
         if key:
-            headers["X-API-Key"] = key
-        self._client = httpx.AsyncClient(
-            transport=transport or AiohttpTransport(client=_session),
-            headers=headers,
-            timeout=None,  # noqa: S113  # asyncio.timeout bounds the whole request, not each of its phases
-            follow_redirects=False,
-        )
+            self._headers.append((b"X-API-Key", key.encode()))
 
     async def __aenter__(self) -> StatusClient:
         return self
@@ -57,7 +61,7 @@ class StatusClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def ask(self, session_id: str) -> Answer:
         """One request. Every failure to get an answer is an Answer too; nothing is raised for it."""
@@ -71,23 +75,36 @@ class StatusClient:
             return Answer(None, {}, None, self._redact_text(_words(error)), is_unreachable=is_unreachable)
 
     async def _ask(self, session_id: str) -> Answer:
-        request = self._client.build_request("POST", self._url, json={"session_id": session_id})
-        response = await self._client.send(request, stream=True)
-        body = bytearray()
-        problem = None
+        question = json.dumps({"session_id": session_id}).encode()
+        length = (b"Content-Length", str(len(question)).encode())
+        request = httpx.Request("POST", self._url, headers=[*self._headers, length], content=question)
+        response = await self._transport.handle_async_request(request)
+        stream = cast(httpx.AsyncByteStream, response.stream)
+        headers = {n: self._redact_text(v) for n in _HEADERS if (v := response.headers.get(n)) is not None}
+        body = Body(response.headers.get("content-encoding"))
         try:
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    problem = "the body is over 8 MiB"
-                    del body[MAX_BODY_BYTES:]
-                    break
+            await self._read(stream, body)
+        except BodyError as error:
+            body.problem = str(error)
         except (httpx.HTTPError, aiohttp.ClientError, OSError):
-            problem = "the body is truncated"
+            body.problem = "the body is truncated"
         finally:
-            await response.aclose()
-        headers = {name: self._redact_text(value) for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, self._redact(bytes(body)), problem)
+            await stream.aclose()
+        return Answer(response.status_code, headers, self._redact(bytes(body.content)), body.problem)
+
+    async def _read(self, stream: httpx.AsyncByteStream, body: Body) -> None:
+        """Reads the body to its end. Few large bodies are read at a time, whatever a server sends."""
+        is_large = False
+        try:
+            async for chunk in stream:
+                body.add(chunk)
+                if len(body.content) > _LARGE_BODY and not is_large:
+                    await self._large_bodies.acquire()
+                    is_large = True
+            body.end()
+        finally:
+            if is_large:
+                self._large_bodies.release()
 
     def _redact(self, body: bytes) -> bytes:
         """A server that echoes the key must not get it written to disk."""

@@ -1,37 +1,28 @@
 """Asks every pending session until its answer is final, the budget is used up, or the API refuses.
 
-One dispatcher takes due sessions from the schedule and lets them go at the pace allowed; each
-request is a task. A writer puts what came onto disk every half second. Time is the event loop's
-clock, randomness is passed in, and answers come from whatever `ask` is given.
+Nothing here knows HTTP, files or the wall clock: answers come from whatever `ask` is given, a log takes
+them, and time is the event loop's, so that a loop with a clock of its own runs a day of polling in seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from pipeline.errors import PipelineError
 from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.lake.store import StoreError
-from pipeline.polling.answers import Answer, Outcome, interpret, retry_after
+from pipeline.polling.answers import Answer, interpret, retry_after
 from pipeline.polling.pace import Pace
+from pipeline.polling.progress import Exit, Progress
 from pipeline.polling.refusals import Watch
-from pipeline.polling.schedule import Due, Schedule
+from pipeline.polling.schedule import Schedule
 
 WRITE_EVERY = 0.5  # seconds; an answer is on disk within a second of its coming, well below the two promised
 REPORT_EVERY = 1.0  # seconds
-
-
-class Exit(StrEnum):
-    """Why a run stopped asking, when it was neither refused nor interrupted."""
-
-    ALL_FINAL = "every session is final"
-    BUDGET_USED = "the poll budget is used up"
+MICROSECONDS = 1_000_000
 
 
 class PollingInterruptedError(PipelineError):
@@ -40,51 +31,6 @@ class PollingInterruptedError(PipelineError):
     def __init__(self, signal_number: int) -> None:
         super().__init__("polling was stopped by a signal; every answer that came is kept, and the next run carries on")
         self.signal_number = signal_number
-
-
-@dataclass
-class Progress:
-    """Where a run stands. `seconds` is since its start."""
-
-    total: int
-    seconds: float = 0.0
-    requests: int = 0
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    exit: Exit | None = None
-
-    @property
-    def fulfilled(self) -> int:
-        return self.outcomes[Outcome.FULFILLED]
-
-    @property
-    def failed(self) -> int:
-        return self.outcomes[Outcome.FAILED]
-
-    @property
-    def pending(self) -> int:
-        return self.total - self.fulfilled - self.failed
-
-    @property
-    def all_outcomes(self) -> dict[Outcome, int]:
-        """Answers by meaning, with a zero for those that did not come."""
-        return {outcome: self.outcomes[outcome] for outcome in Outcome}
-
-    @property
-    def line(self) -> str:
-        """Where the run stands, for a log."""
-        left = self.seconds_left
-        rate = self.requests / self.seconds if self.seconds else 0.0
-        estimate = f", about {left:.0f} s left" if left and not self.exit else ""
-        return (
-            f"{self.fulfilled} fulfilled, {self.failed} failed, {self.pending} pending of {self.total} sessions; "
-            f"{self.requests} requests at {rate:.1f}/s in {self.seconds:.0f} s{estimate}"
-        )
-
-    @property
-    def seconds_left(self) -> float | None:
-        """An estimate from the mean rate so far; None before the first final answer."""
-        resolved = self.fulfilled + self.failed
-        return self.seconds / resolved * self.pending if resolved else None
 
 
 @dataclass(frozen=True)
@@ -98,7 +44,12 @@ class Limits:
 
 
 class Engine:
-    """One run of polling. `ask` sends one request; `clock` gives the wall time for the records."""
+    """One run of polling. `ask` sends one request; `clock` gives the wall time, in microseconds since the epoch.
+
+    Whatever can happen next is decided in `_next`, whenever something has happened: an answer came, a
+    session fell due, the pace allows one more. So an idle run costs nothing, and a busy one no more
+    than the request itself.
+    """
 
     def __init__(
         self,
@@ -106,8 +57,7 @@ class Engine:
         log: ResponseLog,
         limits: Limits,
         url: str,
-        clock: Callable[[], datetime],
-        rng: random.Random,
+        clock: Callable[[], int],
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._ask = ask
@@ -116,32 +66,36 @@ class Engine:
         self._url = url
         self._clock = clock
         self._on_progress = on_progress
-        self._schedule = Schedule(limits.poll_interval, rng)
         self._pace = Pace(limits.rate_ceiling)
-        self._in_flight: set[asyncio.Task[None]] = set()
-        self._wake = asyncio.Event()
-        self._stopped_by: BaseException | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._in_flight = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._log_is_full = asyncio.Event()
         self._writing: asyncio.Future[None] | None = None
 
-    async def run(self, session_ids: Iterable[str]) -> Progress:
-        """Polls the sessions. What came is on disk when this returns or raises, whatever it raises.
+    async def run(self, schedule: Schedule) -> Progress:
+        """Asks every session of the schedule. What came is on disk when this returns or raises, whatever it raises.
 
-        Raises ApiRefusedError and ApiUnreachableError as `refusals` says, and PollingInterruptedError.
+        Raises ApiRefusedError and ApiUnreachableError as `refusals` says, StoreError when the disk takes
+        nothing more, and PollingInterruptedError.
         """
-        self._time = asyncio.get_running_loop().time
-        started = self._time()
-        for session_id in session_ids:
-            self._schedule.add(session_id, started)
-        self._progress = Progress(total=len(self._schedule))
-        self._watch = Watch(self._url, started)
-        self._started = started
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._ended: asyncio.Future[Exit] = loop.create_future()
+        self._schedule = schedule
+        self._progress = Progress(total=len(schedule.sessions))
+        self._started = loop.time()
+        self._deadline = self._started + self._limits.poll_budget
+        self._watch = Watch(self._url, self._started)
+        schedule.start(self._started, self._clock() / MICROSECONDS)
         writer = asyncio.create_task(self._write_regularly())
         try:
-            self._progress.exit = await self._dispatch(started + self._limits.poll_budget)
-            await self._finish_in_flight()
+            self._fill()
+            self._progress.exit = await self._ended
             self._watch.check_answered()
         finally:
-            await self._cancel(writer, *self._in_flight)
+            self._arm(None)
+            await _cancel(writer, *self._tasks)
             if self._writing:
                 await self._writing
             self._log.write(self._log.take())
@@ -150,39 +104,63 @@ class Engine:
 
     def stop(self, signal_number: int) -> None:
         """Ends the run: asks nobody any more, drops what is under way, writes what came."""
-        self._stopped_by = self._stopped_by or PollingInterruptedError(signal_number)
-        self._wake.set()
+        self._fail(PollingInterruptedError(signal_number))
 
-    async def _dispatch(self, deadline: float) -> Exit:
-        while True:
-            self._raise_if_stopped()
-            now = self._time()
-            if not self._schedule and not self._in_flight:
-                return Exit.ALL_FINAL
-            earliest = max(self._schedule.next_at, now + self._pace.wait(now))
-            if now >= deadline or (not self._in_flight and earliest > deadline):
-                return Exit.BUDGET_USED
-            if len(self._in_flight) >= self._limits.max_concurrency:
-                wait = deadline - now
-            else:
-                wait = min(earliest, deadline) - now
-            if wait > 0:
-                await self._sleep_or_wake(wait)
-            else:
-                self._pace.sent(now)
-                self._progress.requests += 1
-                task = asyncio.create_task(self._poll(self._schedule.pop()))
-                self._in_flight.add(task)
-                task.add_done_callback(self._done)
+    def _fill(self) -> None:
+        """Lets go whatever may go now."""
+        while (position := self._next()) is not None:
+            task = self._loop.create_task(self._keep_asking(position))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _poll(self, due: Due) -> None:
-        asked_at, requested_at = self._time(), self._clock()
-        answer = await self._ask(due.session_id)
-        now, received_at = self._time(), self._clock()
-        meaning = interpret(due.session_id, answer)
+    def _next(self) -> int | None:
+        """The session to ask now; None when nothing may go, and then either a timer is set or the run has ended."""
+        if self._ended.done() or self._in_flight >= self._limits.max_concurrency:
+            return None
+        if self._log.is_full:
+            self._log_is_full.set()
+            return None
+        now = self._loop.time()
+        at = max(self._schedule.next_at(now), now + self._pace.wait(now))
+        if at > self._deadline or now >= self._deadline:
+            if not self._in_flight:
+                self._ended.set_result(Exit.BUDGET_USED if len(self._schedule) else Exit.ALL_FINAL)
+            return None
+        if at > now:
+            self._arm(at)
+            return None
+        self._pace.sent(now)
+        self._in_flight += 1
+        self._progress.requests += 1
+        return self._schedule.pop(now)
+
+    def _arm(self, at: float | None) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._fill) if at is not None else None
+
+    async def _keep_asking(self, position: int | None) -> None:
+        try:
+            while position is not None:
+                await self._poll(position)
+                self._in_flight -= 1
+                position = self._next()
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._ended.done():
+            self._ended.set_exception(error)
+
+    async def _poll(self, position: int) -> None:
+        session_id = self._schedule.session_id(position)
+        asked_at, requested_at = self._loop.time(), self._clock()
+        answer = await self._ask(session_id)
+        now, received_at = self._loop.time(), self._clock()
+        meaning = interpret(session_id, answer)
         self._log.append(
             Response(
-                due.session_id,
+                session_id,
                 requested_at,
                 received_at,
                 answer.status,
@@ -193,60 +171,40 @@ class Engine:
             )
         )
         self._progress.outcomes[meaning.outcome] += 1
-        self._watch.see(due.session_id, answer, meaning, now)
+        self._watch.see(session_id, answer, meaning, now)
         if meaning.outcome.is_final:
             return
-        asked_wait = retry_after(answer, received_at)
+        asked_wait = retry_after(answer, received_at / MICROSECONDS)
         if answer.status == 429:
             self._pace.too_many(asked_at, now, asked_wait)
-        self._schedule.again(due, now, at_least=asked_wait or 0.0)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._in_flight.discard(task)
-        if not task.cancelled() and task.exception() and self._stopped_by is None:
-            self._stopped_by = task.exception()
-        self._wake.set()
-
-    def _raise_if_stopped(self) -> None:
-        if self._stopped_by is not None:
-            raise self._stopped_by
-
-    async def _finish_in_flight(self) -> None:
-        """Held calls that were under way when the budget ended may still bring their answers."""
-        while self._in_flight:
-            await self._sleep_or_wake(REPORT_EVERY)
-            self._raise_if_stopped()
-
-    async def _sleep_or_wake(self, seconds: float) -> None:
-        self._wake.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+        self._schedule.again(position, now, at_least=asked_wait or 0.0)
 
     async def _write_regularly(self) -> None:
         last_report = self._started
         while True:
-            await asyncio.sleep(WRITE_EVERY if not self._log.is_full else 0)
-            self._writing = asyncio.ensure_future(asyncio.to_thread(self._log.write, self._log.take()))
-            try:
-                # Shielded: a write that has begun must end before the last one, whatever stops the run.
-                await asyncio.shield(self._writing)
-            except StoreError as error:
-                self._stopped_by = error
-                self._wake.set()
-                return
-            if self._time() - last_report >= REPORT_EVERY:
-                last_report = self._time()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WRITE_EVERY):
+                    await self._log_is_full.wait()
+            self._log_is_full.clear()
+            if responses := self._log.take():
+                self._writing = asyncio.ensure_future(asyncio.to_thread(self._log.write, responses))
+                self._fill()
+                try:
+                    # Shielded: a write that has begun must end before the last one, whatever stops the run.
+                    await asyncio.shield(self._writing)
+                except StoreError as error:
+                    self._fail(error)
+                    return
+            if self._loop.time() - last_report >= REPORT_EVERY:
+                last_report = self._loop.time()
                 self._report()
 
     def _report(self) -> None:
-        self._progress.seconds = self._time() - self._started
+        self._progress.seconds = self._loop.time() - self._started
         self._on_progress(self._progress)
 
-    @staticmethod
-    async def _cancel(*tasks: asyncio.Task[None]) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,14 +7,18 @@ import contextlib
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.response_log import ResponseLog
 from pipeline.polling.client import StatusClient
-from pipeline.polling.engine import Engine, Limits, PollingInterruptedError, Progress
+from pipeline.polling.engine import Engine, Limits, PollingInterruptedError
+from pipeline.polling.pending import PendingSessions
+from pipeline.polling.progress import Progress
+from pipeline.polling.schedule import Schedule
 from pipeline.settings import Settings
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -24,7 +28,7 @@ def poll(
     data: DataDirectory,
     settings: Settings,
     url: str,
-    session_ids: Sequence[str],
+    sessions: PendingSessions,
     on_progress: Callable[[Progress], None],
 ) -> Progress:
     """Asks the sessions at `url` until the run ends, and seals what came into raw. Needs the directory's lock.
@@ -32,20 +36,20 @@ def poll(
     Raises what `Engine.run` raises; what came before is kept then, too. SIGINT and SIGTERM end the
     run the same way and are then delivered to whoever handled them before.
     """
-    if not session_ids:
+    if not len(sessions):
         return Progress(total=0)
     limits = Limits(settings.max_concurrency, settings.rate_ceiling, settings.poll_budget, settings.poll_interval)
-    log = ResponseLog(data, _now())
+    log = ResponseLog(data, datetime.now(UTC))
 
     async def run() -> Progress:
         async with StatusClient(url, settings.secret, settings.request_timeout) as client:
             # Jitter spreads requests; it guards nothing.
-            rng = random.Random()  # noqa: S311
-            engine = Engine(client.ask, log, limits, url, _now, rng, on_progress)
+            schedule = Schedule(sessions, limits.poll_interval, random.Random())  # noqa: S311
+            engine = Engine(client.ask, log, limits, url, _microseconds, on_progress)
             if threading.current_thread() is threading.main_thread():
                 for number in _STOPPING:
                     asyncio.get_running_loop().add_signal_handler(number, engine.stop, number)
-            return await engine.run(session_ids)
+            return await engine.run(schedule)
 
     with _signals_passed_on():
         try:
@@ -80,5 +84,5 @@ def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
         signal.signal(number, handler)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _microseconds() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,50 @@
+"""The sessions that one run asks, held compactly: a run may begin with a million of them.
+
+Here belongs what is known of them when the run starts. When each is asked is `schedule`'s business.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+NEVER = -math.inf
+
+
+class PendingSessions:
+    """Sessions by position, from 0. Times are seconds since the epoch.
+
+    `started_at` is when the purchase was initiated, as far as is known; `asked_at` when an earlier run
+    last asked, `NEVER` where none did. About 60 bytes a session.
+    """
+
+    def __init__(self, ids: pa.Array, started_at: array[float], asked_at: array[float]) -> None:
+        self._ids = ids
+        self.started_at = started_at
+        self.asked_at = asked_at
+
+    @classmethod
+    def of(cls, session_ids: Iterable[str], started_at: float) -> PendingSessions:
+        """Sessions that started at one time and were never asked."""
+        ids = pa.array(session_ids, pa.string())
+        return cls(ids, array("d", [started_at]) * len(ids), array("d", [NEVER]) * len(ids))
+
+    @classmethod
+    def from_batches(cls, batches: Iterable[pa.RecordBatch]) -> PendingSessions:
+        """From the columns session_id, started_at and asked_at, in this order; asked_at NULL where never asked."""
+        ids: list[pa.Array] = []
+        started_at, asked_at = array("d"), array("d")
+        for batch in batches:
+            ids.append(batch.column(0))
+            started_at.extend(batch.column(1).to_pylist())
+            asked_at.extend(NEVER if t is None else t for t in batch.column(2).to_pylist())
+        return cls(pa.concat_arrays(ids) if ids else pa.array([], pa.string()), started_at, asked_at)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def session_id(self, position: int) -> str:
+        return str(self._ids[position].as_py())
