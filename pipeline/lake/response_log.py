@@ -125,23 +125,49 @@ def _seal(data: DataDirectory, journal: Path) -> None:
     """Turns a journal into one Parquet object a day. Sealing twice gives the same objects."""
     with contextlib.ExitStack() as objects:
         writers: dict[str, ObjectWriter] = {}
-        for batch in _complete_batches(journal):
-            for day, rows in _by_day(batch):
+        for rows in _gathered(_complete_batches(journal)):
+            for day, of_day in _by_day(rows):
                 if day not in writers:
                     writer = data.store.writer(STATUS_RESPONSES, day, journal.stem)
                     writers[day] = objects.enter_context(writer)
-                writers[day].write(rows)
+                for batch in of_day.to_batches():
+                    writers[day].write(batch)
     journal.unlink()
 
 
 def _complete_batches(journal: Path) -> Iterator[pa.RecordBatch]:
-    with journal.open("rb") as file, contextlib.suppress(pa.ArrowInvalid, OSError, EOFError):
-        # A kill can tear the last batch, or the header of a journal that holds nothing yet. Whatever
-        # was synced before it is complete, and only synced answers are promised.
-        yield from pa.ipc.open_stream(file)
+    """What was synced. A kill can tear the last batch, or the header of a journal that holds nothing yet.
+
+    Raises StoreError where the disk fails to give back what it holds; the journal is kept then.
+    """
+    with journal.open("rb") as file:
+        try:
+            yield from pa.ipc.open_stream(file)
+        except (pa.ArrowInvalid, EOFError):
+            return
+        except OSError as error:
+            # Arrow calls a torn end an OSError, too, but one that no system call failed with.
+            if error.errno is not None:
+                raise StoreError(
+                    f"{journal} could not be read: {error}; the answers in it are kept: mend the disk, then run again"
+                ) from error
 
 
-def _by_day(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
-    days = pc.divide(batch["received_at"].cast(pa.int64()), _MICROSECONDS_A_DAY)
+def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same rows in fewer, larger pieces."""
+    waiting: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        waiting.append(batch)
+        size += batch.nbytes
+        if size >= FLUSH_BYTES:
+            yield pa.Table.from_batches(waiting).combine_chunks()
+            waiting, size = [], 0
+    if waiting:
+        yield pa.Table.from_batches(waiting).combine_chunks()
+
+
+def _by_day(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    days = pc.divide(rows["received_at"].cast(pa.int64()), _MICROSECONDS_A_DAY)
     for day in pc.unique(days).sort().to_pylist():
-        yield f"{_EPOCH + timedelta(days=day):%Y-%m-%d}", batch.filter(pc.equal(days, day))
+        yield f"{_EPOCH + timedelta(days=day):%Y-%m-%d}", rows.filter(pc.equal(days, day))

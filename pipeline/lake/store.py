@@ -93,6 +93,8 @@ class ObjectWriter:
     def __init__(self, filesystem: fs.FileSystem, is_local: bool, target: str, schema: pa.Schema) -> None:
         self.row_count = 0
         self._group: list[pa.RecordBatch] = []
+        self._group_rows = 0
+        self._group_bytes = 0
         self._fs = filesystem
         self._is_local = is_local
         self._schema = schema
@@ -114,14 +116,17 @@ class ObjectWriter:
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Appends rows, converted to the declared schema. Small batches are gathered into one row group."""
-        self._group.append(batch.cast(self._schema))
-        self.row_count += batch.num_rows
-        if sum(b.num_rows for b in self._group) >= ROWS_PER_GROUP or sum(b.nbytes for b in self._group) >= _GROUP_BYTES:
+        rows = batch.cast(self._schema)
+        self._group.append(rows)
+        self._group_rows += rows.num_rows
+        self._group_bytes += rows.nbytes
+        self.row_count += rows.num_rows
+        if self._group_rows >= ROWS_PER_GROUP or self._group_bytes >= _GROUP_BYTES:
             self._write_group()
 
     def _write_group(self) -> None:
         rows = pa.Table.from_batches(self._group, self._schema)
-        self._group = []
+        self._group, self._group_rows, self._group_bytes = [], 0, 0
         try:
             self._writer.write_table(rows, row_group_size=max(1, rows.num_rows))
         except OSError as error:

@@ -13,12 +13,12 @@ from httpx_aiohttp import AiohttpTransport
 
 from pipeline.polling.answers import Answer
 from pipeline.polling.body import Body, BodyError
+from pipeline.polling.redaction import Redaction
 
 STATUS_PATH = "/vm/buy/status"
-_REDACTED = "[redacted]"
-_SHORTEST_SECRET = 8  # characters; a shorter key would be found, and redacted, in innocent text
-
+_LONGEST_WORDS = 200
 _HEADERS = ("content-type", "retry-after")  # the headers that a meaning hangs on
+_SHARE_FOR_CONNECTING = 0.8
 _LARGE_BODY = 256 * 1024
 _LARGE_BODIES = 8
 
@@ -41,9 +41,11 @@ class StatusClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._url = httpx.URL(url)
-        self._secret = key if key and len(key) >= _SHORTEST_SECRET else None
+        self._redaction = Redaction(key)
         self._timeout = timeout
         self._transport = transport or AiohttpTransport(client=_session)
+        # A connection that does not come about should say so before the whole request runs out of time.
+        self._extensions = {"timeout": {"connect": timeout * _SHARE_FOR_CONNECTING}}
         self._large_bodies = asyncio.Semaphore(_LARGE_BODIES)
         self._headers = [
             (b"Host", self._url.netloc),
@@ -71,16 +73,18 @@ class StatusClient:
         except TimeoutError:
             return Answer(None, {}, None, f"no answer within {self._timeout:g} s")
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
-            is_unreachable = isinstance(error, httpx.ConnectError)
-            return Answer(None, {}, None, self._redact_text(_words(error)), is_unreachable=is_unreachable)
+            cause = error.__cause__ or error
+            is_unreachable = isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            return Answer(None, {}, None, self._words(cause, is_unreachable), is_unreachable=is_unreachable)
 
     async def _ask(self, session_id: str) -> Answer:
         question = json.dumps({"session_id": session_id}).encode()
         length = (b"Content-Length", str(len(question)).encode())
-        request = httpx.Request("POST", self._url, headers=[*self._headers, length], content=question)
+        headers = [*self._headers, length]
+        request = httpx.Request("POST", self._url, headers=headers, content=question, extensions=self._extensions)
         response = await self._transport.handle_async_request(request)
         stream = cast(httpx.AsyncByteStream, response.stream)
-        headers = {n: self._redact_text(v) for n in _HEADERS if (v := response.headers.get(n)) is not None}
+        kept = {n: self._redaction.text(v) for n in _HEADERS if (v := response.headers.get(n)) is not None}
         body = Body(response.headers.get("content-encoding"))
         try:
             await self._read(stream, body)
@@ -90,7 +94,8 @@ class StatusClient:
             body.problem = "the body is truncated"
         finally:
             await stream.aclose()
-        return Answer(response.status_code, headers, self._redact(bytes(body.content)), body.problem)
+        content = self._redaction.body(bytes(body.content), is_cut=body.problem is not None)
+        return Answer(response.status_code, kept, content, body.problem)
 
     async def _read(self, stream: httpx.AsyncByteStream, body: Body) -> None:
         """Reads the body to its end. Few large bodies are read at a time, whatever a server sends."""
@@ -106,21 +111,13 @@ class StatusClient:
             if is_large:
                 self._large_bodies.release()
 
-    def _redact(self, body: bytes) -> bytes:
-        """A server that echoes the key must not get it written to disk."""
-        return body.replace(self._secret.encode(), _REDACTED.encode()) if self._secret else body
-
-    def _redact_text(self, text: str) -> str:
-        return text.replace(self._secret, _REDACTED) if self._secret else text
+    def _words(self, error: BaseException, is_unreachable: bool) -> str:
+        """What broke, on one line: aiohttp's words, which know more than the httpx error made of them."""
+        kind = "no connection" if is_unreachable else "the connection broke"
+        words = " ".join(str(error).split()) or type(error).__name__
+        return f"{kind}: {self._redaction.text(words)[:_LONGEST_WORDS]}"
 
 
 def _session() -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(limit=0, ssl=httpx.create_ssl_context())
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-
-
-def _words(error: Exception) -> str:
-    """What broke, on one line: aiohttp's words, which know more than the httpx error made of them."""
-    cause = error.__cause__ or error
-    kind = "no connection" if isinstance(cause, aiohttp.ClientConnectorError) else "the connection broke"
-    return f"{kind}: {' '.join(str(cause).split())[:200] or type(cause).__name__}"

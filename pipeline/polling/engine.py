@@ -70,6 +70,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._log_has_some = asyncio.Event()
         self._log_is_full = asyncio.Event()
         self._writing: asyncio.Future[None] | None = None
 
@@ -92,7 +93,7 @@ class Engine:
         try:
             self._fill()
             self._progress.exit = await self._ended
-            self._watch.check_answered()
+            self._watch.check_reached()
         finally:
             self._arm(None)
             await _cancel(writer, *self._tasks)
@@ -170,6 +171,7 @@ class Engine:
                 meaning.detail,
             )
         )
+        self._log_has_some.set()
         self._progress.outcomes[meaning.outcome] += 1
         self._watch.see(session_id, answer, meaning, now)
         if meaning.outcome.is_final:
@@ -180,21 +182,22 @@ class Engine:
         self._schedule.again(position, now, at_least=asked_wait or 0.0)
 
     async def _write_regularly(self) -> None:
-        last_report = self._started
+        last_report = -REPORT_EVERY
         while True:
+            await self._log_has_some.wait()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WRITE_EVERY):
                     await self._log_is_full.wait()
+            self._log_has_some.clear()
             self._log_is_full.clear()
-            if responses := self._log.take():
-                self._writing = asyncio.ensure_future(asyncio.to_thread(self._log.write, responses))
-                self._fill()
-                try:
-                    # Shielded: a write that has begun must end before the last one, whatever stops the run.
-                    await asyncio.shield(self._writing)
-                except StoreError as error:
-                    self._fail(error)
-                    return
+            self._writing = asyncio.ensure_future(asyncio.to_thread(self._log.write, self._log.take()))
+            self._fill()
+            try:
+                # Shielded: a write that has begun must end before the last one, whatever stops the run.
+                await asyncio.shield(self._writing)
+            except StoreError as error:
+                self._fail(error)
+                return
             if self._loop.time() - last_report >= REPORT_EVERY:
                 last_report = self._loop.time()
                 self._report()

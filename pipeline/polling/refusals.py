@@ -6,7 +6,7 @@ from pipeline.errors import PipelineError
 from pipeline.polling.answers import Answer, Meaning, Outcome
 
 REFUSALS_IN_A_ROW = 20
-UNREACHABLE_AFTER = 30.0  # seconds without one answer, while no connection comes about
+UNREACHABLE_AFTER = 30.0  # seconds in which no connection comes about
 _EXCERPT = 200
 
 
@@ -15,7 +15,7 @@ class ApiRefusedError(PipelineError):
 
 
 class ApiUnreachableError(PipelineError):
-    """No request of the run was answered. No session changed state; all are asked again by the next run."""
+    """No request of the run found a connection. No session changed state; all are asked again by the next run."""
 
 
 class Watch:
@@ -25,18 +25,20 @@ class Watch:
         self._url = url
         self._started = started
         self._refused: set[str] = set()
-        self._answered = False
+        self._reached = False
         self._last_problem: str | None = None
 
     def see(self, session_id: str, answer: Answer, meaning: Meaning, now: float) -> None:
         """Raises ApiRefusedError at a 401 and at the 20th refusal in a row from different sessions,
         ApiUnreachableError after half a minute in which no connection came about."""
-        if answer.status is None:
+        if answer.is_unreachable:
             self._last_problem = answer.problem
-            if answer.is_unreachable and not self._answered and now - self._started >= UNREACHABLE_AFTER:
+            if not self._reached and now - self._started >= UNREACHABLE_AFTER:
                 raise self._unreachable()
             return
-        self._answered = True
+        self._reached = True
+        if answer.status is None:
+            return
         if meaning.outcome is Outcome.UNAUTHORIZED:
             raise ApiRefusedError(
                 f"{self._url} answered HTTP 401, the API key is refused: {_excerpt(answer)}; "
@@ -53,14 +55,14 @@ class Watch:
                 "machine's address is allowed, then run again"
             )
 
-    def check_answered(self) -> None:
-        """Raises ApiUnreachableError when requests were sent and none was answered."""
-        if not self._answered and self._last_problem:
+    def check_reached(self) -> None:
+        """Raises ApiUnreachableError when requests were sent and none found a connection."""
+        if not self._reached and self._last_problem:
             raise self._unreachable()
 
     def _unreachable(self) -> ApiUnreachableError:
         return ApiUnreachableError(
-            f"no request to {self._url} was answered ({self._last_problem}): check the network and "
+            f"{self._url} cannot be reached ({self._last_problem}): check the network and "
             "PHYGITALS_API_URL, then run again; the sessions stay pending"
         )
 
