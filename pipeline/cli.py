@@ -92,6 +92,8 @@ def query(sql: str) -> None:
     from pipeline.commands.tables import print_rows
     from pipeline.warehouse.publish import open_warehouse
 
+    if not sql.strip(" \n\t;"):
+        raise click.ClickException("there is no SQL to run: give a query such as 'FROM item_types'")
     with open_warehouse(Workspace.open().data.warehouse) as connection:
         try:
             count = print_rows(_console, connection.execute(sql))
@@ -113,8 +115,12 @@ def query(sql: str) -> None:
 def simulate(
     mode: str, port: int, hold: float, fault_rate: float, rate_limit: int, seed: int | None, submissions: int | None
 ) -> None:
-    """Serve the bundled simulator on loopback until Ctrl-C."""
+    """Serve the bundled simulator on loopback until Ctrl-C.
+
+    In sandbox mode it knows every session whose id is a UUID, and no other; in production mode it knows all.
+    """
     from pipeline.commands.simulate import serve_until_interrupted, submit_history
+    from pipeline.simulator.catalogue import is_session_id
     from pipeline.simulator.server import DEFAULT_SEED, Simulator
 
     if submissions is not None:
@@ -126,6 +132,7 @@ def simulate(
         hold=hold,
         fault_rate=fault_rate,
         rate_limit=rate_limit,
+        known=is_session_id if mode == "sandbox" else lambda _: True,
     )
     serve_until_interrupted(simulator, port)
 

@@ -9,10 +9,10 @@ from pipeline.assets.checks import ASSET_CHECKS
 from pipeline.assets.derived import TABLE_ASSETS
 from pipeline.assets.publish import warehouse
 from pipeline.assets.raw import pending_sessions, session_submissions, status_responses
-from pipeline.assets.resources import WorkspaceResource
+from pipeline.assets.resources import workspace_resource
 
 
-def build_definitions(workspace: WorkspaceResource) -> dg.Definitions:
+def build_definitions(workspace: dg.ResourceDefinition) -> dg.Definitions:
     """The definitions around one workspace resource."""
     return dg.Definitions(
         assets=[session_submissions, pending_sessions, status_responses, *TABLE_ASSETS, warehouse],
@@ -26,4 +26,4 @@ def build_definitions(workspace: WorkspaceResource) -> dg.Definitions:
     )
 
 
-defs = build_definitions(WorkspaceResource())
+defs = build_definitions(workspace_resource())

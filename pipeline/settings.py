@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
+from annotated_types import Ge, Gt, Le
 from croniter import croniter
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -42,15 +43,15 @@ def _is_loopback(host: str) -> bool:
 
 
 def _valid_url(value: str) -> str:
-    parts = urlsplit(value)
-    port_is_valid = True
     try:
-        _ = parts.port
+        parts = urlsplit(value)
+        host = parts.hostname or ""
+        is_base = host and parts.port != 0 and not (parts.query or parts.fragment or parts.username)
     except ValueError:
-        port_is_valid = False
-    if not parts.hostname or not port_is_valid or parts.query or parts.fragment or parts.username:
+        is_base = False
+    if not is_base:
         raise ValueError("allowed is a base URL such as https://api.phygitals.com")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
         raise ValueError("allowed is https, or plain http to a loopback address such as http://127.0.0.1:8000")
     return value.rstrip("/")
 
@@ -155,7 +156,18 @@ def _describe(error: object) -> str:
     variable = f"PHYGITALS_{field.upper()}"
     message = str(details["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     if not message.startswith("allowed"):
-        message = f"allowed is {message}"
-    may_hold_secret = field == "api_key" or "@" in str(details["input"])
+        message = f"allowed is {_range(field) or message}"
+    may_hold_secret = field == "api_key" or (field == "api_url" and "@" in str(details["input"]))
     shown = "the value (not shown)" if may_hold_secret else repr(details["input"])
     return f"{variable}={shown} is refused: {message}"
+
+
+def _range(field: str) -> str | None:
+    """The bounds of a number, in words; None for settings that are no numbers."""
+    words = {Gt: "above {0.gt:g}", Ge: "at least {0.ge:g}", Le: "at most {0.le:.10g}"}
+    info = Settings.model_fields[field]
+    annotations = [*info.metadata, *(m for arg in get_args(info.annotation) for m in getattr(arg, "__metadata__", ()))]
+    found = [m for a in annotations for m in getattr(a, "metadata", [a])]
+    bounds = [words[type(bound)].format(bound) for bound in found if type(bound) in words]
+    kind = "a whole number" if info.annotation is int else "a number"
+    return f"{kind}, {', '.join(bounds)}" if bounds else None

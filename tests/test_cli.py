@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 
 import pytest
@@ -93,6 +95,15 @@ def test_bad_sql_is_one_line(api):
     phygitals("refresh")
     assert_one_line_error(phygitals("query", "SELEC 1"), "syntax error")
     assert_one_line_error(phygitals("query", "DROP TABLE pulls"), "read-only")
+    assert_one_line_error(phygitals("query", " ;"), "there is no SQL to run")
+
+
+def test_numbers_are_shown_whole(api):
+    api(Simulator(hold=0))
+    phygitals("refresh")
+    sql = "SELECT 12345678901234567890123456789.1234::DECIMAL(38,4) AS a, 12345.678::DOUBLE AS b, 17.3450 AS c"
+    shown = phygitals("query", sql).stdout
+    assert all(n in shown for n in ("12,345,678,901,234,567,890,123,456,789.1234", "12,345.68", "17.345"))
 
 
 @pytest.mark.parametrize("command", [[], ["submit"], ["refresh"], ["status"], ["simulate"], ["query"]])
@@ -112,11 +123,16 @@ def test_the_simulator_serves_until_it_is_stopped(signal_number):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
     assert process.stdout is not None
     url = process.stdout.readline().split(" at ")[1].split(";")[0]
-    request = urllib.request.Request(
-        f"{url}/vm/buy/status", b'{"session_id": "s"}', {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as response:
-        assert b'"tx_hash": "sandbox_' in response.read()
+
+    def asked(session_id: str) -> bytes:
+        body = json.dumps({"session_id": session_id}).encode()
+        request = urllib.request.Request(f"{url}/vm/buy/status", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as response:
+            return response.read()
+
+    assert b'"tx_hash": "sandbox_' in asked("550e8400-e29b-41d4-a716-446655440000")
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        asked("not-a-session")
     process.send_signal(signal_number)
     assert process.wait(30) == 0
 

@@ -162,7 +162,7 @@ def test_a_refused_key_fails_the_run_with_what_to_do_and_without_the_key(api, tm
         ({"env": "production"}, "PHYGITALS_API_KEY is not set"),
         (
             {"env": "production", "api_key": "k" * 20, "api_url": "http://127.0.0.1:9"},
-            "no request to http://127.0.0.1:9",
+            "http://127.0.0.1:9/api/v1/vm/buy/status cannot be reached",
         ),
     ],
 )

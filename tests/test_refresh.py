@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import workspace as workspace_module
+from pipeline.assets.resources import WorkspaceResource
 from pipeline.lake.directory import DataDirectoryError
 from pipeline.polling.refusals import ApiRefusedError, ApiUnreachableError
 from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
@@ -319,11 +320,35 @@ def test_a_data_directory_that_cannot_be_made_is_refused_by_name(configure, tmp_
 
 def test_a_second_writer_is_refused_and_a_dead_one_does_not_block(api):
     api(Simulator(delay_scale=0, hold=0))
-    workspace = Workspace.open()
-    with workspace.data.exclusive(), pytest.raises(DataDirectoryError, match="another run is writing"):
+    first, second = Workspace.open(), Workspace.open()
+    with first.data.exclusive():
+        first.take_in()
+        with pytest.raises(DataDirectoryError, match="another run is writing"):
+            second.take_in()
+    assert (first.data.root / ".lock").exists()
+    second.take_in()
+
+
+def test_a_run_keeps_the_right_to_write_between_its_steps(api):
+    api(Simulator(delay_scale=0, hold=0))
+    run = WorkspaceResource(lambda _: None, lambda _: None)
+    with run.open() as workspace:
         workspace.take_in()
-    assert (workspace.data.root / ".lock").exists()
-    workspace.take_in()
+    with pytest.raises(DataDirectoryError, match="another run is writing"):
+        Workspace.open().take_in()
+    with run.read():
+        pass
+    run.close()
+    Workspace.open().take_in()
+
+
+def test_connections_that_break_leave_their_sessions_pending_and_fail_no_run(api, configure):
+    api(Simulator(delay_scale=0, hold=0, scripts={"s": [Reply(is_dropped=True)]}))
+    configure(poll_budget=0.5)
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "s\n")
+    refresh(workspace)
+    assert rows(workspace, "SELECT session_id, status FROM purchases") == [("s", "pending")]
 
 
 def test_the_local_environment_starts_its_own_simulator():
@@ -342,15 +367,3 @@ def test_a_pause_that_outlasts_the_budget_ends_the_run(api, configure):
     refresh(workspace)
     assert rows(workspace, "SELECT status FROM purchases") == [("pending",)]
     assert simulator.asked["s"] == 1
-
-
-def test_a_short_key_leaves_innocent_text_alone(api, configure):
-    simulator = api(
-        Simulator(delay_scale=0, hold=0, scripts={"s": [fulfilled("s", {"id": "k-1", "token_standard": "k"})]})
-    )
-    configure(api_key="k")
-    simulator.key = "k"
-    workspace = Workspace.open()
-    drop(workspace, "a.txt", "s\n")
-    refresh(workspace)
-    assert rows(workspace, "SELECT item_id, token_standard FROM pulls") == [("k-1", "k")]

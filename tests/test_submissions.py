@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.schema.raw import SESSION_SUBMISSIONS
@@ -154,7 +156,17 @@ def test_a_rejected_session_can_be_mended_and_submitted_again(workspace):
 
 
 @pytest.mark.parametrize(
-    "line", [b"{", b"[1]", b'{"session_id": NaN}', b'{"session_id": "\xff"}', b"[" * 100_000], ids=range(5)
+    "line",
+    [
+        b"{",
+        b"[1]",
+        b'{"session_id": NaN}',
+        b'{"session_id": "\xff"}',
+        b"[" * 100_000,
+        b'{"session_id": "x", "price_usd": 1e99999999999999999999}',
+        b'{"session_id": 1e999999999}',
+    ],
+    ids=range(7),
 )
 def test_a_line_that_is_no_json_object_is_rejected_alone(line, workspace):
     drop(workspace, "a.jsonl", b'{"session_id": "good"}\n' + line + b"\n")
@@ -323,3 +335,35 @@ def test_only_unread_files_are_new(workspace):
     second = inbox.new_files(workspace.data)
     assert [file.name for file in second] == ["b.txt"]
     assert inbox.fingerprint(first) != inbox.fingerprint(second)
+
+
+def test_a_column_name_that_is_no_text_is_named_all_the_same(workspace):
+    drop(workspace, "a.jsonl", b'{"session_id": "x", "\\ud800col": 1}\n')
+    report = workspace.take_in()
+    assert report.files[0].accepted == 1
+    assert report.lines[-1].encode()
+    assert report.unknown_columns == {"a.jsonl": ["?col"]}
+
+
+def test_a_parquet_value_that_cannot_be_read_rejects_only_its_row(workspace):
+    columns = {"session_id": ["bad", "good"], "initiated_at": pa.array([10**18, 0], pa.timestamp("us"))}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    drop(workspace, "a.parquet", buffer.getvalue())
+    report = only_file(workspace)
+    assert (report.accepted, report.rejected) == (1, 1)
+
+
+def test_whole_numbers_that_pandas_made_floats_are_ids_all_the_same(workspace):
+    frame = pd.DataFrame({"session_id": ["a", "b"], "pack_id": [13, None]})
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer)
+    drop(workspace, "a.parquet", buffer.getvalue())
+    assert only_file(workspace).accepted == 2
+    assert sorted((row["session_id"], row["pack_id"]) for row in taken_in(workspace)) == [("a", "13"), ("b", None)]
+
+
+@pytest.mark.parametrize(("column", "value"), [("price_usd", "1_000"), ("initiated_at", "2026-01-01x10:00")])
+def test_what_only_python_takes_for_a_value_is_rejected(column, value, workspace):
+    drop(workspace, "a.csv", f"session_id,{column}\ns,{value}\n")
+    assert only_file(workspace).rejected == 1

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from pipeline.schema import PUBLISHED, TABLES
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.workspace import Workspace
 from tests import reference
@@ -125,6 +126,13 @@ PRICES = {
     "99999999999.99994999": "99999999999.9999",
     "1e3": "1000.0000",
     "1.5E-3": "0.0015",
+    "0.00000099": "0.0000",
+    '"7.99594e-6"': "0.0000",
+    '"0.09e-4"': "0.0000",
+    "123456789012345678e-10": "12345678.9012",
+    "100000000000000000000000000000e-20": "1000000000.0000",
+    '"-0e5"': "0.0000",
+    '"1e-99999999999999999999"': "0.0000",
     '"8.50"': "8.5000",
     '" 7.25 "': "7.2500",
     '"1e2"': "100.0000",
@@ -132,7 +140,7 @@ PRICES = {
     "null": None,
 }
 BAD_PRICES = [
-    *("-1", "-0.5", "true", "false", "1e11", "100000000000", "1e400", "18446744073709551616", "{}", "[1]"),
+    *("-1", "-1e-400", "-0.5", "true", "false", "1e11", "100000000000", "1e400", "18446744073709551616", "{}", "[1]"),
     *('"-1"', '"abc"', '""', '"$8.50"', '"1,250.00"', '"NaN"', '"Infinity"', '"1_000"', '"0x10"', '"1e11"'),
 ]
 
@@ -153,7 +161,7 @@ def test_a_price_that_cannot_be_is_null_and_an_issue(api):
     issues = records(workspace, "SELECT * FROM data_issues WHERE field = 'buyback_price' ORDER BY pull_number")
     assert [issue["pull_number"] for issue in issues] == list(range(1, len(BAD_PRICES) + 1))
     assert {issue["rule"] for issue in issues} == {"unreadable_price"}
-    assert issues[2]["raw_value"] == "true"
+    assert issues[3]["raw_value"] == "true"
 
 
 def test_text_that_looks_like_a_price_key_changes_nothing(api):
@@ -286,10 +294,69 @@ def test_items_show_their_latest_pull_and_their_card_facts(api):
 
 
 def test_an_empty_workspace_has_every_table_with_its_columns(api):
-    from pipeline.schema import PUBLISHED
-
     workspace = published(api, {})
     for table in PUBLISHED:
         described = rows(workspace, f"SELECT column_name, column_type FROM (DESCRIBE {table.name})")
         assert described == [(c.name, c.type) for c in table.columns]
         assert rows(workspace, f"FROM {table.name}") == []
+
+
+def test_of_repeated_keys_the_last_counts_in_the_meaning_and_in_the_tables(api):
+    body = b'{"result": {"session_id": "s", "nfts": [], "nfts": [{"id": "a", "id": "b", "buyback_price": 1.23456}]}}'
+    workspace = published(api, {"s": body, "t": answer("t", [{"id": "c"}])})
+    found = rows(workspace, "SELECT session_id, item_id, buyback_price_usd FROM pulls ORDER BY 1")
+    assert found == [("s", "b", Decimal("1.2346")), ("t", "c", None)]
+
+
+def test_an_answer_that_must_be_rewritten_keeps_its_numbers_digits(api):
+    item = '{"id": "\\ud800x", "buyback_price": %s, "content": {"metadata": {"attributes": {"a": 1e400, "b": 1.50}}}}'
+    prices = ["1.000049999999999999999", "99999999999.999949999999999999"]
+    items = ", ".join(item % price for price in prices)
+    body = f'{{"result": {{"session_id": "s", "nfts": [{items}]}}}}'.encode()
+    workspace = published(api, {"s": body})
+    assert rows(workspace, "SELECT item_id, buyback_price_usd FROM pulls ORDER BY pull_number") == [
+        ("\ufffdx", Decimal("1.0000")),
+        ("\ufffdx", Decimal("99999999999.9999")),
+    ]
+    assert rows(workspace, "SELECT DISTINCT value FROM item_attributes WHERE trait_type = 'a'") == [("1e400",)]
+
+
+def test_a_mean_of_money_is_rounded_half_up_from_its_exact_value(api):
+    items = [{"id": str(i), "buyback_price": p, "type": "alt"} for i, p in enumerate((0.0281, 0.0393, 8.5, 1.25))]
+    workspace = published(api, {"s": answer("s", items)})
+    assert rows(workspace, "SELECT buyback_mean_usd FROM item_types") == [(Decimal("2.4544"),)]
+    assert rows(workspace, "SELECT buyback_mean_usd FROM buyback_values") == [(Decimal("2.4544"),)]
+
+
+def test_pulls_that_were_built_before_their_purchases_are_built_again(api):
+    scripts = {s: [Reply(200, answer(s, [{"id": s}]))] for s in "ab"}
+    api(Simulator(hold=0, scripts=scripts))
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "a\n")
+    refresh(workspace)
+    drop(workspace, "b.txt", "b\n")
+    workspace.take_in()
+    with workspace.builder() as builder:
+        builder.build(TABLES["pending_sessions"])
+    workspace.poll(lambda _: None)
+    with workspace.builder() as builder:
+        builder.build(TABLES["pulls"])
+    refresh(workspace)
+    assert rows(workspace, "SELECT session_id FROM pulls ORDER BY 1") == [("a",), ("b",)]
+
+
+def test_a_table_has_an_object_in_the_lake_before_its_first_row_and_none_too_many_after(api):
+    api(Simulator(hold=0, scripts={"s": [Reply(200, answer("s", [{"id": "i"}]))]}))
+    workspace = Workspace.open()
+    refresh(workspace)
+    lake = workspace.data.root / "lake"
+    assert all(list(folder.glob("*.parquet")) for folder in lake.iterdir())
+    assert {folder.name for folder in lake.iterdir()} == {table.name for table in PUBLISHED}
+    drop(workspace, "a.txt", "s\n")
+    refresh(workspace)
+    assert [len(list((lake / name).glob("*.parquet"))) for name in ("purchases", "pulls", "item_attributes")] == [
+        1,
+        1,
+        1,
+    ]
+    assert rows(workspace, "SELECT count(*) FROM pulls") == [(1,)]

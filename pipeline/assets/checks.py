@@ -9,7 +9,7 @@ from pipeline.tables.checks import CHECKS, Check, run
 def _asset_check(check: Check) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=check.table.name, name=check.name, description=check.description, blocking=check.is_blocking)
     def execute(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.AssetCheckResult:
-        with workspace.open() as opened:
+        with workspace.read() as opened:
             finding = run(check, opened.data)
         return dg.AssetCheckResult(
             passed=finding.offender_count == 0,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import dagster as dg
 
@@ -13,21 +12,58 @@ from pipeline.polling.progress import Progress
 from pipeline.workspace import Workspace
 
 
-@dataclass(frozen=True)
 class WorkspaceResource:
-    """Opens the workspace when a run needs it, so that definitions load whatever the settings are.
+    """The workspace of one run, opened when a step needs it, so that definitions load whatever the settings are.
 
-    Where somebody watches the run, `on_line` and `on_progress` are told what its log is told.
+    The first step that writes takes the right to write, and the run keeps it to its end: nobody comes
+    between two steps. Where somebody watches the run, `on_line` and `on_progress` are told what its log is told.
     """
 
-    on_line: Callable[[str], None] = lambda _line: None
-    on_progress: Callable[[Progress], None] = lambda _progress: None
+    def __init__(self, on_line: Callable[[str], None], on_progress: Callable[[Progress], None]) -> None:
+        self.on_line = on_line
+        self.on_progress = on_progress
+        self._workspace: Workspace | None = None
+        self._held = contextlib.ExitStack()
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Workspace]:
-        """The workspace. What stops the work fails the step with its one line, and is not retried."""
-        try:
-            yield Workspace.open()
-        except PipelineError as error:
-            # From None: the line says it all, and a person should not have to find it in a traceback.
-            raise dg.Failure(str(error), allow_retries=False) from None
+        """The workspace, for writing. What stops the work fails the step with its one line, and is not retried."""
+        with _told_to_people():
+            if self._workspace is None:
+                workspace = Workspace.open()
+                self._held.enter_context(workspace.data.exclusive())
+                self._workspace = workspace
+            yield self._workspace
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Workspace]:
+        """The workspace, for reading, which any number may do at any time."""
+        with _told_to_people():
+            yield self._workspace or Workspace.open()
+
+    def close(self) -> None:
+        """Gives back the right to write."""
+        self._held.close()
+
+
+def workspace_resource(
+    on_line: Callable[[str], None] = lambda _line: None,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
+) -> dg.ResourceDefinition:
+    """The definition: one WorkspaceResource a run."""
+
+    @dg.resource(description="The data directory of one environment, with its settings.")
+    def workspace(_: dg.InitResourceContext) -> Iterator[WorkspaceResource]:
+        with contextlib.closing(WorkspaceResource(on_line, on_progress)) as resource:
+            yield resource
+
+    return workspace
+
+
+@contextlib.contextmanager
+def _told_to_people() -> Iterator[None]:
+    try:
+        yield
+    except PipelineError as error:
+        # From None: the line says it all, and a person should not have to find it in a traceback.
+        raise dg.Failure(str(error), allow_retries=False) from None

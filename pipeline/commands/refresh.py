@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from pipeline.assets.resources import WorkspaceResource
+from pipeline.assets.resources import workspace_resource
 from pipeline.definitions import build_definitions
 from pipeline.errors import PipelineError
 from pipeline.polling.progress import Progress
@@ -26,7 +26,7 @@ def run_refresh(on_line: Callable[[str], None], on_progress: Callable[[Progress]
     Raises RefreshError.
     """
     os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / "dagster_home"))
-    definitions = build_definitions(WorkspaceResource(on_line, on_progress))
+    definitions = build_definitions(workspace_resource(on_line, on_progress))
     job = definitions.resolve_job_def("refresh")
     with dg.DagsterInstance.get() as instance:
         result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
@@ -43,7 +43,21 @@ def _first_failure(result: dg.ExecuteInProcessResult) -> str:
             error = failure.error
             if error and error.cls_name == "DagsterExecutionInterruptedError":
                 return "stopped by a signal; what came is kept, and the next refresh carries on"
+            if error and error.cls_name == "DagsterAssetCheckFailedError":
+                return _failed_checks(result)
             while error and error.cause:
                 error = error.cause
             return f"{event.step_key}: {error.message.strip() if error else 'failed'}"
     return "the run failed; its page in the Dagster UI says why"
+
+
+def _failed_checks(result: dg.ExecuteInProcessResult) -> str:
+    failed = [
+        f"{check.asset_key.to_user_string()} fails its check {check.check_name} ({check.description})"
+        for check in result.get_asset_check_evaluations()
+        if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
+    ]
+    return (
+        f"{'; '.join(failed)}: nothing was published, and the published file is as it was; "
+        "run `phygitals refresh` once more, and if it fails again, report what it says"
+    )

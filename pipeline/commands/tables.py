@@ -16,7 +16,7 @@ from rich.text import Text
 def print_rows(console: Console, cursor: duckdb.DuckDBPyConnection, title: str | None = None) -> int:
     """Prints a query's rows as a table; returns how many there were."""
     names = [column[0] for column in cursor.description or []]
-    rows = cursor.fetchall()
+    rows = cursor.fetchall() if names else []
     table = Table(title=title, title_justify="left")
     for i, name in enumerate(names):
         is_number = any(isinstance(row[i], int | float | Decimal) for row in rows)
@@ -38,12 +38,17 @@ def _cell(value: object) -> str:
         case bool():
             return str(value).lower()
         case Decimal():
-            return f"{value:,.2f}" if value == value.quantize(Decimal("0.01")) else f"{value:,f}"
+            return _decimal(value)
         case int():
             return f"{value:,}"
         case float():
-            return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+            return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.2f}"
         case dt.datetime():
             return value.isoformat(sep=" ", timespec="seconds")
         case _:
             return str(value)
+
+
+def _decimal(value: Decimal) -> str:
+    whole, point, places = f"{value:,f}".partition(".")
+    return f"{whole}.{places.rstrip('0').ljust(2, '0')}" if point else whole

@@ -34,6 +34,7 @@ class DataDirectory:
         self.store = Store(root.as_uri())
         self._identity = root / "environment.json"
         self._lock = root / ".lock"
+        self._is_held = False
 
     def claim(self, environment: str, api_url: str) -> None:
         """Makes the directory if need be and binds it to one environment and API URL, for good.
@@ -63,28 +64,32 @@ class DataDirectory:
     def exclusive(self) -> Iterator[None]:
         """Holds the right to write. The operating system frees it when the process ends, however it ends.
 
-        Raises DataDirectoryError at once when another process, or another run in this one, holds it.
+        Within a block, further blocks of the same DataDirectory are part of it. Raises DataDirectoryError
+        at once when another process, or another DataDirectory in this one, holds the right.
         """
+        if self._is_held:
+            yield
+            return
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-                raise DataDirectoryError(
-                    f"another run is writing to {self.root} ({holder or 'just started'}): "
-                    "wait for it to end, or stop it"
-                ) from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(
-                descriptor,
-                f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC".encode(),
-                0,
-            )
+            self._take(descriptor)
+            self._is_held = True
             self.store.sweep()
             yield
         finally:
+            self._is_held = False
             os.close(descriptor)
+
+    def _take(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+            raise DataDirectoryError(
+                f"another run is writing to {self.root} ({holder or 'just started'}): wait for it to end, or stop it"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC".encode(), 0)
 
 
 def replace_file(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ items, or a 400 that says the transaction failed, is final; all else is asked ag
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
@@ -19,6 +20,7 @@ MAX_RETRY_AFTER = 3600.0  # a longer wait than a run lasts; keeps a wild header 
 _TRANSIENT_STATUSES = frozenset({408, 429})
 _ENVELOPE = ("result", "status", "error")
 _FAILED = "Transaction failed"
+REPEATED_KEYS = "keys are repeated; of each, the last counts"
 
 
 class Outcome(StrEnum):
@@ -95,7 +97,7 @@ def retry_after(answer: Answer, now: float) -> float | None:
     except ValueError:
         try:
             moment = parsedate_to_datetime(value)
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, TypeError, OverflowError):
             return None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
@@ -134,15 +136,19 @@ def _success(session_id: str, document: dict[str, Any]) -> Meaning:
         return Meaning(Outcome.PENDING, "a result without items")
     if "session_id" not in result:
         return Meaning(Outcome.MALFORMED, "result has items but no session_id")
-    return Meaning(Outcome.FULFILLED)
+    return Meaning(Outcome.FULFILLED, REPEATED_KEYS if isinstance(document, _Repeating) else None)
 
 
 def _parse(answer: Answer) -> dict[str, Any] | str:
-    """The body as a JSON object, or why it is none."""
+    """The body as a JSON object, or why it is none. Of repeated keys the last counts, except in the envelope."""
     if answer.problem:
         return answer.problem
     try:
-        document = _JSON.decode((answer.body or b"").decode("utf-8-sig"))
+        text = (answer.body or b"").decode("utf-8-sig")
+        try:
+            document = _JSON.decode(text)
+        except _RepeatedKeyError:
+            document = _JSON_WITH_REPEATED_KEYS.decode(text)
     except UnicodeDecodeError:
         return "the body is not UTF-8"
     except RecursionError:
@@ -151,7 +157,29 @@ def _parse(answer: Answer) -> dict[str, Any] | str:
         return "the body is not JSON"
     if not isinstance(document, dict):
         return "the body is not a JSON object"
+    if isinstance(document, _Repeating) and (twice := document.repeated.intersection(_ENVELOPE)):
+        return f"more than one {' and '.join(sorted(twice))}"
     return document
+
+
+class _RepeatedKeyError(Exception):
+    """An object names a key twice."""
+
+
+class _Repeating(dict[str, Any]):
+    """An object of an answer in which keys are repeated; `repeated` are its own, if any are."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(key for key, _ in pairs)
+        self.repeated = {key for key, count in counts.items() if count > 1}
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _RepeatedKeyError
+    return found
 
 
 def _refuse_constant(name: str) -> None:
@@ -159,4 +187,7 @@ def _refuse_constant(name: str) -> None:
 
 
 # Whole numbers as floats: no meaning hangs on one, and Python refuses to read very long ones.
-_JSON = json.JSONDecoder(parse_int=float, parse_constant=_refuse_constant)
+_JSON = json.JSONDecoder(parse_int=float, parse_constant=_refuse_constant, object_pairs_hook=_without_repeated_keys)
+_JSON_WITH_REPEATED_KEYS = json.JSONDecoder(
+    parse_int=float, parse_constant=_refuse_constant, object_pairs_hook=_Repeating
+)

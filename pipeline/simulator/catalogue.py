@@ -106,6 +106,11 @@ def session_id_at(rng: random.Random, milliseconds: int, is_stuck: bool = False)
     return str(uuid.UUID(int=value & ~0xFF_FF_FF | _STUCK if is_stuck else value))
 
 
+def is_session_id(text: str) -> bool:
+    """Whether the text is an id as the API gives them out."""
+    return _uuid(text) is not None
+
+
 def _uuid(session_id: str) -> uuid.UUID | None:
     try:
         return uuid.UUID(session_id)

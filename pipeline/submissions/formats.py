@@ -90,13 +90,13 @@ def _json_lines(path: Path, on_unknown_columns: Callable[[set[str]], None]) -> I
             continue
         try:
             value = json.loads(line, parse_float=Decimal, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
-            yield number, RowError(f"the line is not JSON: {error}", line[:200])
+        except (ValueError, ArithmeticError, RecursionError) as error:
+            yield number, RowError(f"the line is not JSON: {error or type(error).__name__}", line[:200])
             continue
         if not isinstance(value, dict):
             yield number, RowError("the line is not a JSON object", line[:200])
             continue
-        on_unknown_columns(value.keys() - {*COLUMNS, SUBMISSION_ID})
+        on_unknown_columns({_printable(name) for name in value} - {*COLUMNS, SUBMISSION_ID})
         yield number, value
 
 
@@ -153,14 +153,27 @@ def _parquet(path: Path, on_unknown_columns: Callable[[set[str]], None]) -> Iter
             names = set(file.schema_arrow.names)
             if "session_id" not in names:
                 raise UnreadableFileError("it has no column session_id")
-            on_unknown_columns(names - {*COLUMNS, SUBMISSION_ID})
-            number = 0
-            for batch in file.iter_batches(columns=[c for c in COLUMNS if c in names]):
-                for record in batch.to_pylist():
-                    number += 1
-                    yield number, {k: None if v != v else v for k, v in record.items()}  # NaN is pandas' NULL
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+            on_unknown_columns({_printable(name) for name in names} - {*COLUMNS, SUBMISSION_ID})
+            batches = file.iter_batches(columns=[c for c in COLUMNS if c in names])
+            yield from enumerate((_parquet_row(row) for batch in batches for row in _rows(batch)), 1)
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UnreadableFileError(f"it is not readable Parquet: {str(error).splitlines()[0]}") from error
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, pa.Scalar]]:
+    for row in zip(*batch.columns, strict=True):
+        yield dict(zip(batch.schema.names, row, strict=True))
+
+
+def _parquet_row(row: dict[str, pa.Scalar]) -> Mapping[str, Any] | RowError:
+    record = {}
+    for name, scalar in row.items():
+        try:
+            value = scalar.as_py()
+        except (ValueError, OverflowError) as error:
+            return RowError(f"{name} cannot be read: {error}", getattr(scalar, "value", None))
+        record[name] = None if value != value else value  # NaN is pandas' NULL
+    return record
 
 
 def _printable(text: str) -> str:

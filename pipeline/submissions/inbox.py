@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from stat import S_ISREG
 
 from pipeline.lake.directory import DataDirectory, replace_file
 from pipeline.submissions.formats import SUBMISSION_ID
@@ -61,9 +62,14 @@ def listing(data: DataDirectory) -> Iterator[InboxFile]:
         subfolders[:] = [s for s in subfolders if not s.startswith(".")]
         for name in names:
             path = Path(folder, name)
-            if name.startswith(".") or name.endswith(_UNFINISHED) or not path.is_file():
+            if name.startswith(".") or name.endswith(_UNFINISHED):
                 continue
-            stat = path.stat()
+            try:
+                stat = path.stat()
+            except OSError:
+                continue  # renamed since it was listed, or a link to nowhere; looked at again the next time
+            if not S_ISREG(stat.st_mode):
+                continue
             found.append(InboxFile(path.relative_to(data.inbox).as_posix(), stat.st_size, stat.st_mtime_ns))
     yield from sorted(found)
 

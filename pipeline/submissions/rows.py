@@ -6,6 +6,7 @@ the session's first, and therefore final, detail; a rejected row can be mended a
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from pipeline.submissions.formats import RowError
 MAX_SESSION_ID_LENGTH = 256
 PRICE_LIMIT = Decimal(10) ** 11
 _MAX_QUANTITY = 2**31 - 1
+_WHOLE_BELOW = 10**15  # beyond it, a float's digits are no longer what somebody wrote
+_TIME = re.compile(r"[0-9W-]+([T ].*)?$", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ def _session_id(value: object) -> str:
 def _text(field: str, value: object) -> str | None:
     if value is None:
         return None
+    if isinstance(value, float | Decimal) and -_WHOLE_BELOW < value < _WHOLE_BELOW and value == int(value):
+        value = int(value)  # pandas makes 13.0 of a whole number in a column with gaps
     if isinstance(value, bool) or not isinstance(value, str | int | uuid.UUID):
         raise RowError(f"{field} is not text", value)
     text = str(value).strip()
@@ -92,9 +97,12 @@ def _time(field: str, value: object) -> datetime | None:
         if text is None:
             return None
         try:
-            value = datetime.fromisoformat(text)
+            # Python takes any character between date and time.
+            value = datetime.fromisoformat(text) if _TIME.match(text) else None
         except ValueError:
-            raise RowError(f"{field} is not an ISO 8601 time", text) from None
+            value = None
+        if value is None:
+            raise RowError(f"{field} is not an ISO 8601 time", text)
     try:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError:
@@ -108,6 +116,8 @@ def _number(field: str, value: object) -> Decimal | None:
         text = _text(field, value)
         if text is None:
             return None
+        if "_" in text:  # Python's own notation
+            raise RowError(f"{field} is not a number", text)
         try:
             value = Decimal(text)
         except InvalidOperation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,11 @@ from pipeline.tables.answer_text import create_answers
 from pipeline.tables.queries import macros, query
 
 _SAMPLE_ROWS = 5
+NO_DAYS = "no-days-yet"
+_RESOLUTION_DAYS_OF_TOUCHED = """
+    SELECT DISTINCT resolved_at::DATE::VARCHAR FROM rebuilt SEMI JOIN touched USING (session_id)
+    WHERE resolved_at IS NOT NULL
+"""
 
 
 @dataclass
@@ -98,12 +104,15 @@ class Builder:
                 for source in (TABLES[name] for name in table.sources)
                 if source.partition is Partition.OBSERVED
             ]
+            if PURCHASES.name in table.sources:
+                upstream.append({day: self._manifest.inputs(PURCHASES, _resolved(day)) or ""})
             inputs = digest(derivation(table), upstream)
             if self._is_current(table, day, inputs):
                 report.unchanged_count += 1
                 continue
             self._define_sources(table, day)
             self._write(report, day, inputs, query(table))
+        self._fill_in_for_no_days(report)
 
     def _build_purchases(self, report: BuildReport) -> None:
         """Purchases are cut by day of submission, and an answer changes the day its session belongs to."""
@@ -114,11 +123,14 @@ class Builder:
         answered = [day for day, version in observed.items() if self._manifest.inputs(PURCHASES, _seen(day)) != version]
         self._connection.execute(
             f"""
+            CREATE OR REPLACE TEMP TABLE touched AS
+            SELECT session_id FROM {self._store.scan(SESSION_POLLS, answered)}
+            UNION SELECT session_id FROM {self._store.scan(SESSION_SUBMISSIONS, stale)}
+            """
+        )
+        self._connection.execute(
+            f"""
             CREATE OR REPLACE TEMP TABLE days AS
-            WITH touched AS (
-                SELECT session_id FROM {self._store.scan(SESSION_POLLS, answered)}
-                UNION SELECT session_id FROM {self._store.scan(SESSION_SUBMISSIONS, stale)}
-            )
             SELECT min(submitted_at)::DATE AS day FROM session_submissions
             WHERE rejected_reason IS NULL AND session_id IN (SELECT session_id FROM touched)
             GROUP BY session_id
@@ -132,13 +144,25 @@ class Builder:
         for (day,) in self._connection.execute("SELECT day::VARCHAR FROM days ORDER BY day").fetchall():
             rows = f"SELECT * FROM rebuilt WHERE submitted_at::DATE = '{day}' ORDER BY submitted_at, session_id"
             self._write(report, day, inputs[day], rows)
-        self._connection.execute("DROP TABLE rebuilt")
         report.unchanged_count = len(inputs) - len(report.written)
+        for (day,) in self._connection.execute(_RESOLUTION_DAYS_OF_TOUCHED).fetchall():
+            self._manifest.written(PURCHASES, _resolved(day), uuid.uuid4().hex)
+        self._connection.execute("DROP TABLE rebuilt")
         for day in answered:
             self._manifest.written(PURCHASES, _seen(day), observed[day])
+        self._fill_in_for_no_days(report)
 
     def _purchase_inputs(self, day: str) -> str:
         return digest(derivation(PURCHASES), self._expire_after, self._state(SESSION_SUBMISSIONS, day))
+
+    def _fill_in_for_no_days(self, report: BuildReport) -> None:
+        """A table cut by day has one empty object until the first day comes, so that readers find its columns."""
+        parts = self._store.parts(report.table).keys()
+        if not parts:
+            self._write(report, NO_DAYS, "", f"FROM {self._store.scan(report.table)}")
+        elif NO_DAYS in parts and len(parts) > 1:
+            self._store.delete(report.table, NO_DAYS)
+            self._manifest.forget(report.table, NO_DAYS)
 
     def _define_sources(self, table: Table, day: str | None = None) -> None:
         """Names the table's sources for its SQL; with a day, those cut by day of observation are that day's."""
@@ -183,6 +207,11 @@ class Builder:
 def _seen(day: str) -> str:
     """The manifest's note that purchases have taken in what was observed on a day."""
     return f"observed {day}"
+
+
+def _resolved(day: str) -> str:
+    """The manifest's note that purchases resolved on a day were built anew: what joins them there is out of date."""
+    return f"resolved {day}"
 
 
 def derivation(table: Table) -> str:

@@ -27,7 +27,7 @@ SELECT
     not_blank(json_text(result.user_id)) AS user_id,
     not_blank(json_text(result.public_id)) AS public_id,
     not_blank(json_text(result.tx_hash)) AS tx_hash,
-    list_transform(result.nfts, lambda x, i: {
+    coalesce(list_transform(result.nfts, lambda x, i: {
         'item_id': not_blank(json_text(x.id)),
         'item_type': json_text(x.type),
         'buyback_price_usd': price_value(x.buyback_price, price_text(x.buyback_price, x.buyback_price_digits)),
@@ -65,8 +65,10 @@ SELECT
             CASE WHEN links_are_empty(x) THEN
                 object_problem('content.links', text, '$.result.nfts[' || (i - 1) || '].content.links') END
         ], lambda p: p IS NOT NULL) || attribute_problems(x.content.metadata.attributes)
-    }) AS items,
+    }), []) AS items,
     list_filter([
+        CASE WHEN result.nfts IS NULL THEN
+            problem('unreadable_answer', 'error', 'result.nfts', 'the items could not be read; the answer is in raw', NULL::JSON) END,
         text_problem('user_id', result.user_id),
         text_problem('public_id', result.public_id),
         text_problem('tx_hash', result.tx_hash)

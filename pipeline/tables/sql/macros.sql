@@ -37,16 +37,34 @@ CREATE TEMP MACRO price_text(j, exact) AS CASE
     WHEN is_json_number(j) THEN j::VARCHAR END;
 
 CREATE TEMP MACRO is_decimal(t) AS coalesce(regexp_full_match(t, '[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?'), false);
+CREATE TEMP MACRO is_zero(t) AS NOT regexp_matches(regexp_extract(t, '^[^eE]*'), '[1-9]');
+
+-- DuckDB's cast reads exponents inexactly, so the point is moved in the text: the digits without the point, then
+-- where the point belongs among them. Beyond thirty places to either side only the magnitude matters.
+CREATE TEMP MACRO digits_of(t) AS replace(regexp_extract(t, '^[+-]?([0-9.]*)', 1), '.', '');
+CREATE TEMP MACRO point_of(t) AS greatest(-30, least(30,
+    length(regexp_extract(t, '^[+-]?([0-9]*)', 1))::BIGINT - length(regexp_extract(digits_of(t), '^0*'))
+    + coalesce(TRY_CAST(regexp_extract(t, '[eE][+]?(-?[0-9]+)$', 1) AS BIGINT),
+        CASE WHEN contains(lower(t), 'e-') THEN -1000 ELSE 1000 END)));
+CREATE TEMP MACRO shifted(digits, point) AS CASE
+    WHEN point <= 0 THEN '0.' || repeat('0', -point) || digits
+    ELSE rpad(digits, greatest(point, length(digits))::INTEGER, '0')[:point] || '.' || digits[point + 1:] END;
+CREATE TEMP MACRO plain(t) AS CASE
+    WHEN NOT contains(lower(t), 'e') THEN t
+    WHEN is_zero(t) THEN '0'
+    ELSE CASE WHEN t[1] = '-' THEN '-' ELSE '' END || shifted(ltrim(digits_of(t), '0'), point_of(t)) END;
+-- Digits after the tenth place cannot change the fourth: rounding half up looks at the fifth alone.
+CREATE TEMP MACRO as_money(t) AS TRY_CAST(regexp_extract(plain(t), '^[+-]?[0-9]*\.?[0-9]{0,10}') AS DECIMAL(38,10));
 
 CREATE TEMP MACRO price_problem(j, t) AS CASE
     WHEN j IS NULL THEN NULL
     WHEN NOT is_decimal(t) THEN 'not a number'
-    WHEN TRY_CAST(t AS DOUBLE) < 0 THEN 'negative'
-    WHEN TRY_CAST(t AS DECIMAL(38,20)) IS NULL OR TRY_CAST(t AS DECIMAL(38,20)) >= 100000000000 THEN '10^11 or more'
+    WHEN t[1] = '-' AND NOT is_zero(t) THEN 'negative'
+    WHEN as_money(t) IS NULL OR as_money(t) >= 100000000000 THEN '10^11 or more'
 END;
 
--- Rounded half up to four places, as the cast from text does.
-CREATE TEMP MACRO price_value(j, t) AS CASE WHEN price_problem(j, t) IS NULL THEN TRY_CAST(t AS DECIMAL(18,4)) END;
+-- Rounded half up to four places, as the cast between decimals does.
+CREATE TEMP MACRO price_value(j, t) AS CASE WHEN price_problem(j, t) IS NULL THEN abs(as_money(t))::DECIMAL(18,4) END;
 
 CREATE TEMP MACRO finite(x) AS CASE WHEN isfinite(x) THEN x END;
 
@@ -94,10 +112,14 @@ CREATE TEMP MACRO wilson_half(hits, n) AS
 CREATE TEMP MACRO wilson_low(hits, n) AS greatest(0.0, wilson_centre(hits, n) - wilson_half(hits, n));
 CREATE TEMP MACRO wilson_high(hits, n) AS least(1.0, wilson_centre(hits, n) + wilson_half(hits, n));
 
--- A percentile of money, interpolated with more places than it is rounded to.
-CREATE TEMP MACRO percentile(x, p) AS quantile_cont(x::DECIMAL(28,10), p)::DECIMAL(18,4);
+-- A percentile of money, interpolated with more places than it is rounded to. DuckDB interpolates in doubles,
+-- which hold six places exactly up to nine thousand million.
+CREATE TEMP MACRO percentile(x, p) AS quantile_cont(x::DECIMAL(18,6), p)::DECIMAL(18,4);
 CREATE TEMP MACRO total(x) AS TRY_CAST(sum(x) AS DECIMAL(18,4));
-CREATE TEMP MACRO mean(x) AS TRY_CAST(sum(x) / count(x) AS DECIMAL(18,4));
+-- In ten-thousandths, as whole numbers: a division of decimals would be one of doubles.
+CREATE TEMP MACRO mean(x) AS TRY_CAST(
+    ((2 * (sum(x) * 10000)::HUGEINT + count(x)) // nullif(2 * count(x), 0))::DECIMAL(34,0) * 0.0001::DECIMAL(4,4)
+AS DECIMAL(18,4));
 
 -- The value of the first of some traits, by the order of their names, then of the attributes.
 CREATE TEMP MACRO first_trait(value, trait, attribute_number, names) AS

@@ -38,7 +38,8 @@ by_quote AS (
         count(*) FILTER (quote_times_pulls >= price AND quote_times_pulls < price * 2) AS multiple_1_to_2_count,
         count(*) FILTER (quote_times_pulls >= price * 2 AND quote_times_pulls < price * 5) AS multiple_2_to_5_count,
         count(*) FILTER (quote_times_pulls >= price * 5 AND quote_times_pulls < price * 20) AS multiple_5_to_20_count,
-        count(*) FILTER (quote_times_pulls >= price * 20) AS multiple_20_and_above_count,
+        -- A free pack has no multiples.
+        count(*) FILTER (quote_times_pulls >= price * 20 AND price > 0) AS multiple_20_and_above_count,
         sum(buyback_price_usd) FILTER (price_rank <= 10) / nullif(sum(buyback_price_usd), 0) AS top_10_share
     FROM quoted
     GROUP BY pack_id
