@@ -210,3 +210,28 @@ def test_the_arrow_stream_reader_stops_at_a_torn_end_as_recovery_relies_on():
     reader.read_next_batch()
     with pytest.raises((pa.ArrowInvalid, OSError)):
         reader.read_next_batch()
+
+
+def poll_with_open_files(soft: int, hard: int) -> subprocess.CompletedProcess[str]:
+    limits = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))"
+    return subprocess.run([sys.executable, "-c", limits + POLL], capture_output=True, text=True, timeout=120)
+
+
+def test_a_run_holds_more_connections_than_the_usual_limit_of_open_files(api, configure):
+    api(Simulator(delay_scale=0, hold=1))
+    configure(max_concurrency=600)
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "\n".join(f"s{i}" for i in range(600)))
+    done = poll_with_open_files(soft=128, hard=4_096)
+    assert done.returncode == 0, done.stderr
+    assert len(final_sessions(workspace)) == 600
+
+
+def test_more_connections_than_the_system_allows_are_refused_by_name(api, configure):
+    api(Simulator(delay_scale=0, hold=0))
+    configure(max_concurrency=600)
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "s\n")
+    done = poll_with_open_files(soft=128, hard=512)
+    assert done.returncode != 0
+    assert "PHYGITALS_MAX_CONCURRENCY=600 needs 856 open files, and the system allows this process 512" in done.stderr

@@ -60,7 +60,9 @@ def status_responses(
         metadata={
             "sessions_asked": progress.total,
             "requests": progress.requests,
+            "requests_per_second": round(progress.rate, 2),
             "seconds": round(progress.seconds, 1),
+            "resolved": progress.fulfilled + progress.failed,
             "still_pending": progress.pending,
             **{outcome.value: count for outcome, count in progress.all_outcomes.items()},
         }

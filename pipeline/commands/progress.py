@@ -34,13 +34,12 @@ def polling_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
         def show(progress: Progress) -> None:
             left = progress.seconds_left
             estimate = "" if left is None or progress.exit else f", about {left:.0f} s left"
-            rate = progress.requests / progress.seconds if progress.seconds else 0.0
             bar.update(
                 task,
                 visible=True,
                 total=progress.total,
                 completed=progress.fulfilled + progress.failed,
-                description=f"{progress.failed} failed, {progress.pending} pending, {rate:.0f}/s{estimate}",
+                description=f"{progress.failed} failed, {progress.pending} pending, {progress.rate:.0f}/s{estimate}",
             )
 
         yield show

@@ -91,6 +91,7 @@ class Engine:
         schedule.start(self._started, self._clock() / MICROSECONDS)
         writer = asyncio.create_task(self._write_regularly())
         try:
+            self._report()
             self._fill()
             self._progress.exit = await self._ended
             self._watch.check_reached()

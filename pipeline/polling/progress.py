@@ -39,6 +39,11 @@ class Progress:
         return self.total - self.fulfilled - self.failed
 
     @property
+    def rate(self) -> float:
+        """Requests per second so far."""
+        return self.requests / self.seconds if self.seconds else 0.0
+
+    @property
     def all_outcomes(self) -> dict[Outcome, int]:
         """Answers by meaning, with a zero for those that did not come."""
         return {outcome: self.outcomes[outcome] for outcome in Outcome}
@@ -47,11 +52,10 @@ class Progress:
     def line(self) -> str:
         """Where the run stands, for a log."""
         left = self.seconds_left
-        rate = self.requests / self.seconds if self.seconds else 0.0
         estimate = f", about {left:.0f} s left" if left and not self.exit else ""
         return (
             f"{self.fulfilled} fulfilled, {self.failed} failed, {self.pending} pending of {self.total} sessions; "
-            f"{self.requests} requests at {rate:.1f}/s in {self.seconds:.0f} s{estimate}"
+            f"{self.requests} requests at {self.rate:.1f}/s in {self.seconds:.0f} s{estimate}"
         )
 
     @property

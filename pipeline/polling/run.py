@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import resource
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.errors import PipelineError
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.response_log import ResponseLog
 from pipeline.polling.client import StatusClient
@@ -22,6 +24,11 @@ from pipeline.polling.schedule import Schedule
 from pipeline.settings import Settings
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
+_OTHER_FILES = 256
+
+
+class TooManyConnectionsError(PipelineError):
+    """The system does not let this process hold as many connections as the settings ask for."""
 
 
 def poll(
@@ -33,11 +40,12 @@ def poll(
 ) -> Progress:
     """Asks the sessions at `url` until the run ends, and seals what came into raw. Needs the directory's lock.
 
-    Raises what `Engine.run` raises; what came before is kept then, too. SIGINT and SIGTERM end the
-    run the same way and are then delivered to whoever handled them before.
+    Raises TooManyConnectionsError, and what `Engine.run` raises; what came before is kept then, too.
+    SIGINT and SIGTERM end the run the same way and are then delivered to whoever handled them before.
     """
     if not len(sessions):
         return Progress(total=0)
+    _make_room_for_connections(settings.max_concurrency)
     limits = Limits(settings.max_concurrency, settings.rate_ceiling, settings.poll_budget, settings.poll_interval)
     log = ResponseLog(data, datetime.now(UTC))
 
@@ -77,6 +85,24 @@ def _signals_passed_on() -> Iterator[None]:
         raise
     finally:
         _restore(handlers)
+
+
+def _make_room_for_connections(count: int) -> None:
+    """Raises this process's limit of open files, which is often a thousand, as far as the system lets it.
+
+    The bundled simulator's ends of the connections are in this process, too.
+    """
+    needed = count + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise TooManyConnectionsError(
+            f"PHYGITALS_MAX_CONCURRENCY={count} needs {needed} open files, and the system allows this process {hard}: "
+            "set it lower, or raise the limit with ulimit -n"
+        )
+    wanted = 2 * count + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _restore(handlers: Mapping[signal.Signals, Any]) -> None:

@@ -14,9 +14,11 @@ whose last answer was "pending" a moment ago. The chance comes from a completion
 (1 + age/s)^-½, the plainest law with h falling as 1/age; only the order matters, and it depends little on it.
 
 **Fairness.** Sessions wait in lanes: by age within a factor of four, and apart from each other those that
-were never asked and those that were. Every fourth question goes to the lanes in turn, whatever their
-losses. So no backlog, old or new, keeps another lane from at least 1/(4 × lanes) of the ceiling. Within
-a lane the one that has waited longest comes first.
+were never asked and those that were. Every tenth question goes to the lanes in turn, whatever their losses.
+So no backlog, old or new, keeps another lane from at least 1/(10 × lanes) of the ceiling. Within a lane
+the one that has waited longest comes first.
+
+`benchmarks/detection.py` compares this with a fixed interval, exponential backoff and the best possible.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ _JITTER = 0.25
 _TICK = 0.01  # seconds; sessions that are due within one tick share a slot of the queue
 _TYPICAL = 1.0  # seconds; the scale `s` of the completion times' law
 _LANE_FACTOR = 4.0
-_IN_TURN_EVERY = 4
+_IN_TURN_EVERY = 10
 _MOST_STEPS = 60_000  # where the count of a session's questions stops; far beyond the longest interval
 _COMPACT_AT = 4096
 
@@ -132,9 +134,13 @@ class Schedule:
             for position in due:
                 self._make_ready(position, now)
 
-    def _make_ready(self, position: int, now: float) -> None:
+    def lane(self, position: int, now: float) -> tuple[bool, int]:
+        """The lane in which a session waits: whether it was ever asked, and its age within a factor of four."""
         age = max(now - self._to_monotonic - self.sessions.started_at[position], 0.0)
-        key = (self._asked[position] != NEVER, int(math.log(age + 1.0, _LANE_FACTOR)))
+        return self._asked[position] != NEVER, int(math.log(age + 1.0, _LANE_FACTOR))
+
+    def _make_ready(self, position: int, now: float) -> None:
+        key = self.lane(position, now)
         if key not in self._lanes:
             self._lanes[key] = Lane()
         self._lanes[key].append(position)
