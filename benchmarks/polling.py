@@ -33,12 +33,12 @@ from pipeline.polling.pending import PendingSessions
 from pipeline.polling.schedule import Schedule
 from pipeline.simulator import catalogue
 
-SESSIONS = 6_000
+SESSIONS = 20_000
 CONCURRENCY = (50, 500, 2_000)
 SLOW_SESSIONS = 600  # for httpx on its own transport, which takes long at high concurrency
 ROUNDS = 3
 MEMORY_SESSIONS = (10_000, 100_000, 1_000_000)
-MEMORY_CONCURRENCY = 500
+MEMORY_CONCURRENCY = 100
 
 
 def serve(port: multiprocessing.Queue[int]) -> None:

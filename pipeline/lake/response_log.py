@@ -23,7 +23,8 @@ from pipeline.lake.directory import DataDirectory
 from pipeline.lake.store import ObjectWriter, StoreError, sync
 from pipeline.schema.raw import STATUS_RESPONSES
 
-FLUSH_BYTES = 8 * 1024 * 1024
+FLUSH_BYTES = 4 * 1024 * 1024
+_PIECE_BYTES = 2 * 1024 * 1024  # of a journal, at a time, when it is sealed
 _MICROSECONDS_A_DAY = 86_400_000_000
 _EPOCH = date(1970, 1, 1)
 
@@ -160,7 +161,7 @@ def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     for batch in batches:
         waiting.append(batch)
         size += batch.nbytes
-        if size >= FLUSH_BYTES:
+        if size >= _PIECE_BYTES:
             yield pa.Table.from_batches(waiting).combine_chunks()
             waiting, size = [], 0
     if waiting:
@@ -169,5 +170,7 @@ def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 def _by_day(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     days = pc.divide(rows["received_at"].cast(pa.int64()), _MICROSECONDS_A_DAY)
-    for day in pc.unique(days).sort().to_pylist():
-        yield f"{_EPOCH + timedelta(days=day):%Y-%m-%d}", rows.filter(pc.equal(days, day))
+    found = pc.unique(days).sort().to_pylist()
+    for day in found:
+        of_day = rows if len(found) == 1 else rows.filter(pc.equal(days, day))
+        yield f"{_EPOCH + timedelta(days=day):%Y-%m-%d}", of_day

@@ -20,7 +20,7 @@ from pipeline.errors import PipelineError
 from pipeline.schema.table import Table
 
 ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group, one unit of its parallelism
-_GROUP_BYTES = 32 * 1024 * 1024  # a group of large rows is closed earlier, for memory's sake
+_GROUP_BYTES = 8 * 1024 * 1024  # a group of large rows is closed earlier, for memory's sake
 
 
 class StoreError(PipelineError):

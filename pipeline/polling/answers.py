@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_RETRY_AFTER = 3600.0  # a longer wait than a run lasts; keeps a wild header from freezing a service
@@ -39,8 +38,7 @@ class Outcome(StrEnum):
         return self in (Outcome.FULFILLED, Outcome.FAILED)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What one request brought, before it has a meaning.
 
     `status` is None when no answer came; then `problem` says why. `problem` beside a status means
@@ -55,8 +53,7 @@ class Answer:
     is_unreachable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(NamedTuple):
     """An outcome, with words where it needs them."""
 
     outcome: Outcome

@@ -43,7 +43,7 @@ class StatusClient:
         self._url = httpx.URL(url)
         self._redaction = Redaction(key)
         self._timeout = timeout
-        self._transport = transport or AiohttpTransport(client=_session)
+        self._transport = transport or _transport()
         # A connection that does not come about should say so before the whole request runs out of time.
         self._extensions = {"timeout": {"connect": timeout * _SHARE_FOR_CONNECTING}}
         self._large_bodies = asyncio.Semaphore(_LARGE_BODIES)
@@ -56,6 +56,7 @@ class StatusClient:
         ]
         if key:
             self._headers.append((b"X-API-Key", key.encode()))
+        self._headers_by_length: dict[int, httpx.Headers] = {}
 
     async def __aenter__(self) -> StatusClient:
         return self
@@ -78,11 +79,7 @@ class StatusClient:
             return Answer(None, {}, None, self._words(cause, is_unreachable), is_unreachable=is_unreachable)
 
     async def _ask(self, session_id: str) -> Answer:
-        question = json.dumps({"session_id": session_id}).encode()
-        length = (b"Content-Length", str(len(question)).encode())
-        headers = [*self._headers, length]
-        request = httpx.Request("POST", self._url, headers=headers, content=question, extensions=self._extensions)
-        response = await self._transport.handle_async_request(request)
+        response = await self._transport.handle_async_request(self._request(session_id))
         stream = cast(httpx.AsyncByteStream, response.stream)
         kept = {n: self._redaction.text(v) for n in _HEADERS if (v := response.headers.get(n)) is not None}
         body = Body(response.headers.get("content-encoding"))
@@ -96,6 +93,19 @@ class StatusClient:
             await stream.aclose()
         content = self._redaction.body(bytes(body.content), is_cut=body.problem is not None)
         return Answer(response.status_code, kept, content, body.problem)
+
+    def _request(self, session_id: str) -> httpx.Request:
+        question = json.dumps({"session_id": session_id}).encode()
+        headers = self._headers_by_length.get(len(question))
+        if headers is None:
+            length = (b"Content-Length", str(len(question)).encode())
+            headers = self._headers_by_length[len(question)] = httpx.Headers([*self._headers, length])
+        # With a stream instead of content, httpx derives no headers, which would take longer than all the rest.
+        request = httpx.Request(
+            "POST", self._url, headers=headers, stream=httpx.ByteStream(question), extensions=self._extensions
+        )
+        request.read()
+        return request
 
     async def _read(self, stream: httpx.AsyncByteStream, body: Body) -> None:
         """Reads the body to its end. Few large bodies are read at a time, whatever a server sends."""
@@ -118,6 +128,11 @@ class StatusClient:
         return f"{kind}: {self._redaction.text(words)[:_LONGEST_WORDS]}"
 
 
-def _session() -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=0, ssl=httpx.create_ssl_context())
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+def _transport() -> AiohttpTransport:
+    context = httpx.create_ssl_context()
+
+    def session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=0, ssl=context)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+    return AiohttpTransport(verify=context, client=session)

@@ -5,6 +5,7 @@ Here belongs what is known of them when the run starts. When each is asked is `s
 
 from __future__ import annotations
 
+import itertools
 import math
 from array import array
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 NEVER = -math.inf
+_PIECE = 10_000
 
 
 class PendingSessions:
@@ -29,7 +31,9 @@ class PendingSessions:
     @classmethod
     def of(cls, session_ids: Iterable[str], started_at: float) -> PendingSessions:
         """Sessions that started at one time and were never asked."""
-        ids = pa.array(session_ids, pa.string())
+        remaining = iter(session_ids)
+        pieces = iter(lambda: pa.array(itertools.islice(remaining, _PIECE), pa.string()), pa.array([], pa.string()))
+        ids = pa.concat_arrays([pa.array([], pa.string()), *pieces])
         return cls(ids, array("d", [started_at]) * len(ids), array("d", [NEVER]) * len(ids))
 
     @classmethod

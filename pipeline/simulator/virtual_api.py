@@ -6,7 +6,6 @@ The answers are what the server would send; how they travel is left out. Real HT
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import random
 from collections import deque
@@ -90,7 +89,7 @@ class VirtualApi:
         self.requests.append(Asked(number, session_id, asked_at, None if answer.status is None else time(), outcome))
         if answer.body is None:
             return answer
-        return dataclasses.replace(answer, body=answer.body[:-1] + b',"number":%d}' % number)
+        return answer._replace(body=answer.body[:-1] + b',"number":%d}' % number)
 
     def _fault(self, asked_at: float) -> Answer | None:
         if self._is_over_limit(asked_at):

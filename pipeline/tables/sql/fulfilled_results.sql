@@ -27,44 +27,49 @@ SELECT
     not_blank(json_text(result.user_id)) AS user_id,
     not_blank(json_text(result.public_id)) AS public_id,
     not_blank(json_text(result.tx_hash)) AS tx_hash,
-    coalesce(list_transform(result.nfts, lambda x, i: {
-        'item_id': not_blank(json_text(x.id)),
-        'item_type': json_text(x.type),
-        'buyback_price_usd': price_value(x.buyback_price, price_text(x.buyback_price, x.buyback_price_digits)),
-        'mint_address': not_blank(json_text(x.mint_address)),
-        'collection_address': not_blank(json_text(x.collection_address)),
-        'token_standard': not_blank(json_text(x.token_standard)),
-        'name': not_blank(json_text(x.content.metadata.name)),
-        'image_url': coalesce(not_blank(json_text(x.content.metadata.image)), not_blank(json_text(x.content.links.image))),
+    coalesce(list_transform(
+        list_transform(result.nfts, lambda x: {
+            'x': x,
+            'price': price_text(x.buyback_price, x.buyback_price_digits),
+            'has_list_of_objects': is_list_of_objects(x.content.metadata.attributes)
+        }), lambda y, i: {
+        'item_id': not_blank(json_text(y.x.id)),
+        'item_type': json_text(y.x.type),
+        'buyback_price_usd': price_value(y.x.buyback_price, y.price),
+        'mint_address': not_blank(json_text(y.x.mint_address)),
+        'collection_address': not_blank(json_text(y.x.collection_address)),
+        'token_standard': not_blank(json_text(y.x.token_standard)),
+        'name': not_blank(json_text(y.x.content.metadata.name)),
+        'image_url': coalesce(not_blank(json_text(y.x.content.metadata.image)), not_blank(json_text(y.x.content.links.image))),
         'back_image_url': coalesce(
-            not_blank(json_text(x.content.metadata.back_image)), not_blank(json_text(x.content.links.back_image))),
-        'attributes': attributes(x.content.metadata.attributes),
-        'problems': list_filter([
-            CASE WHEN price_problem(x.buyback_price, price_text(x.buyback_price, x.buyback_price_digits)) IS NOT NULL THEN
+            not_blank(json_text(y.x.content.metadata.back_image)), not_blank(json_text(y.x.content.links.back_image))),
+        'attributes': attributes(y.x.content.metadata.attributes, y.has_list_of_objects),
+        'problems': CASE WHEN is_unremarkable(y.x, y.price, y.has_list_of_objects) THEN [] ELSE list_filter([
+            CASE WHEN price_problem(y.x.buyback_price, y.price) IS NOT NULL THEN
                 problem('unreadable_price', 'error', 'buyback_price',
-                    price_problem(x.buyback_price, price_text(x.buyback_price, x.buyback_price_digits)), x.buyback_price) END,
-            CASE WHEN json_type(x.id) IS NULL OR (json_type(x.id) = 'VARCHAR' AND not_blank(json_text(x.id)) IS NULL) THEN
-                problem('missing_item_id', 'error', 'id', 'the item has no id', x.id) END,
-            text_problem('id', x.id),
-            text_problem('type', x.type),
-            text_problem('mint_address', x.mint_address),
-            text_problem('collection_address', x.collection_address),
-            text_problem('token_standard', x.token_standard),
-            text_problem('content.metadata.name', x.content.metadata.name),
-            text_problem('content.metadata.image', x.content.metadata.image),
-            text_problem('content.metadata.back_image', x.content.metadata.back_image),
-            text_problem('content.links.image', x.content.links.image),
-            text_problem('content.links.back_image', x.content.links.back_image),
+                    price_problem(y.x.buyback_price, y.price), y.x.buyback_price) END,
+            CASE WHEN y.x.id IS NULL OR (is_string(y.x.id) AND not_blank(json_text(y.x.id)) IS NULL) THEN
+                problem('missing_item_id', 'error', 'id', 'the item has no id', y.x.id) END,
+            text_problem('id', y.x.id),
+            text_problem('type', y.x.type),
+            text_problem('mint_address', y.x.mint_address),
+            text_problem('collection_address', y.x.collection_address),
+            text_problem('token_standard', y.x.token_standard),
+            text_problem('content.metadata.name', y.x.content.metadata.name),
+            text_problem('content.metadata.image', y.x.content.metadata.image),
+            text_problem('content.metadata.back_image', y.x.content.metadata.back_image),
+            text_problem('content.links.image', y.x.content.links.image),
+            text_problem('content.links.back_image', y.x.content.links.back_image),
             -- Where an object should be and is another type, parsing left nothing; only the text can tell which.
-            CASE WHEN x.id IS NULL THEN
+            CASE WHEN y.x.id IS NULL THEN
                 object_problem('nfts[' || (i - 1) || ']', text, '$.result.nfts[' || (i - 1) || ']') END,
-            CASE WHEN metadata_is_empty(x) AND links_are_empty(x) THEN
+            CASE WHEN metadata_is_empty(y.x) AND links_are_empty(y.x) THEN
                 object_problem('content', text, '$.result.nfts[' || (i - 1) || '].content') END,
-            CASE WHEN metadata_is_empty(x) THEN
+            CASE WHEN metadata_is_empty(y.x) THEN
                 object_problem('content.metadata', text, '$.result.nfts[' || (i - 1) || '].content.metadata') END,
-            CASE WHEN links_are_empty(x) THEN
+            CASE WHEN links_are_empty(y.x) THEN
                 object_problem('content.links', text, '$.result.nfts[' || (i - 1) || '].content.links') END
-        ], lambda p: p IS NOT NULL) || attribute_problems(x.content.metadata.attributes)
+        ], lambda p: p IS NOT NULL) || attribute_problems(y.x.content.metadata.attributes) END
     }), []) AS items,
     list_filter([
         CASE WHEN result.nfts IS NULL THEN

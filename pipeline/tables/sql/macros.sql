@@ -1,23 +1,24 @@
 -- Rules that several tables share. A JSON null arrives here as SQL NULL.
 
--- A JSON string's text; NULL for every other type of value.
-CREATE TEMP MACRO json_text(j) AS CASE WHEN json_type(j) = 'VARCHAR' THEN j ->> '$' END;
+-- The kind of a JSON value, by the first character of its text, which is cheaper than asking the JSON reader.
+CREATE TEMP MACRO json_kind(j) AS CASE left(j::VARCHAR, 1)
+    WHEN '"' THEN 'string' WHEN '{' THEN 'object' WHEN '[' THEN 'array' WHEN 't' THEN 'boolean' WHEN 'f' THEN 'boolean'
+    ELSE CASE WHEN coalesce(j::VARCHAR, 'null') = 'null' THEN 'null' ELSE 'number' END END;
+CREATE TEMP MACRO is_string(j) AS starts_with(j::VARCHAR, '"');
+CREATE TEMP MACRO is_number(j) AS left(j::VARCHAR, 1) BETWEEN '-' AND '9';
 
--- Text with at least one character that can be seen.
-CREATE TEMP MACRO not_blank(t) AS CASE WHEN regexp_matches(t, '[^\s\pZ\x00]') THEN t END;
+-- A JSON string's text; NULL for every other kind of value.
+CREATE TEMP MACRO json_text(j) AS CASE WHEN is_string(j) THEN j ->> '$' END;
 
-CREATE TEMP MACRO is_json_number(j) AS json_type(j) IN ('UBIGINT', 'BIGINT', 'DOUBLE');
+-- Text with at least one character that can be seen. Most begins with one, which is cheaply told.
+CREATE TEMP MACRO not_blank(t) AS CASE WHEN left(t, 1) BETWEEN '!' AND '~' OR regexp_matches(t, '[^\s\pZ\x00]') THEN t END;
 
 CREATE TEMP MACRO problem(rule, severity, field, detail, j) AS {
     'rule': rule, 'severity': severity, 'field': field, 'detail': detail, 'raw_value': left(j::VARCHAR, 200)
 };
 
-CREATE TEMP MACRO json_kind(j) AS CASE json_type(j)
-    WHEN 'VARCHAR' THEN 'string' WHEN 'BOOLEAN' THEN 'boolean' WHEN 'OBJECT' THEN 'object' WHEN 'ARRAY' THEN 'array'
-    WHEN 'UBIGINT' THEN 'number' WHEN 'BIGINT' THEN 'number' WHEN 'DOUBLE' THEN 'number' ELSE 'null' END;
-
 -- A finding for a value that is there and is not text.
-CREATE TEMP MACRO text_problem(field, j) AS CASE WHEN json_type(j) <> 'VARCHAR' THEN
+CREATE TEMP MACRO text_problem(field, j) AS CASE WHEN NOT is_string(j) THEN
     problem('unreadable_field', 'warning', field, 'a ' || json_kind(j) || ' where text belongs', j) END;
 
 -- A finding for a value that is there and is not an object.
@@ -32,9 +33,13 @@ CREATE TEMP MACRO links_are_empty(x) AS coalesce(x.content.links.image, x.conten
 -- A price as decimal text. DuckDB reads JSON numbers as doubles, so the digits as sent come along in `exact`
 -- where they are too many for one; they count only when they are the same number.
 CREATE TEMP MACRO price_text(j, exact) AS CASE
-    WHEN json_type(j) = 'VARCHAR' THEN trim(j ->> '$')
-    WHEN is_json_number(j) AND TRY_CAST(exact AS DOUBLE) = TRY_CAST(j::VARCHAR AS DOUBLE) THEN exact
-    WHEN is_json_number(j) THEN j::VARCHAR END;
+    WHEN is_string(j) THEN trim(j ->> '$')
+    WHEN NOT is_number(j) THEN NULL
+    WHEN exact IS NOT NULL AND TRY_CAST(exact AS DOUBLE) = TRY_CAST(j::VARCHAR AS DOUBLE) THEN exact
+    ELSE j::VARCHAR END;
+
+-- Nearly every price: read by a plain cast. The rules below it are for the others.
+CREATE TEMP MACRO is_plain_price(t) AS coalesce(regexp_full_match(t, '[0-9]{1,11}(\.[0-9]{1,10})?'), false);
 
 CREATE TEMP MACRO is_decimal(t) AS coalesce(regexp_full_match(t, '[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?'), false);
 CREATE TEMP MACRO is_zero(t) AS NOT regexp_matches(regexp_extract(t, '^[^eE]*'), '[1-9]');
@@ -57,53 +62,79 @@ CREATE TEMP MACRO plain(t) AS CASE
 CREATE TEMP MACRO as_money(t) AS TRY_CAST(regexp_extract(plain(t), '^[+-]?[0-9]*\.?[0-9]{0,10}') AS DECIMAL(38,10));
 
 CREATE TEMP MACRO price_problem(j, t) AS CASE
-    WHEN j IS NULL THEN NULL
+    WHEN j IS NULL OR is_plain_price(t) THEN NULL
     WHEN NOT is_decimal(t) THEN 'not a number'
     WHEN t[1] = '-' AND NOT is_zero(t) THEN 'negative'
     WHEN as_money(t) IS NULL OR as_money(t) >= 100000000000 THEN '10^11 or more'
 END;
 
 -- Rounded half up to four places, as the cast between decimals does.
-CREATE TEMP MACRO price_value(j, t) AS CASE WHEN price_problem(j, t) IS NULL THEN abs(as_money(t))::DECIMAL(18,4) END;
+CREATE TEMP MACRO price_value(j, t) AS CASE
+    WHEN is_plain_price(t) THEN t::DECIMAL(22,10)::DECIMAL(18,4)
+    WHEN price_problem(j, t) IS NULL THEN abs(as_money(t))::DECIMAL(18,4) END;
 
 CREATE TEMP MACRO finite(x) AS CASE WHEN isfinite(x) THEN x END;
 
 -- The number in a text such as `$1,250.00`, `-3.5` or `1e5`; NULL for any other text.
 CREATE TEMP MACRO number_in(t) AS CASE
-    WHEN regexp_full_match(trim(t), '[+-]?\s*\p{Sc}?\s*[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\s*\p{Sc}?')
+    WHEN left(t, 1) BETWEEN 'A' AND 'z' THEN NULL  -- nearly every other text, told cheaply
+    WHEN regexp_full_match(t, '\s*[0-9]{1,15}(\.[0-9]{1,15})?\s*') THEN t::DOUBLE
+    WHEN regexp_full_match(t, '\s*[+-]?\s*\p{Sc}?\s*[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\s*\p{Sc}?\s*')
         AND regexp_matches(t, '[0-9]')
     THEN finite(TRY_CAST(regexp_replace(t, '[,\s\p{Sc}]', '', 'g') AS DOUBLE)) END;
 
 CREATE TEMP MACRO attribute(trait_type, v) AS {
     'trait_type': trait_type,
-    'value': CASE WHEN json_type(v) = 'VARCHAR' THEN v ->> '$' ELSE v::VARCHAR END,
+    'value': CASE WHEN is_string(v) THEN v ->> '$' ELSE v::VARCHAR END,
     'value_type': json_kind(v),
-    'value_number': CASE WHEN is_json_number(v) THEN finite(TRY_CAST(v::VARCHAR AS DOUBLE)) ELSE number_in(json_text(v)) END
+    'value_number': CASE WHEN is_number(v) THEN finite(TRY_CAST(v::VARCHAR AS DOUBLE)) ELSE number_in(json_text(v)) END
 };
+CREATE TEMP MACRO trait_of(e) AS coalesce(json_text(e.trait_type), json_text(e.traitType), json_text(e.key), json_text(e.name));
 
--- Attributes come as a list of objects, or as one object whose keys are the traits.
-CREATE TEMP MACRO attributes(a) AS CASE json_type(a)
-    WHEN 'ARRAY' THEN list_transform(
+-- Whether attributes are a list of objects alone, as nearly all are.
+CREATE TEMP MACRO is_list_of_objects(a) AS CASE WHEN left(a::VARCHAR, 1) = '[' THEN
+    len(list_filter(json_type(a, '$[*]'), lambda k: k <> 'OBJECT')) = 0 ELSE false END;
+
+-- Attributes come as a list of objects, which is parsed in one go, or as one object whose keys are the traits. In any
+-- other list, the entries that are no objects are left out first.
+CREATE TEMP MACRO attributes(a, is_list_of_objects) AS CASE
+    WHEN is_list_of_objects THEN list_transform(
+        from_json(a, '[{"trait_type":"JSON","traitType":"JSON","key":"JSON","name":"JSON","value":"JSON"}]'),
+        lambda e: attribute(trait_of(e), e.value))
+    WHEN left(a::VARCHAR, 1) = '{' THEN
+        list_transform(map_entries(from_json(a, '"MAP(VARCHAR,JSON)"')), lambda e: attribute(e.key, e.value))
+    WHEN left(a::VARCHAR, 1) = '[' THEN list_transform(
         list_transform(
-            list_filter(from_json(a, '["JSON"]'), lambda e: json_type(e) = 'OBJECT'),
-            lambda e: from_json(e, '{"trait_type":"JSON","traitType":"JSON","key":"JSON","name":"JSON","value":"JSON"}')
-        ),
-        lambda e: attribute(coalesce(json_text(e.trait_type), json_text(e.traitType), json_text(e.key), json_text(e.name)), e.value)
-    )
-    WHEN 'OBJECT' THEN list_transform(map_entries(from_json(a, '"MAP(VARCHAR,JSON)"')), lambda e: attribute(e.key, e.value))
+            list_filter(from_json(a, '["JSON"]'), lambda e: json_kind(e) = 'object'),
+            lambda e: from_json(e, '{"trait_type":"JSON","traitType":"JSON","key":"JSON","name":"JSON","value":"JSON"}')),
+        lambda e: attribute(trait_of(e), e.value))
     ELSE []
 END;
 
-CREATE TEMP MACRO attribute_problems(a) AS CASE
-    WHEN json_type(a) = 'ARRAY' THEN list_filter(
+CREATE TEMP MACRO attribute_problems(a) AS CASE json_kind(a)
+    WHEN 'null' THEN []
+    WHEN 'object' THEN []
+    WHEN 'array' THEN list_filter(
         list_transform(from_json(a, '["JSON"]'), lambda e, i: CASE WHEN json_kind(e) <> 'object' THEN
             problem('attribute_not_object', 'warning', 'content.metadata.attributes[' || (i - 1) || ']',
                 'a ' || json_kind(e) || ' where an object belongs; skipped', coalesce(e, 'null'::JSON)) END),
         lambda p: p IS NOT NULL)
-    WHEN json_type(a) <> 'OBJECT' THEN [problem('unreadable_field', 'warning', 'content.metadata.attributes',
+    ELSE [problem('unreadable_field', 'warning', 'content.metadata.attributes',
         'a ' || json_kind(a) || ' where a list or an object belongs', a)]
-    ELSE []
 END;
+
+-- Whether nothing about an item can be a finding, told from first characters alone. Nearly all items are so, and are
+-- spared the search for findings.
+CREATE TEMP MACRO is_string_or_null(j) AS coalesce(is_string(j), true);
+CREATE TEMP MACRO is_unremarkable(x, price, has_list_of_objects) AS
+    (x.buyback_price IS NULL OR is_plain_price(price))
+    AND coalesce(regexp_matches(x.id::VARCHAR, '^"[!-~]') AND substr(x.id::VARCHAR, 2, 1) NOT IN ('"', '\'), false)
+    AND is_string_or_null(x.type) AND is_string_or_null(x.mint_address) AND is_string_or_null(x.collection_address)
+    AND is_string_or_null(x.token_standard) AND is_string_or_null(x.content.metadata.name)
+    AND is_string_or_null(x.content.metadata.image) AND is_string_or_null(x.content.metadata.back_image)
+    AND is_string_or_null(x.content.links.image) AND is_string_or_null(x.content.links.back_image)
+    AND NOT metadata_is_empty(x) AND NOT links_are_empty(x)
+    AND (x.content.metadata.attributes IS NULL OR has_list_of_objects);
 
 -- Bounds of the Wilson 95 % interval of `hits` in `n` (Wilson, 1927). NULL when n is 0.
 CREATE TEMP MACRO wilson_centre(hits, n) AS (hits + 1.959963984540054 ^ 2 / 2) / (n + 1.959963984540054 ^ 2);
