@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from pipeline.polling.progress import Progress
 from pipeline.schema import PUBLISHED
 from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.settings import PROJECT_ROOT
@@ -83,14 +84,15 @@ def build_all(workspace: Workspace) -> None:
             builder.build(table)
 
 
-def refresh(workspace: Workspace) -> None:
+def refresh(workspace: Workspace) -> Progress:
     """The job's steps in their order, without Dagster around them."""
     workspace.take_in()
     with workspace.builder() as builder:
         builder.build(PENDING_SESSIONS)
-    workspace.poll(lambda _progress: None)
+    progress = workspace.poll(lambda _progress: None)
     build_all(workspace)
     workspace.publish()
+    return progress
 
 
 def rows(workspace: Workspace, sql: str) -> list[tuple[Any, ...]]:

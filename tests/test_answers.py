@@ -32,6 +32,7 @@ def meaning(body: object, status: int | None = 200, problem: str | None = None) 
         (200, {"result": {"session_id": ID}}, Outcome.PENDING),
         (200, {"result": {}}, Outcome.PENDING),
         (200, b'{"status": "pending", "status": "pending"}', Outcome.MALFORMED),
+        (200, {"result": {**RESULT, "nfts": [{}] * 100_001}}, Outcome.MALFORMED),
         (200, json.dumps({"result": RESULT}).encode()[:-1] + b', "result": {}}', Outcome.MALFORMED),
         (200, b'{"result": {"session_id": "other", "session_id": "%s"}}' % ID.encode(), Outcome.PENDING),
         (200, b'{"result": {"session_id": "%s", "nfts": [], "nfts": [{}]}}' % ID.encode(), Outcome.FULFILLED),

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from pipeline.lake.database import connect
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.workspace import Workspace
@@ -360,3 +361,13 @@ def test_a_table_has_an_object_in_the_lake_before_its_first_row_and_none_too_man
         1,
     ]
     assert rows(workspace, "SELECT count(*) FROM pulls") == [(1,)]
+
+
+def test_what_is_too_large_for_memory_is_spilled_to_disk(api):
+    api(Simulator(hold=0))
+    with connect(Workspace.open().data) as connection:
+        connection.execute("SET memory_limit = '100MB'")
+        connection.execute("SET threads = 1")
+        numbered = "SELECT random() AS r, 'a text too long to be kept inline ' || range AS t FROM range(3_000_000)"
+        counted = connection.execute(f"SELECT count(t) FROM ({numbered} ORDER BY r OFFSET 1)").fetchall()
+        assert counted == [(2_999_999,)]

@@ -44,6 +44,7 @@ class DataDirectory:
         mine = {"environment": environment, "api_url": api_url}
         try:
             self.inbox.mkdir(parents=True, exist_ok=True)
+            self.scratch.mkdir(exist_ok=True)
             if not self._identity.exists():
                 replace_file(self._identity, json.dumps(mine, indent=2) + "\n")
             theirs = json.loads(self._identity.read_text(encoding="utf-8"))

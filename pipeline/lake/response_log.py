@@ -7,6 +7,7 @@ day of observation and removed. A journal that a killed run left is sealed by th
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -54,19 +55,28 @@ class ResponseLog:
         self._data = data
         self._buffer: list[Response] = []
         self._buffered_bytes = 0
+        self._has_room = asyncio.Event()
+        self._has_room.set()
 
     def append(self, response: Response) -> None:
         self._buffer.append(response)
         self._buffered_bytes += len(response.body or b"")
+        if self.is_full:
+            self._has_room.clear()
 
     @property
     def is_full(self) -> bool:
         """Whether enough is buffered that it should be flushed before more is asked for, for memory's sake."""
         return self._buffered_bytes >= FLUSH_BYTES
 
+    async def room(self) -> None:
+        """Waits while the log is full: for who is about to bring it something large."""
+        await self._has_room.wait()
+
     def take(self) -> list[Response]:
         """Hands over what is buffered, for `write`, which may then run in another thread."""
         taken, self._buffer, self._buffered_bytes = self._buffer, [], 0
+        self._has_room.set()
         return taken
 
     def write(self, responses: list[Response]) -> None:

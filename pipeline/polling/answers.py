@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
+MAX_ITEMS = 100_000  # far beyond any purchase; a body of nothing but empty items would fill the memory of a build
 MAX_RETRY_AFTER = 3600.0  # a longer wait than a run lasts; keeps a wild header from freezing a service
 _TRANSIENT_STATUSES = frozenset({408, 429})
 _ENVELOPE = ("result", "status", "error")
@@ -133,6 +134,8 @@ def _success(session_id: str, document: dict[str, Any]) -> Meaning:
         return Meaning(Outcome.PENDING, "a result without items")
     if "session_id" not in result:
         return Meaning(Outcome.MALFORMED, "result has items but no session_id")
+    if len(items) > MAX_ITEMS:
+        return Meaning(Outcome.MALFORMED, f"result.nfts has {len(items)} items; at most {MAX_ITEMS} are read")
     return Meaning(Outcome.FULFILLED, REPEATED_KEYS if isinstance(document, _Repeating) else None)
 
 

@@ -7,8 +7,11 @@ no more than any other body that is too large.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 
 from pipeline.polling.answers import MAX_BODY_BYTES
+
+_STEP = 64 * 1024  # bytes unpacked at a time
 
 
 class BodyError(Exception):
@@ -28,28 +31,41 @@ class Body:
         self.problem: str | None = None
         self._decompressor = _decompressor(content_encoding) if content_encoding else None
 
-    def add(self, chunk: bytes) -> None:
-        """Takes the next chunk as received. Raises BodyError."""
-        self.content += self._unpacked(chunk)
-        if len(self.content) > MAX_BODY_BYTES:
-            del self.content[MAX_BODY_BYTES:]
-            raise BodyError("the body is over 8 MiB")
+    def add(self, chunk: bytes) -> Iterator[None]:
+        """Takes the next chunk as received, as far as the iterator is taken; a step adds little. Raises BodyError."""
+        if self._decompressor is None:
+            self._take(chunk)
+            yield
+        while self._decompressor and chunk:
+            if self._decompressor.eof:
+                # gzip may come in several members. What follows the last one is none, and is not gathered up.
+                self._decompressor = _gzip()
+            self._take(_unpacked(self._decompressor, chunk))
+            chunk = self._decompressor.unconsumed_tail or self._decompressor.unused_data
+            yield
 
     def end(self) -> None:
         """The body is complete. Raises BodyError when its compression says otherwise."""
         if self._decompressor is not None and not self._decompressor.eof:
             raise BodyError("the body is truncated")
 
-    def _unpacked(self, chunk: bytes) -> bytes:
-        if self._decompressor is None:
-            return chunk
-        room = MAX_BODY_BYTES + 1 - len(self.content)
-        try:
-            return self._decompressor.decompress(chunk, room)
-        except zlib.error:
-            raise BodyError("the body is not what its Content-Encoding says") from None
+    def _take(self, piece: bytes) -> None:
+        self.content += piece
+        if len(self.content) > MAX_BODY_BYTES:
+            del self.content[MAX_BODY_BYTES:]
+            raise BodyError("the body is over 8 MiB")
+
+
+def _unpacked(decompressor: zlib._Decompress, chunk: bytes) -> bytes:
+    try:
+        return decompressor.decompress(chunk, _STEP)
+    except zlib.error:
+        raise BodyError("the body is not what its Content-Encoding says") from None
 
 
 def _decompressor(content_encoding: str) -> zlib._Decompress | None:
-    is_gzip = content_encoding.strip().lower() in ("gzip", "x-gzip")
-    return zlib.decompressobj(zlib.MAX_WBITS | 16) if is_gzip else None
+    return _gzip() if content_encoding.strip().lower() in ("gzip", "x-gzip") else None
+
+
+def _gzip() -> zlib._Decompress:
+    return zlib.decompressobj(zlib.MAX_WBITS | 16)

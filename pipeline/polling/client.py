@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import cast
 
 import aiohttp
 import httpx
+from aiohttp.http_exceptions import HttpProcessingError
 from httpx_aiohttp import AiohttpTransport
 
 from pipeline.polling.answers import Answer
@@ -20,7 +22,7 @@ _LONGEST_WORDS = 200
 _HEADERS = ("content-type", "retry-after")  # the headers that a meaning hangs on
 _SHARE_FOR_CONNECTING = 0.8
 _LARGE_BODY = 256 * 1024
-_LARGE_BODIES = 8
+_LARGE_BODIES = 4
 
 
 class StatusClient:
@@ -28,6 +30,7 @@ class StatusClient:
 
     `timeout` bounds one request from end to end, in seconds. Redirects are not followed: they would
     carry the key elsewhere. TLS is always verified. How many requests are in flight is the caller's choice.
+    `room` returns when the caller can hold another large answer; large bodies are not read on before.
 
     Requests go straight to an httpx transport. What `httpx.AsyncClient` adds to one (cookies, redirects,
     authentication, merging of defaults) is not wanted here, and costs as much as the request itself.
@@ -39,10 +42,12 @@ class StatusClient:
         key: str | None,
         timeout: float,
         transport: httpx.AsyncBaseTransport | None = None,
+        room: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._url = httpx.URL(url)
         self._redaction = Redaction(key)
         self._timeout = timeout
+        self._room = room
         self._transport = transport or _transport()
         # A connection that does not come about should say so before the whole request runs out of time.
         self._extensions = {"timeout": {"connect": timeout * _SHARE_FOR_CONNECTING}}
@@ -76,7 +81,8 @@ class StatusClient:
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
             cause = error.__cause__ or error
             is_unreachable = isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-            return Answer(None, {}, None, self._words(cause, is_unreachable), is_unreachable=is_unreachable)
+            words = self._redaction.text(_words(cause, is_unreachable))[:_LONGEST_WORDS]
+            return Answer(None, {}, None, words, is_unreachable=is_unreachable)
 
     async def _ask(self, session_id: str) -> Answer:
         response = await self._transport.handle_async_request(self._request(session_id))
@@ -112,20 +118,30 @@ class StatusClient:
         is_large = False
         try:
             async for chunk in stream:
-                body.add(chunk)
-                if len(body.content) > _LARGE_BODY and not is_large:
-                    await self._large_bodies.acquire()
-                    is_large = True
+                for _ in body.add(chunk):
+                    if len(body.content) > _LARGE_BODY:
+                        if not is_large:
+                            await self._large_bodies.acquire()
+                            is_large = True
+                        if self._room:
+                            await self._room()
             body.end()
         finally:
             if is_large:
                 self._large_bodies.release()
 
-    def _words(self, error: BaseException, is_unreachable: bool) -> str:
-        """What broke, on one line: aiohttp's words, which know more than the httpx error made of them."""
-        kind = "no connection" if is_unreachable else "the connection broke"
-        words = " ".join(str(error).split()) or type(error).__name__
-        return f"{kind}: {self._redaction.text(words)[:_LONGEST_WORDS]}"
+
+def _words(error: BaseException, is_unreachable: bool) -> str:
+    """What broke, on one line: aiohttp's words, which know more than the httpx error made of them."""
+    kind, words = "no connection" if is_unreachable else "the connection broke", str(error)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        kind = "the server's certificate is not trusted"
+        words = str(getattr(error.certificate_error, "verify_message", error))
+    elif isinstance(error, aiohttp.ServerDisconnectedError):
+        words = "the server closed it"
+    elif isinstance(error, HttpProcessingError):
+        kind, words = "the answer is not HTTP", error.message
+    return f"{kind}: {' '.join(words.split()) or type(error).__name__}"
 
 
 def _transport() -> AiohttpTransport:

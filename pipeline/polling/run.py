@@ -50,7 +50,7 @@ def poll(
     log = ResponseLog(data, datetime.now(UTC))
 
     async def run() -> Progress:
-        async with StatusClient(url, settings.secret, settings.request_timeout) as client:
+        async with StatusClient(url, settings.secret, settings.request_timeout, room=log.room) as client:
             # Jitter spreads requests; it guards nothing.
             schedule = Schedule(sessions, limits.poll_interval, random.Random())  # noqa: S311
             engine = Engine(client.ask, log, limits, url, _microseconds, on_progress)

@@ -19,6 +19,13 @@ parsed AS (
                 "links":{"image":"JSON","back_image":"JSON"}}}]}}'
     ).result AS result
     FROM first_answers
+),
+results AS (
+    SELECT *,
+        -- Where an object should be and is another type, parsing left nothing; only an item's own text can tell which.
+        CASE WHEN len(list_filter(result.nfts, lambda x: x.id IS NULL OR metadata_is_empty(x) OR links_are_empty(x))) > 0
+            THEN json_extract(text, '$.result.nfts[*]') END AS item_texts
+    FROM parsed
 )
 SELECT
     session_id,
@@ -60,15 +67,14 @@ SELECT
             text_problem('content.metadata.back_image', y.x.content.metadata.back_image),
             text_problem('content.links.image', y.x.content.links.image),
             text_problem('content.links.back_image', y.x.content.links.back_image),
-            -- Where an object should be and is another type, parsing left nothing; only the text can tell which.
             CASE WHEN y.x.id IS NULL THEN
-                object_problem('nfts[' || (i - 1) || ']', text, '$.result.nfts[' || (i - 1) || ']') END,
+                object_problem('nfts[' || (i - 1) || ']', item_texts[i], '$') END,
             CASE WHEN metadata_is_empty(y.x) AND links_are_empty(y.x) THEN
-                object_problem('content', text, '$.result.nfts[' || (i - 1) || '].content') END,
+                object_problem('content', item_texts[i], '$.content') END,
             CASE WHEN metadata_is_empty(y.x) THEN
-                object_problem('content.metadata', text, '$.result.nfts[' || (i - 1) || '].content.metadata') END,
+                object_problem('content.metadata', item_texts[i], '$.content.metadata') END,
             CASE WHEN links_are_empty(y.x) THEN
-                object_problem('content.links', text, '$.result.nfts[' || (i - 1) || '].content.links') END
+                object_problem('content.links', item_texts[i], '$.content.links') END
         ], lambda p: p IS NOT NULL) || attribute_problems(y.x.content.metadata.attributes) END
     }), []) AS items,
     list_filter([
@@ -78,5 +84,5 @@ SELECT
         text_problem('public_id', result.public_id),
         text_problem('tx_hash', result.tx_hash)
     ], lambda p: p IS NOT NULL) AS problems
-FROM parsed
+FROM results
 ORDER BY received_at, session_id
