@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,8 +16,14 @@ from pipeline.workspace import Workspace, now
 
 _WIDTH_WITHOUT_TERMINAL = 160
 
-# Names of files and sessions are data: nothing in them is markup.
-_console = Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL, markup=False, highlight=False)
+# Names of files and sessions are data: nothing in them is markup. Dagster turns standard output to a file of its own
+# while a step runs, so what people see goes to a copy of it.
+_console = Console(
+    file=os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace"),
+    width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL,
+    markup=False,
+    highlight=False,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,7 +55,9 @@ def submit(ids_or_files: tuple[str, ...]) -> None:
     for file in files:
         click.echo(f"{file} -> {inbox.submit_file(workspace.data, file, now())}")
     if ids:
-        click.echo(f"{len(ids)} session ids -> {inbox.submit_ids(workspace.data, ids, now())}")
+        click.echo(
+            f"{len(ids)} session {'id' if len(ids) == 1 else 'ids'} -> {inbox.submit_ids(workspace.data, ids, now())}"
+        )
 
 
 def _is_file(argument: str) -> bool:
@@ -82,7 +91,7 @@ def status() -> None:
     """Show what is pending, and since when."""
     from pipeline.commands.status import print_status
 
-    print_status(_console, Workspace.open())
+    print_status(_console, Workspace.open_for_reading())
 
 
 @cli.command()
@@ -94,7 +103,7 @@ def query(sql: str) -> None:
 
     if not sql.strip(" \n\t;"):
         raise click.ClickException("there is no SQL to run: give a query such as 'FROM item_types'")
-    with open_warehouse(Workspace.open().data.warehouse) as connection:
+    with open_warehouse(Workspace.open_for_reading().data.warehouse) as connection:
         try:
             count = print_rows(_console, connection.execute(sql))
         except duckdb.Error as error:

@@ -128,8 +128,8 @@ class Settings(BaseSettings):
         return self.api_key.get_secret_value() if self.api_key else None
 
     @classmethod
-    def load(cls, env_file: Path | None = None) -> Settings:
-        """Reads the environment and the project's `.env` (the environment wins).
+    def load(cls, env_file: Path | None = None, needs_key: bool = True) -> Settings:
+        """Reads the environment and the project's `.env` (the environment wins). Reading data needs no key.
 
         Raises SettingsError naming the variable, its value (never the key's) and what is allowed.
         """
@@ -143,7 +143,7 @@ class Settings(BaseSettings):
                 f"PHYGITALS_API_URL={settings.api_url!r} is refused: with PHYGITALS_ENV=local allowed is a loopback "
                 "address, or none for the bundled simulator"
             )
-        if settings.env != "local" and settings.api_key is None:
+        if needs_key and settings.env != "local" and settings.api_key is None:
             raise SettingsError(
                 f"PHYGITALS_API_KEY is not set: the {settings.env} environment needs the key that Phygitals issued"
             )

@@ -40,6 +40,11 @@ class Workspace:
         data.claim(settings.env, settings.base_url or SIMULATOR)
         return cls(settings, data)
 
+    @classmethod
+    def open_for_reading(cls) -> Workspace:
+        """The workspace for whoever asks the API nothing, and so needs no key. Raises what `open` raises."""
+        return cls.open(Settings.load(needs_key=False))
+
     def take_in(self) -> IntakeReport:
         """Reads the inbox's new files into raw, after sealing what a killed run left in the journal."""
         with self.data.exclusive():
@@ -57,6 +62,12 @@ class Workspace:
     def builder(self) -> Iterator[Builder]:
         """A builder of tables as of now, with the right to write."""
         with self.data.exclusive(), Builder(self.data, now(), self.settings.expire_after) as builder:
+            yield builder
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Builder]:
+        """A builder for `preview`, as of now, without the right to write."""
+        with Builder(self.data, now(), self.settings.expire_after) as builder:
             yield builder
 
     def publish(self) -> Published:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from pipeline.simulator.server import Simulator
+from pipeline.simulator.server import PENDING, Simulator
 from pipeline.workspace import Workspace
 from tests.conftest import KEY, drop, rows
 
@@ -147,3 +149,68 @@ def test_simulated_submissions_go_into_the_local_inbox_only(api):
 def test_simulated_submissions_are_refused_elsewhere(api):
     api(Simulator(hold=0))
     assert_one_line_error(phygitals("simulate", "--submissions", "60"), "PHYGITALS_ENV=local only")
+
+
+def test_what_is_pending_is_told_from_what_came_not_from_what_was_published(api, configure):
+    api(Simulator(hold=0, scripts={"s": [PENDING]}))
+    configure(poll_budget=0.5)
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "s\n")
+    workspace.take_in()
+    told = phygitals("status")
+    assert told.returncode == 0, told.stderr
+    assert "s " in told.stdout and "Nothing is published yet" in told.stdout
+    assert "under a minute" in told.stdout
+
+
+def test_reading_needs_no_key(api, monkeypatch):
+    api(Simulator(hold=0))
+    phygitals("refresh")
+    monkeypatch.delenv("PHYGITALS_API_KEY")
+    assert phygitals("query", "SELECT 1").returncode == 0
+    assert phygitals("status").returncode == 0
+    assert_one_line_error(phygitals("refresh"), "PHYGITALS_API_KEY is not set")
+
+
+def test_rows_that_are_too_wide_for_a_table_are_printed_name_by_name(api):
+    api(Simulator(delay_scale=0, hold=0))
+    drop(Workspace.open(), "a.csv", "session_id,pack_id,price_usd\ns,p,10\n")
+    phygitals("refresh")
+    lines = phygitals("query", "FROM pack_economics").stdout.splitlines()
+    assert any("multiple_20_and_above_count" in line and line.count("\u2502") == 3 for line in lines)
+
+
+def on_a_terminal(*arguments: str, interrupt_at: bytes | None = None) -> tuple[str, int]:
+    """What a command writes on a terminal, and its exit code; Ctrl-C is pressed when the given bytes were written."""
+    terminal, its_end = pty.openpty()
+    command = [sys.executable, "-m", "pipeline.cli", *arguments]
+    process = subprocess.Popen(command, stdout=its_end, stderr=its_end, env={**os.environ, "TERM": "xterm"})
+    os.close(its_end)
+    written = b""
+    with contextlib.suppress(OSError):  # how a terminal says that nobody writes to it any more
+        while chunk := os.read(terminal, 65_536):
+            written += chunk
+            if interrupt_at and interrupt_at in written:
+                process.send_signal(signal.SIGINT)
+                interrupt_at = None
+    os.close(terminal)
+    return written.decode(errors="replace"), process.wait(60)
+
+
+def test_a_terminal_shows_the_progress_while_it_happens(api, configure):
+    api(Simulator(delay_scale=0, hold=0))
+    configure(requests_per_second=25)
+    drop(Workspace.open(), "a.txt", "\n".join(f"s{i}" for i in range(80)))
+    written, code = on_a_terminal("refresh")
+    assert code == 0
+    assert written.count("requests/s") >= 3
+    assert "80/80" in written
+
+
+def test_a_refresh_against_the_bundled_simulator_that_is_interrupted_says_so_in_one_line(configure):
+    configure(requests_per_second=25)
+    drop(Workspace.open(), "a.txt", "\n".join(f"s{i}" for i in range(400)))
+    written, code = on_a_terminal("refresh", interrupt_at=b"requests/s")
+    assert code != 0
+    assert "Task was destroyed" not in written
+    assert "what came is kept" in written.splitlines()[-1]

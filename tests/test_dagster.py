@@ -6,17 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 
 import dagster as dg
 import pytest
+from dagster import DagsterEvent, DagsterEventType
 
+from pipeline.assets import automation, dead_runs
 from pipeline.assets.automation import inbox_sensor
 from pipeline.definitions import defs
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Reply, Simulator
 from pipeline.tables.checks import CHECKS
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, now
 from tests.conftest import KEY, drop, rows
 from tests.test_polling import Arrivals
 from tests.test_refresh import assert_secret_is_nowhere
@@ -78,7 +81,8 @@ def test_the_schedule_and_the_sensor_run_by_default():
 
 
 def tick() -> dg.RunRequest | dg.SkipReason:
-    return inbox_sensor(dg.build_sensor_context())
+    with dg.DagsterInstance.ephemeral() as instance:
+        return inbox_sensor(dg.build_sensor_context(instance))
 
 
 def test_the_sensor_asks_for_one_run_for_the_same_new_files(api):
@@ -189,3 +193,54 @@ def test_a_run_that_is_terminated_keeps_what_came(api, configure):
     assert list(workspace.data.journal.iterdir()) == []
     assert list(workspace.data.root.glob("raw/status_responses/*/*.parquet")) != []
     assert "DagsterExecutionInterruptedError" in errors
+
+
+@pytest.fixture
+def unfinished_run():
+    """An instance with a run that has just started, and whose process is not there."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(defs.resolve_job_def("refresh"))
+        instance.report_engine_event("started", run)
+        instance.handle_run_event(run.run_id, started(run))
+        yield instance, run.run_id
+
+
+@pytest.fixture
+def dead_run(unfinished_run, monkeypatch):
+    """The same, three minutes later."""
+    monkeypatch.setattr(dead_runs, "now", lambda: now() + timedelta(minutes=3))
+    return unfinished_run
+
+
+def started(run: dg.DagsterRun) -> DagsterEvent:
+    return DagsterEvent(DagsterEventType.RUN_START.value, run.job_name)
+
+
+def test_a_run_that_died_with_its_process_is_reported_as_failed(api, dead_run):
+    api(Simulator(hold=0))
+    instance, run_id = dead_run
+    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
+    assert dead_runs.fail_dead_runs(instance, Workspace.open().data) == [run_id]
+    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_run_that_is_writing_is_left_alone(api, dead_run):
+    api(Simulator(hold=0))
+    instance, run_id = dead_run
+    with Workspace.open().data.exclusive():
+        assert dead_runs.fail_dead_runs(instance, Workspace.open().data) == []
+    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_that_has_just_started_is_left_alone(api, unfinished_run):
+    api(Simulator(hold=0))
+    instance, _ = unfinished_run
+    assert dead_runs.fail_dead_runs(instance, Workspace.open().data) == []
+
+
+def test_files_that_are_still_unread_in_an_hour_are_asked_for_again(api, monkeypatch):
+    api(Simulator(hold=0))
+    drop(Workspace.open(), "a.txt", "one\n")
+    first = tick()
+    monkeypatch.setattr(automation, "now", lambda: now() + timedelta(hours=1))
+    assert tick().run_key != first.run_key

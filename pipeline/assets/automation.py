@@ -2,13 +2,15 @@
 
 import dagster as dg
 
+from pipeline.assets.dead_runs import fail_dead_runs
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings, SettingsError
 from pipeline.submissions.inbox import fingerprint, new_files
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, now
 
 _TICK_SECONDS = 15
-_NAMES_SHOWN = 5
+_NAMES_SHOWN = 3
+_NAMES_LENGTH = 80
 
 refresh = dg.define_asset_job(
     "refresh",
@@ -39,14 +41,19 @@ daily_refresh = dg.ScheduleDefinition(
     job=refresh,
     minimum_interval_seconds=_TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Starts a refresh when files lie in the inbox that no run has read.",
+    description="Starts a refresh when files lie in the inbox that no run has read, and clears away dead runs.",
 )
-def inbox_sensor() -> dg.RunRequest | dg.SkipReason:
+def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     try:
-        found = new_files(Workspace.open().data)
+        data = Workspace.open().data
+        for run_id in fail_dead_runs(context.instance, data):
+            context.log.warning(f"run {run_id} died with its process and is reported as failed")
+        found = new_files(data)
     except PipelineError as error:
         return dg.SkipReason(str(error))
     if not found:
         return dg.SkipReason("no new file in the inbox")
     names = ", ".join(file.name for file in found[:_NAMES_SHOWN])
-    return dg.RunRequest(run_key=fingerprint(found), tags={"inbox_files": str(len(found)), "inbox": names[:200]})
+    # Files that are still unread in an hour, since their run was cancelled, say, are asked for again.
+    run_key = f"{fingerprint(found)}-{now():%Y%m%dT%H}"
+    return dg.RunRequest(run_key=run_key, tags={"inbox_files": str(len(found)), "inbox": names[:_NAMES_LENGTH]})

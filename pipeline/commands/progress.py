@@ -33,13 +33,14 @@ def polling_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
 
         def show(progress: Progress) -> None:
             left = progress.seconds_left
-            estimate = "" if left is None or progress.exit else f", about {left:.0f} s left"
+            estimate = "" if left is None or left < 1 or progress.exit else f", about {left:.0f} s left"
+            state = f"{progress.failed} failed, {progress.pending} pending, {progress.rate:.0f} requests/s{estimate}"
             bar.update(
                 task,
                 visible=True,
                 total=progress.total,
                 completed=progress.fulfilled + progress.failed,
-                description=f"{progress.failed} failed, {progress.pending} pending, {progress.rate:.0f}/s{estimate}",
+                description=state,
             )
 
         yield show

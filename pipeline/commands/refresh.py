@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 import dagster as dg
 
+from pipeline.assets.dead_runs import fail_dead_runs
 from pipeline.assets.resources import workspace_resource
 from pipeline.definitions import build_definitions
 from pipeline.errors import PipelineError
 from pipeline.polling.progress import Progress
 from pipeline.settings import PROJECT_ROOT
+from pipeline.workspace import Workspace
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -29,6 +31,7 @@ def run_refresh(on_line: Callable[[str], None], on_progress: Callable[[Progress]
     definitions = build_definitions(workspace_resource(on_line, on_progress))
     job = definitions.resolve_job_def("refresh")
     with dg.DagsterInstance.get() as instance:
+        fail_dead_runs(instance, Workspace.open().data)
         result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
     if not result.success:
         raise RefreshError(_first_failure(result))

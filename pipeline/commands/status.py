@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from pipeline.commands.tables import print_rows
+from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.submissions.inbox import new_files
 from pipeline.warehouse.publish import open_warehouse
 from pipeline.workspace import Workspace
@@ -18,25 +19,27 @@ _AGEING = """
             WHEN age < INTERVAL 1 DAY THEN '1 to 24 hours'
             ELSE 'over a day'
         END AS pending_for,
-        count(*) AS sessions, sum(price_usd) AS price_usd
-    FROM (SELECT *, now() - submitted_at AS age FROM purchases WHERE status = 'pending')
+        count(*) AS sessions, min(submitted_at) AS oldest, count(*) FILTER (poll_count = 0) AS never_asked
+    FROM (SELECT *, now() - submitted_at AS age FROM pending_sessions)
     GROUP BY ALL ORDER BY min(age)
 """
 _OLDEST = """
     SELECT session_id, submitted_at, last_polled_at, poll_count AS polls
-    FROM purchases WHERE status = 'pending' ORDER BY submitted_at, session_id LIMIT 10
+    FROM pending_sessions ORDER BY submitted_at, session_id LIMIT 10
 """
+_BY_STATUS = "SELECT status, count(*) AS sessions FROM purchases GROUP BY status ORDER BY sessions DESC"
 
 
 def print_status(console: Console, workspace: Workspace) -> None:
-    """Prints counts by status, how long sessions have been pending, and the ten oldest."""
+    """Prints what waits in the inbox, what is pending by what raw holds, and what was published last."""
     waiting = new_files(workspace.data)
     console.print(f"{len(waiting)} new files in {workspace.data.inbox}", soft_wrap=True)
+    with workspace.reading() as builder:
+        connection = builder.preview(PENDING_SESSIONS)
+        print_rows(console, connection.execute(_AGEING), "Pending for")
+        print_rows(console, connection.execute(_OLDEST), "Pending longest")
     if not workspace.data.warehouse.exists():
         console.print("Nothing is published yet: run `phygitals refresh`.")
         return
     with open_warehouse(workspace.data.warehouse) as connection:
-        by_status = "SELECT status, count(*) AS sessions FROM purchases GROUP BY status ORDER BY sessions DESC"
-        print_rows(console, connection.execute(by_status), "Sessions")
-        print_rows(console, connection.execute(_AGEING), "Pending for")
-        print_rows(console, connection.execute(_OLDEST), "Pending longest")
+        print_rows(console, connection.execute(_BY_STATUS), "Sessions, as published")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
 
 import duckdb
 from rich.console import Console
@@ -14,21 +12,39 @@ from rich.text import Text
 
 
 def print_rows(console: Console, cursor: duckdb.DuckDBPyConnection, title: str | None = None) -> int:
-    """Prints a query's rows as a table; returns how many there were."""
+    """Prints a query's rows as a table, or name by name where that is too wide; returns how many there were."""
     names = [column[0] for column in cursor.description or []]
     rows = cursor.fetchall() if names else []
-    table = Table(title=title, title_justify="left")
-    for i, name in enumerate(names):
-        is_number = any(isinstance(row[i], int | float | Decimal) for row in rows)
-        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*_cells(row))
-    console.print(table)
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(names)]
+    if sum(widths) + 3 * len(widths) + 1 > console.width and max(map(len, names)) * len(names) > console.width:
+        _print_records(console, names, cells, title)
+    else:
+        numeric = [any(isinstance(row[i], int | float | Decimal) for row in rows) for i in range(len(names))]
+        _print_table(console, names, cells, numeric, title)
     return len(rows)
 
 
-def _cells(row: Sequence[Any]) -> list[Text]:
-    return [Text(_cell(value)) for value in row]
+def _print_table(
+    console: Console, names: list[str], cells: list[list[str]], numeric: list[bool], title: str | None
+) -> None:
+    table = Table(title=title, title_justify="left")
+    for name, is_number in zip(names, numeric, strict=True):
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _print_records(console: Console, names: list[str], cells: list[list[str]], title: str | None) -> None:
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for row in cells:
+        for name, cell in zip(names, row, strict=True):
+            table.add_row(Text(name), Text(cell))
+        table.add_section()
+    console.print(table)
 
 
 def _cell(value: object) -> str:

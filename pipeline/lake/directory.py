@@ -6,12 +6,16 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.lake.store import Store
+
+_TRIES = 5
+_BETWEEN_TRIES = 0.05  # seconds
 
 
 class DataDirectoryError(PipelineError):
@@ -81,16 +85,35 @@ class DataDirectory:
             self._is_held = False
             os.close(descriptor)
 
-    def _take(self, descriptor: int) -> None:
+    def is_being_written(self) -> bool:
+        """Whether some process holds the right to write."""
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def _take(self, descriptor: int) -> None:
+        if not _locked(descriptor):
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
             raise DataDirectoryError(
                 f"another run is writing to {self.root} ({holder or 'just started'}): wait for it to end, or stop it"
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC".encode(), 0)
+
+
+def _locked(descriptor: int) -> bool:
+    """Takes the lock, unless it is held for longer than somebody takes to look whether it is."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(_BETWEEN_TRIES)
+    return False
 
 
 def replace_file(path: Path, text: str) -> None:

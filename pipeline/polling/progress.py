@@ -52,7 +52,7 @@ class Progress:
     def line(self) -> str:
         """Where the run stands, for a log."""
         left = self.seconds_left
-        estimate = f", about {left:.0f} s left" if left and not self.exit else ""
+        estimate = f", about {left:.0f} s left" if left and left >= 1 and not self.exit else ""
         return (
             f"{self.fulfilled} fulfilled, {self.failed} failed, {self.pending} pending of {self.total} sessions; "
             f"{self.requests} requests at {self.rate:.1f}/s in {self.seconds:.0f} s{estimate}"

@@ -39,10 +39,17 @@ def serve(simulator: Simulator, port: int = 0) -> Iterator[str]:
         await site.start()
         return int(runner.addresses[0][1])
 
+    async def stop() -> None:
+        await runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
     try:
         yield f"http://127.0.0.1:{run(start())}"
     finally:
-        run(runner.cleanup())
+        run(stop())
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

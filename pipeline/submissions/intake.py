@@ -71,7 +71,7 @@ def take_in(data: DataDirectory, clock: Callable[[], datetime]) -> IntakeReport:
     report = IntakeReport()
     index = inbox.InboxIndex(data)
     taken = {Path(p).stem for paths in data.store.parts(SESSION_SUBMISSIONS).values() for p in paths}
-    new: dict[str, tuple[str, str | None]] = {}
+    new: list[tuple[str, str, str | None]] = []
     for file in inbox.listing(data):
         if index.knows(file):
             continue
@@ -89,7 +89,7 @@ def take_in(data: DataDirectory, clock: Callable[[], datetime]) -> IntakeReport:
             refused = _take_in_file(data, path, file.name, sha, clock(), report)
             name = refused_name if refused else sha
             taken.add(name)
-            new[sha] = (file.name, refused)
+            new.append((sha, file.name, refused))
         index.remember(file, sha)
     report.files += _count(data, new)
     index.save()
@@ -167,7 +167,7 @@ def _batches(records: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pylist(buffer, SESSION_SUBMISSIONS.arrow_schema)
 
 
-def _count(data: DataDirectory, new: dict[str, tuple[str, str | None]]) -> list[FileReport]:
+def _count(data: DataDirectory, new: list[tuple[str, str, str | None]]) -> list[FileReport]:
     """Counts, from the raw table itself, what each new content brought."""
     if not new:
         return []
@@ -191,10 +191,13 @@ def _count(data: DataDirectory, new: dict[str, tuple[str, str | None]]) -> list[
                 count(*) FILTER (NOT is_rejected AND occurrence > 1), count(*) FILTER (is_rejected)
             FROM ranked WHERE content_sha256 IN (SELECT unnest($new)) GROUP BY ALL
             """,
-            {"new": list(new)},
+            {"new": [sha for sha, _, _ in new]},
         ).fetchall()
     counts = {sha: numbers for sha, *numbers in found}
-    return [FileReport(name, refused, *counts.get(sha, (0, 0, 0, 0))) for sha, (name, refused) in new.items()]
+    return [
+        FileReport(name, refused) if refused else FileReport(name, None, *counts.get(sha, (0, 0, 0, 0)))
+        for sha, name, refused in new
+    ]
 
 
 def _sha256(path: Path) -> str:

@@ -61,7 +61,6 @@ class Builder:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._manifest.save()
         self._stack.close()
 
     def build(self, table: Table) -> BuildReport:
@@ -79,6 +78,15 @@ class Builder:
         self._manifest.save()
         report.row_count = self._scalar(f"SELECT count(*) FROM {self._store.scan(table)}")
         return report
+
+    def preview(self, table: Table) -> duckdb.DuckDBPyConnection:
+        """What `build` would write of a table that is not cut by day, without writing it, under its name as a view.
+
+        Needs no right to write. Returns the connection that has the view.
+        """
+        self._define_sources(table)
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS {query(table)}")
+        return self._connection
 
     def sample(self, table: Table) -> list[dict[str, Any]]:
         """A few rows of the table, for a person to look at."""

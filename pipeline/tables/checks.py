@@ -150,7 +150,11 @@ _RECONCILIATIONS = (
         TABLES["data_issues"],
         "has_no_errors",
         "No finding is an error: nothing was rejected, malformed or contradictory.",
-        "SELECT rule, session_id, source, detail FROM data_issues WHERE severity = 'error'",
+        """
+        SELECT rule, count(*) AS findings, max(observed_at)::VARCHAR AS latest,
+            arg_max(coalesce(source || ': ', '') || detail, observed_at) AS for_example
+        FROM data_issues WHERE severity = 'error' GROUP BY rule ORDER BY findings DESC
+        """,
         is_blocking=False,
     ),
 )

@@ -46,8 +46,10 @@ findings AS (
     FROM later
     WHERE len(differences) > 0
     UNION ALL
-    SELECT 'malformed_answer', 'error', 'status_responses', session_id, NULL, body_sha256, NULL, detail, excerpt, received_at
-    FROM notable_answers
+    -- Once the session is final all the same, nothing hangs on the answer any more.
+    SELECT 'malformed_answer', CASE WHEN resolved_at IS NULL THEN 'error' ELSE 'warning' END, 'status_responses',
+        answers.session_id, NULL, body_sha256, NULL, detail, excerpt, received_at
+    FROM notable_answers AS answers LEFT JOIN purchases ON purchases.session_id = answers.session_id
     WHERE outcome = 'malformed'
     UNION ALL
     SELECT
