@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -92,6 +93,41 @@ def status() -> None:
     from pipeline.commands.status import print_status
 
     print_status(_console, Workspace.open_for_reading())
+
+
+@cli.command()
+@click.option("--as-of", metavar="TIME", help="The tables as they stood then (ISO 8601; UTC where it names no zone).")
+@click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="A new folder for the tables of the past.")
+def rebuild(as_of: str | None, into: Path | None) -> None:
+    """Make every table anew from raw; with --as-of and --into, those of a moment of the past, beside today's."""
+    workspace = Workspace.open_for_reading()
+    if as_of is None and into is None:
+        published = workspace.rebuild()
+    elif as_of is None or into is None:
+        raise click.UsageError("--as-of and --into go together")
+    else:
+        try:
+            moment = datetime.fromisoformat(as_of)
+        except ValueError as error:
+            raise click.UsageError(f"--as-of {as_of}: allowed is a time such as 2026-03-01T12:00") from error
+        published = workspace.rebuild_as_of(moment if moment.tzinfo else moment.replace(tzinfo=UTC), into)
+    for name, count in published.row_counts.items():
+        click.echo(f"{count:>12,} {name}")
+    click.echo(f"DuckDB: {published.path}")
+
+
+@cli.command()
+@click.argument("session_id")
+def trace(session_id: str) -> None:
+    """Tell a session's whole story: submitted where, each answer, the rows that came of it, its issues."""
+    from pipeline.commands.tables import print_rows
+    from pipeline.tables import trace as traces
+
+    told = 0
+    for title, chapter in traces.trace(Workspace.open_for_reading().data, session_id):
+        told += print_rows(_console, chapter, title)
+    if not told:
+        raise click.ClickException(f"{session_id!r} was never submitted, as far as the runs so far have read the inbox")
 
 
 @cli.command()

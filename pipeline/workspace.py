@@ -10,19 +10,27 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
+from pipeline.errors import PipelineError
 from pipeline.lake import response_log
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
+from pipeline.lake.snapshot import copy_raw
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Progress
 from pipeline.polling.run import poll
+from pipeline.schema import PUBLISHED
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.settings import Settings
 from pipeline.simulator.service import SIMULATOR, status_url
 from pipeline.submissions.intake import IntakeReport, take_in
 from pipeline.tables.build import Builder
 from pipeline.warehouse.publish import Published, publish
+
+
+class SnapshotError(PipelineError):
+    """The past cannot be written where somebody wants it."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +79,34 @@ class Workspace:
             yield builder
 
     def publish(self) -> Published:
-        with self.data.exclusive():
+        """Publishes every table, each brought up to date first: a file never holds tables of two states of the data."""
+        with self.builder() as builder:
+            for table in PUBLISHED:
+                builder.build(table)
             return publish(self.data)
+
+    def rebuild(self) -> Published:
+        """Makes every table anew from raw, and publishes."""
+        with self.builder() as builder:
+            builder.forget_all()
+        return self.publish()
+
+    def rebuild_as_of(self, moment: datetime, folder: Path) -> Published:
+        """Makes the tables as they stood at a moment of the past, from what had been received by then, in a new folder.
+
+        The folder is a data directory that belongs to no environment of today, so that no run writes to it.
+        Raises SnapshotError when the folder has something in it.
+        """
+        if folder.exists() and any(folder.iterdir()):
+            raise SnapshotError(f"{folder} is not empty: choose a folder that does not exist yet")
+        past = DataDirectory(folder.absolute())
+        past.claim(f"{self.settings.env} as of {moment.isoformat()}", self.settings.base_url or SIMULATOR)
+        with past.exclusive():
+            copy_raw(self.data, past, moment)
+            with Builder(past, moment, self.settings.expire_after) as builder:
+                for table in PUBLISHED:
+                    builder.build(table)
+            return publish(past)
 
     def _to_ask(self) -> PendingSessions:
         store = self.data.store

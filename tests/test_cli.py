@@ -14,9 +14,11 @@ import urllib.request
 
 import pytest
 
-from pipeline.simulator.server import PENDING, Simulator
+from pipeline.simulator.server import PENDING, Reply, Simulator
+from pipeline.tables.trace import trace
 from pipeline.workspace import Workspace
 from tests.conftest import KEY, drop, rows
+from tests.test_refresh import fulfilled
 
 
 def phygitals(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -108,7 +110,9 @@ def test_numbers_are_shown_whole(api):
     assert all(n in shown for n in ("12,345,678,901,234,567,890,123,456,789.1234", "12,345.68", "17.345"))
 
 
-@pytest.mark.parametrize("command", [[], ["submit"], ["refresh"], ["status"], ["simulate"], ["query"]])
+@pytest.mark.parametrize(
+    "command", [[], ["submit"], ["refresh"], ["status"], ["simulate"], ["query"], ["trace"], ["rebuild"]]
+)
 def test_help_is_everywhere(command):
     result = phygitals(*command, "--help")
     assert result.returncode == 0
@@ -214,3 +218,20 @@ def test_a_refresh_against_the_bundled_simulator_that_is_interrupted_says_so_in_
     assert code != 0
     assert "Task was destroyed" not in written
     assert "what came is kept" in written.splitlines()[-1]
+
+
+def test_a_trace_tells_a_sessions_whole_story(api):
+    answers = [Reply(200, b"oops"), PENDING, fulfilled("s", {"id": "card-1"})]
+    api(Simulator(delay_scale=0, hold=0, scripts={"s": answers}))
+    workspace = Workspace.open()
+    drop(workspace, "sub/a.csv", "session_id,price_usd\ns,10\ns,12\n")
+    phygitals("refresh")
+    told = phygitals("trace", "s")
+    assert told.returncode == 0, told.stderr
+    came_of_it = ("Purchase", "Pulls", "card-1", "Issues", "conflicting_submission", "malformed_answer")
+    for words in ("Submitted", "sub/a.csv", "Asked", "the body is not JSON", "pending", "fulfilled", *came_of_it):
+        assert words in told.stdout, words
+    asked = {title: chapter.fetchall() for title, chapter in trace(workspace.data, "s")}["Asked"]
+    assert [row[5] for row in asked] == [1, 2, 3]
+    assert all((workspace.data.root / row[4]).is_file() for row in asked)
+    assert_one_line_error(phygitals("trace", "another"), "'another' was never submitted")

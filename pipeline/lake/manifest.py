@@ -36,6 +36,9 @@ class Manifest:
     def forget(self, table: Table, part: str) -> None:
         self._parts.get(table.name, {}).pop(part, None)
 
+    def clear(self) -> None:
+        self._parts = {}
+
     def save(self) -> None:
         replace_file(self._path, json.dumps(self._parts))
 

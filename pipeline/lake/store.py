@@ -9,7 +9,7 @@ object or the new one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from pipeline.errors import PipelineError
 from pipeline.schema.table import Table
 
 ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group, one unit of its parallelism
+_ROWS_PER_READ = 8_192
 _GROUP_BYTES = 8 * 1024 * 1024  # a group of large rows is closed earlier, for memory's sake
 
 
@@ -62,6 +63,11 @@ class Store:
                 writer.write(batch)
         return writer.row_count
 
+    def read(self, path: str) -> Iterator[pa.RecordBatch]:
+        """The rows of one object that `parts` named, batch by batch."""
+        with self._fs.open_input_file(path) as source:
+            yield from pq.ParquetFile(source).iter_batches(_ROWS_PER_READ)
+
     def delete(self, table: Table, part: str) -> None:
         for path in self.parts(table).get(part, []):
             self._fs.delete_file(path)
@@ -77,14 +83,32 @@ class Store:
         if not paths:
             nulls = ", ".join(f'NULL::{c.type} AS "{c.name}"' for c in table.columns)
             return f"(SELECT {nulls} WHERE false)"
-        quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-        return f"read_parquet([{quoted}])"
+        return f"read_parquet([{_quoted(paths)}])"
+
+    def scan_with_origin(self, table: Table) -> str:
+        """A query for DuckDB of all rows, with `raw_file`, the object below the root, and `raw_row` in it, from 1."""
+        paths = [path for paths in self.parts(table).values() for path in paths]
+        if not paths:
+            return f"SELECT *, NULL::VARCHAR AS raw_file, NULL::BIGINT AS raw_row FROM {self.scan(table)}"
+        return (
+            "SELECT * EXCLUDE (filename, file_row_number), file_row_number + 1 AS raw_row, "
+            f"replace(filename, '{_escaped(self._root)}/', '') AS raw_file "
+            f"FROM read_parquet([{_quoted(paths)}], filename = true, file_row_number = true)"
+        )
 
     def sweep(self) -> None:
         """Removes what dead writers left behind. Only the holder of the directory's lock may call it."""
         if self._is_local:
             for path in Path(self._root).glob("*/*/**/.*.tmp"):
                 path.unlink(missing_ok=True)
+
+
+def _quoted(paths: Iterable[str]) -> str:
+    return ", ".join(f"'{_escaped(path)}'" for path in paths)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("'", "''")
 
 
 class ObjectWriter:

@@ -79,6 +79,11 @@ class Builder:
         report.row_count = self._scalar(f"SELECT count(*) FROM {self._store.scan(table)}")
         return report
 
+    def forget_all(self) -> None:
+        """Makes the next builds build everything anew, whatever they find."""
+        self._manifest.clear()
+        self._manifest.save()
+
     def preview(self, table: Table) -> duckdb.DuckDBPyConnection:
         """What `build` would write of a table that is not cut by day, without writing it, under its name as a view.
 
@@ -120,7 +125,7 @@ class Builder:
                 continue
             self._define_sources(table, day)
             self._write(report, day, inputs, query(table))
-        self._fill_in_for_no_days(report)
+        self._tidy_days(report, set(self._store.parts(STATUS_RESPONSES)))
 
     def _build_purchases(self, report: BuildReport) -> None:
         """Purchases are cut by day of submission, and an answer changes the day its session belongs to."""
@@ -158,19 +163,19 @@ class Builder:
         self._connection.execute("DROP TABLE rebuilt")
         for day in answered:
             self._manifest.written(PURCHASES, _seen(day), observed[day])
-        self._fill_in_for_no_days(report)
+        self._tidy_days(report, set(inputs))
 
     def _purchase_inputs(self, day: str) -> str:
         return digest(derivation(PURCHASES), self._expire_after, self._state(SESSION_SUBMISSIONS, day))
 
-    def _fill_in_for_no_days(self, report: BuildReport) -> None:
-        """A table cut by day has one empty object until the first day comes, so that readers find its columns."""
-        parts = self._store.parts(report.table).keys()
-        if not parts:
-            self._write(report, NO_DAYS, "", f"FROM {self._store.scan(report.table)}")
-        elif NO_DAYS in parts and len(parts) > 1:
-            self._store.delete(report.table, NO_DAYS)
-            self._manifest.forget(report.table, NO_DAYS)
+    def _tidy_days(self, report: BuildReport, days: set[str]) -> None:
+        """Removes the days that raw does not have, any more. Where it has none, one empty object says the columns."""
+        inputs = derivation(report.table)
+        if not days and not self._is_current(report.table, NO_DAYS, inputs):
+            self._write(report, NO_DAYS, inputs, f"FROM {self._store.scan(report.table, [])}")
+        for part in self._store.parts(report.table).keys() - (days or {NO_DAYS}):
+            self._store.delete(report.table, part)
+            self._manifest.forget(report.table, part)
 
     def _define_sources(self, table: Table, day: str | None = None) -> None:
         """Names the table's sources for its SQL; with a day, those cut by day of observation are that day's."""

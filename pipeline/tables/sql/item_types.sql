@@ -7,27 +7,42 @@ WITH typed AS (
         ) AS price_rank,
         count(buyback_price_usd) OVER (PARTITION BY coalesce(item_type, 'unknown')) AS priced
     FROM pulls
+),
+types AS (
+    SELECT
+        type AS item_type,
+        count(*) AS pull_count,
+        count(DISTINCT item_id) AS item_count,
+        avg(is_on_chain::INTEGER) AS on_chain_share,
+        count(buyback_price_usd) AS priced_pull_count,
+        total(buyback_price_usd) AS buyback_total_usd,
+        mean(buyback_price_usd) AS buyback_mean_usd,
+        min(buyback_price_usd) AS buyback_min_usd,
+        percentiles(buyback_price_usd, [0.05, 0.25, 0.5, 0.75, 0.95, 0.99]) AS p,
+        max(buyback_price_usd) AS buyback_max_usd,
+        -- The dearest 1 % are at least one pull.
+        sum(buyback_price_usd) FILTER (price_rank <= ceil(priced / 100)) / nullif(sum(buyback_price_usd), 0)
+            AS top_1_percent_share
+    FROM typed
+    GROUP BY type
 )
 SELECT
-    type AS item_type,
-    count(*) AS pull_count,
-    count(*) / sum(count(*)) OVER () AS pull_share,
-    count(DISTINCT item_id) AS item_count,
-    avg(is_on_chain::INTEGER) AS on_chain_share,
-    count(buyback_price_usd) AS priced_pull_count,
-    total(buyback_price_usd) AS buyback_total_usd,
-    mean(buyback_price_usd) AS buyback_mean_usd,
-    min(buyback_price_usd) AS buyback_min_usd,
-    percentile(buyback_price_usd, 0.05) AS buyback_p5_usd,
-    percentile(buyback_price_usd, 0.25) AS buyback_p25_usd,
-    percentile(buyback_price_usd, 0.5) AS buyback_median_usd,
-    percentile(buyback_price_usd, 0.75) AS buyback_p75_usd,
-    percentile(buyback_price_usd, 0.95) AS buyback_p95_usd,
-    percentile(buyback_price_usd, 0.99) AS buyback_p99_usd,
-    max(buyback_price_usd) AS buyback_max_usd,
-    -- The dearest 1 % are at least one pull.
-    sum(buyback_price_usd) FILTER (price_rank <= ceil(priced / 100)) / nullif(sum(buyback_price_usd), 0)
-        AS top_1_percent_share
-FROM typed
-GROUP BY type
-ORDER BY type
+    item_type,
+    pull_count,
+    pull_count / sum(pull_count) OVER () AS pull_share,
+    item_count,
+    on_chain_share,
+    priced_pull_count,
+    buyback_total_usd,
+    buyback_mean_usd,
+    buyback_min_usd,
+    p[1] AS buyback_p5_usd,
+    p[2] AS buyback_p25_usd,
+    p[3] AS buyback_median_usd,
+    p[4] AS buyback_p75_usd,
+    p[5] AS buyback_p95_usd,
+    p[6] AS buyback_p99_usd,
+    buyback_max_usd,
+    top_1_percent_share
+FROM types
+ORDER BY item_type

@@ -143,9 +143,9 @@ CREATE TEMP MACRO wilson_half(hits, n) AS
 CREATE TEMP MACRO wilson_low(hits, n) AS greatest(0.0, wilson_centre(hits, n) - wilson_half(hits, n));
 CREATE TEMP MACRO wilson_high(hits, n) AS least(1.0, wilson_centre(hits, n) + wilson_half(hits, n));
 
--- A percentile of money, interpolated with more places than it is rounded to. DuckDB interpolates in doubles,
--- which hold six places exactly up to nine thousand million.
-CREATE TEMP MACRO percentile(x, p) AS quantile_cont(x::DECIMAL(18,6), p)::DECIMAL(18,4);
+-- Percentiles of money, interpolated with more places than they are rounded to. DuckDB interpolates in doubles,
+-- which hold six places exactly up to nine thousand million. All of a group at once, since each call keeps every value.
+CREATE TEMP MACRO percentiles(x, shares) AS quantile_cont(x::DECIMAL(18,6), shares)::DECIMAL(18,4)[];
 CREATE TEMP MACRO total(x) AS TRY_CAST(sum(x) AS DECIMAL(18,4));
 -- In ten-thousandths, as whole numbers: a division of decimals would be one of doubles.
 CREATE TEMP MACRO mean(x) AS TRY_CAST(

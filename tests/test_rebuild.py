@@ -1,0 +1,128 @@
+"""Making the tables anew from raw: those of today, and those of a moment of the past."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+
+import duckdb
+import pytest
+
+import pipeline.workspace as workspace_module
+from pipeline.lake.directory import DataDirectoryError
+from pipeline.schema import PUBLISHED, TABLES
+from pipeline.simulator.server import FAILED, PENDING, Simulator
+from pipeline.workspace import SnapshotError, Workspace, now
+from tests.conftest import drop, refresh, rows
+from tests.test_cli import assert_one_line_error, phygitals
+from tests.test_refresh import fulfilled, lake_hashes
+
+
+@pytest.fixture
+def workspace(api):
+    """Two days of work: a session that resolves at once, one that does so a day later, one that fails then."""
+    scripts = {
+        "early": [fulfilled("early")],
+        "late": [PENDING, fulfilled("late", {"id": "a"}, {"id": "b"})],
+        "lost": [PENDING, FAILED],
+    }
+    api(Simulator(delay_scale=0, hold=0, scripts=scripts))
+    workspace = Workspace.open()
+    return Workspace(workspace.settings.model_copy(update={"poll_interval": 5.0, "poll_budget": 0.5}), workspace.data)
+
+
+def everything(path) -> dict[str, list[tuple]]:
+    with duckdb.connect(path, read_only=True) as connection:
+        return {table.name: connection.execute(f"FROM {table.name}").fetchall() for table in PUBLISHED}
+
+
+def test_a_rebuild_gives_the_same_rows_in_the_same_order(workspace):
+    drop(workspace, "a.txt", "early\nlate\nlost\n")
+    refresh(workspace)
+    refresh(workspace)
+    before, published = lake_hashes(workspace), everything(workspace.data.warehouse)
+    shutil.rmtree(workspace.data.root / "lake" / "pulls")
+    (workspace.data.root / "lake" / "items" / "items.parquet").write_bytes(b"broken")
+    workspace.rebuild()
+    assert lake_hashes(workspace) == before
+    assert everything(workspace.data.warehouse) == published
+
+
+def test_a_rebuild_removes_days_that_raw_does_not_have(workspace):
+    drop(workspace, "a.txt", "early\n")
+    refresh(workspace)
+    pulls = workspace.data.root / "lake" / "pulls"
+    (only,) = pulls.iterdir()
+    shutil.copy(only, pulls / "2020-01-01.parquet")
+    workspace.rebuild()
+    assert list(pulls.iterdir()) == [only]
+    assert rows(workspace, "SELECT count(*) FROM pulls") == [(1,)]
+
+
+def test_the_past_is_what_had_been_received_by_then(workspace, tmp_path):
+    drop(workspace, "a.txt", "early\nlate\n")
+    refresh(workspace)
+    then, past = now(), everything(workspace.data.warehouse)
+    drop(workspace, "b.txt", "lost\n")
+    refresh(workspace)
+    today = everything(workspace.data.warehouse)
+    assert today != past
+    workspace.rebuild_as_of(then, tmp_path / "past")
+    assert everything(tmp_path / "past" / "phygitals.duckdb") == past
+    assert everything(workspace.data.warehouse) == today
+    workspace.rebuild_as_of(then - timedelta(days=400), tmp_path / "before")
+    assert not any(everything(tmp_path / "before" / "phygitals.duckdb").values())
+
+
+def test_a_session_that_expired_since_was_pending_in_the_past(workspace, tmp_path, monkeypatch):
+    drop(workspace, "a.txt", "late\n")
+    refresh(workspace)
+    then = now()
+    monkeypatch.setattr(workspace_module, "now", lambda: now() + timedelta(days=30))
+    refresh(workspace)
+    assert rows(workspace, "SELECT status FROM purchases") == [("expired",)]
+    workspace.rebuild_as_of(then, tmp_path / "past")
+    assert [row[1] for row in everything(tmp_path / "past" / "phygitals.duckdb")["purchases"]] == ["pending"]
+
+
+def test_no_run_writes_into_the_past(workspace, tmp_path, configure):
+    drop(workspace, "a.txt", "early\n")
+    refresh(workspace)
+    workspace.rebuild_as_of(now(), tmp_path / "past")
+    configure(data_dir=tmp_path / "past")
+    with pytest.raises(DataDirectoryError, match="holds data of production as of"):
+        Workspace.open()
+
+
+def test_a_folder_that_has_something_in_it_is_refused(workspace, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(SnapshotError, match="is not empty"):
+        workspace.rebuild_as_of(now(), tmp_path / "full")
+
+
+def test_the_command_rebuilds_today_and_the_past(workspace, tmp_path):
+    drop(workspace, "a.txt", "early\n")
+    phygitals("refresh")
+    assert "1 pulls" in phygitals("rebuild").stdout
+    past = phygitals("rebuild", "--as-of", "2020-01-01T00:00", "--into", str(tmp_path / "past"))
+    assert "0 pulls" in past.stdout, past.stderr
+    assert phygitals("rebuild", "--as-of", "2020-01-01").returncode == 2
+    assert phygitals("rebuild", "--as-of", "then", "--into", str(tmp_path / "x")).returncode == 2
+    assert_one_line_error(phygitals("rebuild", "--as-of", "2020-01-01", "--into", str(tmp_path / "past")), "not empty")
+
+
+def test_what_is_published_is_of_one_state_of_the_data(workspace):
+    drop(workspace, "a.txt", "early\n")
+    refresh(workspace)
+    drop(workspace, "b.txt", "late\n")
+    workspace.take_in()
+    with workspace.builder() as builder:
+        builder.build(TABLES["pending_sessions"])
+    workspace.poll(lambda _: None)
+    workspace.poll(lambda _: None)
+    with workspace.builder() as builder:
+        builder.build(TABLES["purchases"])
+        builder.build(TABLES["pulls"])
+    workspace.publish()
+    assert rows(workspace, "SELECT count(*) FROM pulls") == rows(workspace, "SELECT sum(pull_count) FROM item_types")
