@@ -25,6 +25,7 @@ BREAKS = {
     "buyback_values.counts_every_pull": "UPDATE buyback_values SET pull_count = pull_count + 1",
     "resolution_funnel.counts_every_purchase": "UPDATE resolution_funnel SET failed = failed + 1",
     "data_issues.has_no_errors": "UPDATE data_issues SET severity = 'error'",
+    "data_issues.has_no_schema_drift": "UPDATE data_issues SET rule = 'unknown_field'",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 
 import pytest
@@ -210,7 +211,10 @@ def test_unknown_fields_are_counted_by_path(api):
         },
     }
     workspace = published(api, {"s": answer("s", [item, item], rank=1), "t": answer("t", [item])})
-    found = rows(workspace, "SELECT field, detail FROM data_issues WHERE rule = 'unknown_field' ORDER BY field")
+    found = rows(
+        workspace,
+        "SELECT field, split_part(detail, ',', 1) FROM data_issues WHERE rule = 'unknown_field' ORDER BY field",
+    )
     assert found == [
         ("$.result.nfts[*].content.files", "3 occurrences"),
         ("$.result.nfts[*].content.links.video", "3 occurrences"),
@@ -371,3 +375,21 @@ def test_what_is_too_large_for_memory_is_spilled_to_disk(api):
         numbered = "SELECT random() AS r, 'a text too long to be kept inline ' || range AS t FROM range(3_000_000)"
         counted = connection.execute(f"SELECT count(t) FROM ({numbered} ORDER BY r OFFSET 1)").fetchall()
         assert counted == [(2_999_999,)]
+
+
+def test_new_item_types_and_changed_kinds_of_values_are_counted_with_when_they_were_seen(api):
+    items = [{"id": 7, "type": "coin"}, {"id": 8, "type": "coin"}, {"id": "c", "type": "alt", "token_standard": {}}]
+    workspace = published(api, {"s": answer("s", items, user_id=5)})
+    found = rows(
+        workspace,
+        "SELECT rule, field, raw_value, split_part(detail, ',', 1) FROM data_issues "
+        "WHERE rule IN ('new_item_type', 'changed_type') ORDER BY ALL",
+    )
+    assert found == [
+        ("changed_type", "id", "a number where text belongs", "2 occurrences"),
+        ("changed_type", "token_standard", "an object where text belongs", "1 occurrence"),
+        ("changed_type", "user_id", "a number where text belongs", "1 occurrence"),
+        ("new_item_type", "type", "coin", "2 occurrences"),
+    ]
+    (detail,) = rows(workspace, "SELECT detail FROM data_issues WHERE rule = 'new_item_type'")[0]
+    assert re.fullmatch(r"2 occurrences, first seen 20\d\d-[-\d: ]+, last seen 20\d\d-[-\d: ]+ UTC", detail)

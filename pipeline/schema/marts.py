@@ -140,5 +140,6 @@ DATA_ISSUES = Table(
         "fulfilled_results",
         "unknown_fields",
         "purchases",
+        "pulls",
     ),
 )

@@ -70,6 +70,7 @@ UNKNOWN_FIELDS = Table(
         Column("path", "VARCHAR", "JSON path, list positions as [*]", key=True),
         Column("occurrence_count", "BIGINT", "How often it occurred that day", nullable=False),
         Column("first_seen_at", TIME, "When it was first received that day", nullable=False),
+        Column("last_seen_at", TIME, "When it was last received that day", nullable=False),
     ),
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,

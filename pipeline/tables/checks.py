@@ -157,6 +157,16 @@ _RECONCILIATIONS = (
         """,
         is_blocking=False,
     ),
+    Check(
+        TABLES["data_issues"],
+        "has_no_schema_drift",
+        "Answers have the fields, types of values and item types that the API's reference names, and no others.",
+        """
+        SELECT rule, field, detail, raw_value AS value
+        FROM data_issues WHERE rule IN ('unknown_field', 'changed_type', 'new_item_type') ORDER BY observed_at DESC
+        """,
+        is_blocking=False,
+    ),
 )
 
 CHECKS: tuple[Check, ...] = (

@@ -91,10 +91,29 @@ findings AS (
     UNION ALL
     SELECT
         'unknown_field', 'info', 'status_responses', NULL, NULL, NULL, path,
-        sum(occurrence_count)::BIGINT || CASE sum(occurrence_count) WHEN 1 THEN ' occurrence' ELSE ' occurrences' END,
-        NULL, min(first_seen_at)
+        occurrences(sum(occurrence_count)::BIGINT, min(first_seen_at), max(last_seen_at)), NULL, min(first_seen_at)
     FROM unknown_fields
     GROUP BY path
+    UNION ALL
+    SELECT
+        'new_item_type', 'info', 'pulls', NULL, NULL, NULL, 'type',
+        occurrences(count(*), min(resolved_at), max(resolved_at)), left(item_type, 200), min(resolved_at)
+    FROM pulls
+    WHERE item_type NOT IN ('enft', 'ebay', 'fanatics', 'alt', 'external')
+    GROUP BY item_type
+    UNION ALL
+    -- Values of a kind that the field did not have before: one row a field and kind, beside the rows for each value.
+    SELECT
+        'changed_type', 'warning', 'status_responses', NULL, NULL, NULL, field,
+        occurrences(count(*), min(received_at), max(received_at)), detail, min(received_at)
+    FROM (
+        SELECT received_at, unnest(problems, recursive := true) FROM fulfilled_results
+        UNION ALL BY NAME
+        SELECT received_at, unnest(problems, recursive := true)
+        FROM (SELECT received_at, unnest(items).problems AS problems FROM fulfilled_results)
+    )
+    WHERE rule = 'unreadable_field'
+    GROUP BY field, detail
 )
 SELECT rule, severity, table_name, session_id, pull_number::INTEGER AS pull_number, source, field, detail, raw_value, observed_at
 FROM findings

@@ -4,6 +4,7 @@
 CREATE TEMP MACRO json_kind(j) AS CASE left(j::VARCHAR, 1)
     WHEN '"' THEN 'string' WHEN '{' THEN 'object' WHEN '[' THEN 'array' WHEN 't' THEN 'boolean' WHEN 'f' THEN 'boolean'
     ELSE CASE WHEN coalesce(j::VARCHAR, 'null') = 'null' THEN 'null' ELSE 'number' END END;
+CREATE TEMP MACRO with_article(kind) AS CASE WHEN left(kind, 1) IN ('a', 'o') THEN 'an ' ELSE 'a ' END || kind;
 CREATE TEMP MACRO is_string(j) AS starts_with(j::VARCHAR, '"');
 CREATE TEMP MACRO is_number(j) AS left(j::VARCHAR, 1) BETWEEN '-' AND '9';
 
@@ -19,11 +20,11 @@ CREATE TEMP MACRO problem(rule, severity, field, detail, j) AS {
 
 -- A finding for a value that is there and is not text.
 CREATE TEMP MACRO text_problem(field, j) AS CASE WHEN NOT is_string(j) THEN
-    problem('unreadable_field', 'warning', field, 'a ' || json_kind(j) || ' where text belongs', j) END;
+    problem('unreadable_field', 'warning', field, with_article(json_kind(j)) || ' where text belongs', j) END;
 
 -- A finding for a value that is there and is not an object.
 CREATE TEMP MACRO object_problem(field, document, path) AS CASE WHEN json_type(document, path) NOT IN ('OBJECT', 'NULL') THEN
-    problem('unreadable_field', 'warning', field, 'a ' || json_kind(json_extract(document, path)) || ' where an object belongs',
+    problem('unreadable_field', 'warning', field, with_article(json_kind(json_extract(document, path))) || ' where an object belongs',
         json_extract(document, path)) END;
 
 CREATE TEMP MACRO metadata_is_empty(x) AS coalesce(
@@ -117,10 +118,10 @@ CREATE TEMP MACRO attribute_problems(a) AS CASE json_kind(a)
     WHEN 'array' THEN list_filter(
         list_transform(from_json(a, '["JSON"]'), lambda e, i: CASE WHEN json_kind(e) <> 'object' THEN
             problem('attribute_not_object', 'warning', 'content.metadata.attributes[' || (i - 1) || ']',
-                'a ' || json_kind(e) || ' where an object belongs; skipped', coalesce(e, 'null'::JSON)) END),
+                with_article(json_kind(e)) || ' where an object belongs; skipped', coalesce(e, 'null'::JSON)) END),
         lambda p: p IS NOT NULL)
     ELSE [problem('unreadable_field', 'warning', 'content.metadata.attributes',
-        'a ' || json_kind(a) || ' where a list or an object belongs', a)]
+        with_article(json_kind(a)) || ' where a list or an object belongs', a)]
 END;
 
 -- Whether nothing about an item can be a finding, told from first characters alone. Nearly all items are so, and are
@@ -167,3 +168,8 @@ CREATE TEMP MACRO difference(field, first_value, later_value) AS CASE
         'detail': coalesce(first_value::VARCHAR, 'none') || ' became ' || later_value::VARCHAR,
         'raw_value': later_value::VARCHAR
     } END;
+
+-- How often something was seen, and between when.
+CREATE TEMP MACRO occurrences(n, first_at, last_at) AS
+    n || CASE n WHEN 1 THEN ' occurrence' ELSE ' occurrences' END
+    || strftime(first_at, ', first seen %Y-%m-%d %H:%M:%S') || strftime(last_at, ', last seen %Y-%m-%d %H:%M:%S UTC');

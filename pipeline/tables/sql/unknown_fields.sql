@@ -27,7 +27,8 @@ SELECT
     parent || CASE WHEN regexp_full_match(field, '[A-Za-z_][A-Za-z0-9_]*') THEN '.' || field
         ELSE '[' || to_json(field) || ']' END AS path,
     count(*) AS occurrence_count,
-    min(received_at) AS first_seen_at
+    min(received_at) AS first_seen_at,
+    max(received_at) AS last_seen_at
 FROM fields
 WHERE NOT list_contains(CASE parent
     WHEN '$' THEN ['result', 'status', 'error']
