@@ -1,0 +1,227 @@
+"""Normalizing, daily runs, publishing and queries, on generated history; `tables.py 100000 1000000` names other sizes.
+
+Answers are the simulator's, two thousand of them repeated under other session ids. Ratios are what counts:
+each is against a named baseline measured in the same run. The largest default history takes half an hour.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.lake.database import connect
+from pipeline.lake.directory import DataDirectory
+from pipeline.schema import PUBLISHED, TABLES
+from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.simulator import catalogue
+from pipeline.tables.build import Builder
+from pipeline.warehouse.publish import publish
+
+FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+DAYS = 30
+HISTORIES = (100_000, 1_000_000, 10_000_000)  # pulls
+PULLS_A_SESSION = 1.4  # as the simulator's packs have it, on average
+NEW_SESSIONS = 10_000
+NORMALIZED = 100_000  # answers
+NORMALIZED_BY_PANDAS = 5_000  # fewer, for it takes long
+TEMPLATES = 2_000
+FLAT_ITEM = """{"result":{"nfts":[{"id":"VARCHAR","type":"VARCHAR","buyback_price":"DOUBLE","mint_address":"VARCHAR",
+    "collection_address":"VARCHAR","token_standard":"VARCHAR","content":{"metadata":{"name":"VARCHAR","image":"VARCHAR",
+    "back_image":"VARCHAR","attributes":[{"trait_type":"VARCHAR","value":"VARCHAR"}]},
+    "links":{"image":"VARCHAR","back_image":"VARCHAR"}}}]}}"""
+QUERIES = {
+    "count by type": "SELECT item_type, count(*), sum(buyback_price_usd) FROM pulls GROUP BY ALL",
+    "one session": "SELECT * FROM pulls WHERE session_id = 'd3-17'",
+    "top pulls": "SELECT name, buyback_price_usd FROM pulls ORDER BY buyback_price_usd DESC NULLS LAST LIMIT 20",
+    "grades": "SELECT value, count(*) FROM item_attributes WHERE trait_type = 'Grade' GROUP BY ALL",
+    "by day and pack": "SELECT pulled_at::DATE, pack_id, median(buyback_price_usd) FROM pulls GROUP BY ALL",
+}
+
+
+def templates() -> pa.Table:
+    fates = [catalogue.session(1, f"template-{i}", is_sandbox=False) for i in range(TEMPLATES)]
+    return pa.table(
+        {
+            "k": range(TEMPLATES),
+            "template": [json.dumps({"result": {**fate.result, "session_id": "@"}}) for fate in fates],
+            "pack_id": [fate.pack.id for fate in fates],
+            "price_usd": [fate.price for fate in fates],
+            "quantity": [fate.quantity for fate in fates],
+        }
+    )
+
+
+def add_day(data: DataDirectory, day: int, sessions: int) -> None:
+    """A day of raw: its submissions, and a fulfilled answer for each."""
+    start = FIRST_DAY + timedelta(days=day)
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("templates", templates())
+        connection.execute(
+            f"""
+            CREATE TEMP VIEW sessions AS
+            SELECT 'd{day}-' || range AS session_id, TIMESTAMPTZ '{start.isoformat()}'
+                + to_microseconds((range * 86_399_000_000 // {sessions})::BIGINT) AS moment,
+                range AS i, (range * 7919 + {day} * 31) % {TEMPLATES} AS k
+            FROM range({sessions})
+            """
+        )
+        sources = {
+            STATUS_RESPONSES: """
+                SELECT session_id, moment AS requested_at, moment AS received_at, 200::SMALLINT AS http_status,
+                    'application/json' AS content_type, encode(replace(template, '@', session_id)) AS body,
+                    sha256(replace(template, '@', session_id)) AS body_sha256, 'fulfilled' AS outcome,
+                    NULL::VARCHAR AS detail
+                FROM sessions JOIN templates USING (k) ORDER BY i
+            """,
+            SESSION_SUBMISSIONS: f"""
+                SELECT 'day {day}' AS content_sha256, i + 1 AS row_number, 'day-{day}.csv' AS source_file,
+                    moment AS submitted_at, session_id, moment AS initiated_at, pack_id,
+                    price_usd::DECIMAL(18,4) AS price_usd, quantity::INTEGER AS quantity, 'u' AS user_id,
+                    NULL::VARCHAR AS rejected_reason, NULL::VARCHAR AS raw_value
+                FROM sessions JOIN templates USING (k) ORDER BY i
+            """,
+        }
+        for table, sql in sources.items():
+            with data.store.writer(table, f"{start:%Y-%m-%d}", f"day-{day}") as writer:
+                for batch in connection.execute(sql).to_arrow_reader(20_000):
+                    writer.write(batch)
+
+
+def refresh_tables(data: DataDirectory) -> tuple[float, float, int]:
+    """Brings every table up to date and publishes; seconds for the tables, for publishing, and the file's bytes."""
+    moment = FIRST_DAY + timedelta(days=DAYS + 2)
+    with data.exclusive():
+        started = time.perf_counter()
+        with Builder(data, moment, expire_after=0) as builder:
+            for table in PUBLISHED:
+                builder.build(table)
+        built = time.perf_counter()
+        published = publish(data)
+    return built - started, time.perf_counter() - built, published.size
+
+
+def fresh(folder: Path) -> DataDirectory:
+    data = DataDirectory(folder)
+    data.claim("benchmark", "none")
+    return data
+
+
+def normalized(folder: Path) -> Table:
+    """Answers per second into pulls and attributes, beside pandas and a bare query over the same text."""
+    data = fresh(folder)
+    add_day(data, 0, NORMALIZED)
+
+    def ours() -> None:
+        with data.exclusive(), Builder(data, FIRST_DAY, expire_after=0) as builder:
+            for name in ("purchases", "pulls", "item_attributes"):
+                builder.build(TABLES[name])
+
+    def bare() -> None:
+        with connect(data) as connection:
+            items = f"unnest(from_json(decode(body), '{FLAT_ITEM}').result.nfts) AS item"
+            connection.execute(
+                f"CREATE TEMP TABLE items AS SELECT session_id, {items} FROM {data.store.scan(STATUS_RESPONSES)}"
+            )
+            connection.execute("CREATE TEMP TABLE p AS SELECT session_id, unnest(item) FROM items")
+            attributes = "unnest(item.content.metadata.attributes, recursive := true)"
+            connection.execute(f"CREATE TEMP TABLE a AS SELECT session_id, {attributes} FROM items")
+
+    def pandas() -> None:
+        with connect(data) as connection:
+            scan = data.store.scan(STATUS_RESPONSES)
+            bodies = connection.execute(f"SELECT body FROM {scan} LIMIT {NORMALIZED_BY_PANDAS}").fetchall()
+        answers = [json.loads(bytes(body)) for (body,) in bodies]
+        pd.json_normalize(answers, ["result", "nfts"], [["result", "session_id"]])
+        items = [item for answer in answers for item in answer["result"]["nfts"]]
+        pd.json_normalize(items, ["content", "metadata", "attributes"], ["id"])
+
+    rates = {"a bare query": NORMALIZED / timed(bare), "this pipeline": NORMALIZED / timed(ours)}
+    rates["pandas.json_normalize"] = NORMALIZED_BY_PANDAS / timed(pandas)
+    table = Table(title=f"{NORMALIZED:,} answers to pulls and attributes")
+    for name in ("way", "answers/s", "of bare", "of pandas"):
+        table.add_column(name, justify="right")
+    for name, rate in rates.items():
+        shares = (rate / rates["a bare query"], rate / rates["pandas.json_normalize"])
+        table.add_row(name, f"{rate:,.0f}", *(f"{share:.2f}" for share in shares))
+    return table
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def daily(folder: Path, pulls: int, result: multiprocessing.Queue[tuple[float, ...]]) -> None:
+    """A day of new sessions on top of a history that was built before."""
+    data = fresh(folder)
+    add_day(data, DAYS, NEW_SESSIONS)
+    built, published, size = refresh_tables(data)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    result.put((float(pulls), built, published, float(size), peak))
+
+
+def queries(data: DataDirectory) -> Table:
+    table = Table(title="Query times on the published file, beside views over the Parquet files, in seconds")
+    for name in ("query", "published", "views"):
+        table.add_column(name, justify="right")
+    with duckdb.connect(data.warehouse, read_only=True) as published, connect(data) as views:
+        for declared in PUBLISHED:
+            views.execute(f"CREATE TEMP VIEW {declared.name} AS FROM {data.store.scan(declared)}")
+        for name, sql in QUERIES.items():
+            table.add_row(name, *(f"{fastest(connection, sql):.3f}" for connection in (published, views)))
+    return table
+
+
+def fastest(connection: duckdb.DuckDBPyConnection, sql: str) -> float:
+    return min(timed(lambda: connection.execute(sql).fetchall()) for _ in range(3))
+
+
+def main() -> None:
+    histories = [int(size) for size in sys.argv[1:]] or HISTORIES
+    console = Console(width=110)
+    table = Table(title=f"A daily run of {NEW_SESSIONS:,} new sessions on top of {DAYS} days of history")
+    for name in ("pulls of history", "tables s", "publish s", "of the first", "file MB", "peak MB"):
+        table.add_column(name, justify="right")
+    first = 0.0
+    clean = multiprocessing.get_context("spawn")  # peak memory is that of the daily run alone
+    with tempfile.TemporaryDirectory() as folder:
+        console.print(normalized(Path(folder, "normalized")))
+        for pulls in histories:
+            data = fresh(Path(folder, str(pulls)))
+            for day in range(DAYS):
+                add_day(data, day, round(pulls / PULLS_A_SESSION / DAYS))
+            refresh_tables(data)
+            result = clean.Queue()
+            process = clean.Process(target=daily, args=(data.root, pulls, result))
+            process.start()
+            size, built, published, file_bytes, peak = result.get()
+            process.join()
+            first = first or built + published
+            table.add_row(
+                *(f"{size:,.0f}", f"{built:.1f}", f"{published:.1f}", f"{(built + published) / first:.1f}"),
+                *(f"{file_bytes / 1e6:,.0f}", f"{peak:,.0f}"),
+            )
+            if pulls == histories[-1]:
+                console.print(queries(data))
+            shutil.rmtree(data.root)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
