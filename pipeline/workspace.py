@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.lake import response_log
+from pipeline.lake import compaction, response_log
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.snapshot import copy_raw
@@ -79,11 +79,16 @@ class Workspace:
             yield builder
 
     def publish(self) -> Published:
-        """Publishes every table, each brought up to date first: a file never holds tables of two states of the data."""
+        """Publishes every table, each brought up to date first: a file never holds tables of two states of the data.
+
+        Small raw objects of days that are over are merged last, so that nothing waits for it or fails with it.
+        """
         with self.builder() as builder:
             for table in PUBLISHED:
                 builder.build(table)
-            return publish(self.data)
+            published = publish(self.data)
+            compaction.compact(self.data, now())
+        return published
 
     def rebuild(self) -> Published:
         """Makes every table anew from raw, and publishes."""

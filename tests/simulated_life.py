@@ -14,16 +14,19 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipeline.lake import response_log
+from pipeline.lake.compaction import compact
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.polling.engine import MICROSECONDS, Engine, Limits
 from pipeline.polling.pending import NEVER, PendingSessions
 from pipeline.polling.progress import Progress
 from pipeline.polling.schedule import MAX_INTERVAL, Schedule
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.simulator.virtual_api import Asked, Conduct, Fate, VirtualApi
 from pipeline.simulator.virtual_time import VirtualTimeLoop
 
 BEGIN = datetime(2026, 3, 1, 23, 50, tzinfo=UTC)  # ten minutes before midnight: runs cross into another day
+LONG_AFTER = datetime(2100, 1, 1, tzinfo=UTC)
 KEPT_AFTER = 2.0  # seconds after which an answer survives any kill
 
 # A killed process runs no `finally`, so the garbage collector must not run those of a killed loop.
@@ -82,10 +85,15 @@ class Life:
         return None
 
     def recover(self) -> None:
-        """The next run's first act. Now and then it is killed when the objects are written, and done again."""
+        """The next run's first act. Now and then it is killed when the objects are written, and done again.
+
+        Now and then the days so far are merged, or what was merged is deleted.
+        """
         journals = {path: path.read_bytes() for path in self._data.journal.glob("*.arrows")}
         with self._data.exclusive():
             response_log.recover(self._data)
+            if self._rng.random() < 0.5:
+                compact(self._data, LONG_AFTER)
             if self._rng.random() < 0.3:
                 for path, content in journals.items():
                     path.write_bytes(content)
@@ -97,7 +105,7 @@ class Life:
 
     def raw(self) -> list[dict[str, Any]]:
         """Every row of the raw table."""
-        files = [str(path) for path in sorted((self._data.root / "raw" / "status_responses").glob("*/*.parquet"))]
+        files = [path for paths in self._data.store.parts(STATUS_RESPONSES).values() for path in paths]
         return ds.dataset(files, format="parquet").to_table().to_pylist() if files else []
 
     def check(self) -> None:

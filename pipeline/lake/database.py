@@ -9,15 +9,20 @@ import uuid
 from collections.abc import Iterator
 
 import duckdb
+import pyarrow as pa
 
 from pipeline.lake.directory import DataDirectory
+from pipeline.lake.trouble import explain
 
 _MEMORY_LIMIT = "1500MB"
 
 
 @contextlib.contextmanager
 def connect(data: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory DuckDB that spills beside the data, in a folder of its own that is removed at the end."""
+    """An in-memory DuckDB that spills beside the data, in a folder of its own that is removed at the end.
+
+    Within the block, a query that fails because of the disk or of a damaged file ends in a StoreError that says so.
+    """
     spill = data.scratch / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": _MEMORY_LIMIT,
@@ -29,5 +34,11 @@ def connect(data: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute("SET preserve_insertion_order = true")
         try:
             yield connection
+        # What fails while rows are streamed comes out of Arrow, as an error of its kind.
+        except (duckdb.Error, OSError, pa.ArrowException) as error:
+            trouble = explain(error, data)
+            if trouble is None:
+                raise
+            raise trouble from error
         finally:
             shutil.rmtree(spill, ignore_errors=True)

@@ -47,16 +47,12 @@ class DataDirectory:
         """
         mine = {"environment": environment, "api_url": api_url}
         try:
-            self.inbox.mkdir(parents=True, exist_ok=True)
-            self.scratch.mkdir(exist_ok=True)
-            if not self._identity.exists():
-                replace_file(self._identity, json.dumps(mine, indent=2) + "\n")
-            theirs = json.loads(self._identity.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DataDirectoryError(
-                f"the data directory {self.root} cannot be used: {error.strerror}; "
-                "make it writable or set PHYGITALS_DATA_DIR to another one"
-            ) from error
+            with self._usable():
+                self.inbox.mkdir(parents=True, exist_ok=True)
+                self.scratch.mkdir(exist_ok=True)
+                if not self._identity.exists():
+                    replace_file(self._identity, json.dumps(mine, indent=2) + "\n")
+                theirs = json.loads(self._identity.read_text(encoding="utf-8"))
         except ValueError as error:
             raise DataDirectoryError(f"{self._identity} is not readable JSON: restore it from a backup") from error
         if theirs != mine:
@@ -70,16 +66,18 @@ class DataDirectory:
         """Holds the right to write. The operating system frees it when the process ends, however it ends.
 
         Within a block, further blocks of the same DataDirectory are part of it. Raises DataDirectoryError
-        at once when another process, or another DataDirectory in this one, holds the right.
+        at once when another process, or another DataDirectory in this one, holds the right, or nobody may write.
         """
         if self._is_held:
             yield
             return
-        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o644)
+        with self._usable():
+            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             self._take(descriptor)
             self._is_held = True
-            self.store.sweep()
+            with self._usable():
+                self.store.sweep()
             yield
         finally:
             self._is_held = False
@@ -87,7 +85,10 @@ class DataDirectory:
 
     def is_being_written(self) -> bool:
         """Whether some process holds the right to write."""
-        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            descriptor = os.open(self._lock, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -102,8 +103,20 @@ class DataDirectory:
             raise DataDirectoryError(
                 f"another run is writing to {self.root} ({holder or 'just started'}): wait for it to end, or stop it"
             )
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC".encode(), 0)
+        # It is a note for people; a full disk is told of by whoever needs room.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC".encode(), 0)
+
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataDirectoryError(
+                f"the data directory {self.root} cannot be used: {error.strerror}; "
+                "make it writable or set PHYGITALS_DATA_DIR to another one"
+            ) from error
 
 
 def _locked(descriptor: int) -> bool:
@@ -117,11 +130,19 @@ def _locked(descriptor: int) -> bool:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Writes a small text file whole: readers see the old one or the new one."""
+    """Writes a small text file whole: readers see the old one or the new one. Raises DataDirectoryError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise DataDirectoryError(
+            f"{path} could not be written: {error.strerror}; what was there before is untouched: "
+            "make room or mend the permissions, then run again"
+        ) from error

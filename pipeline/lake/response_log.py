@@ -44,14 +44,21 @@ class Response(NamedTuple):
 
 
 class ResponseLog:
-    """The journal of one run. Not thread-safe: appends and flushes come from one thread at a time."""
+    """The journal of one run. Not thread-safe: appends and flushes come from one thread at a time.
+
+    Raises StoreError when the disk does not take a journal.
+    """
 
     def __init__(self, data: DataDirectory, now: datetime) -> None:
-        data.journal.mkdir(parents=True, exist_ok=True)
         self._path = data.journal / f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}.arrows"
-        self._file = self._path.open("xb")
-        sync(data.journal)
-        self._writer = pa.ipc.new_stream(self._file, STATUS_RESPONSES.arrow_schema)
+        self._failed = False
+        try:
+            data.journal.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("xb")
+            sync(data.journal)
+            self._writer = pa.ipc.new_stream(self._file, STATUS_RESPONSES.arrow_schema)
+        except OSError as error:
+            raise self._error(error) from error
         self._data = data
         self._buffer: list[Response] = []
         self._buffered_bytes = 0
@@ -82,26 +89,42 @@ class ResponseLog:
     def write(self, responses: list[Response]) -> None:
         """Appends to the journal and syncs: when this returns, the responses survive a power cut.
 
-        Raises StoreError when the disk does not take them.
+        Raises StoreError when the disk does not take them, and takes none any more after that.
         """
-        if not responses:
+        if not responses or self._failed:
             return
         try:
             self._writer.write_batch(_batch(responses))
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise StoreError(
-                f"answers could not be written to {self._path}: {error}; their sessions stay pending: "
-                "make room or mend the permissions, then run again"
-            ) from error
+            # Behind a batch that is torn, recovery would find nothing.
+            self._failed = True
+            raise self._error(error) from error
 
     def close(self) -> None:
-        """Writes what is left and seals the journal into the raw table."""
-        self.write(self.take())
-        self._writer.close()
-        self._file.close()
-        _seal(self._data, self._path)
+        """Writes what is left and seals the journal into the raw table.
+
+        Raises StoreError when the disk refuses; the journal is kept then, and the next run seals it.
+        """
+        try:
+            self.write(self.take())
+            if not self._failed:
+                self._writer.close()
+                self._file.close()
+        except OSError as error:
+            raise self._error(error) from error
+        finally:
+            with contextlib.suppress(OSError):
+                self._file.close()
+        if not self._failed:
+            _seal(self._data, self._path)
+
+    def _error(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"answers could not be written to {self._path}: {error}; their sessions stay pending: "
+            "make room or mend the permissions, then run again"
+        )
 
 
 def recover(data: DataDirectory) -> int:
@@ -133,7 +156,7 @@ def _batch(responses: list[Response]) -> pa.RecordBatch:
 
 
 def _seal(data: DataDirectory, journal: Path) -> None:
-    """Turns a journal into one Parquet object a day. Sealing twice gives the same objects."""
+    """Turns a journal into one Parquet object a day. Sealing twice gives the same objects. Raises StoreError."""
     with contextlib.ExitStack() as objects:
         writers: dict[str, ObjectWriter] = {}
         for rows in _gathered(_complete_batches(journal)):
@@ -143,7 +166,12 @@ def _seal(data: DataDirectory, journal: Path) -> None:
                     writers[day] = objects.enter_context(writer)
                 for batch in of_day.to_batches():
                     writers[day].write(batch)
-    journal.unlink()
+    try:
+        journal.unlink()
+    except OSError as error:
+        raise StoreError(
+            f"{journal} could not be deleted: {error}; its answers are in raw: mend the permissions, then run again"
+        ) from error
 
 
 def _complete_batches(journal: Path) -> Iterator[pa.RecordBatch]:

@@ -4,12 +4,18 @@ A table's object is `<zone>/<table>/<part>.parquet`; the part is a UTC day, or t
 where it is not cut by day. Locally an object is written under a temporary name, synced and renamed;
 on an object store it is one upload, which is atomic by itself. Either way a reader sees the old
 object or the new one.
+
+A raw object that was merged from others says in its metadata which ones it replaces; what is replaced is not
+listed, so publishing the merged object and hiding the others is one step.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -17,15 +23,25 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.errors import PipelineError
-from pipeline.schema.table import Table
+from pipeline.schema.table import Table, Zone
 
+MERGED = "merged-"  # how the name of an object begins that was merged from others
+_REPLACES = b"replaces"
 ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group, one unit of its parallelism
-_ROWS_PER_READ = 8_192
+_ROWS_READ = 8_192
 _GROUP_BYTES = 8 * 1024 * 1024  # a group of large rows is closed earlier, for memory's sake
 
 
 class StoreError(PipelineError):
     """An object could not be written or read. The message names it."""
+
+
+class DamagedFileError(StoreError):
+    """A Parquet file cannot be read. The message names it and says how to get it back."""
+
+
+class MissingFileError(StoreError):
+    """An object was removed after it had been listed."""
 
 
 class Store:
@@ -34,13 +50,51 @@ class Store:
     def __init__(self, url: str) -> None:
         self._fs, self._root = fs.FileSystem.from_uri(url)
         self._is_local = isinstance(self._fs, fs.LocalFileSystem)
+        self._names_replaced: dict[str, frozenset[str]] = {}
 
     def folder(self, table: Table) -> str:
         """Where the table's objects lie, for people."""
         return f"{self._root}/{table.zone.value}/{table.name}"
 
     def parts(self, table: Table) -> dict[str, list[str]]:
-        """The table's objects by part. Raw tables have several objects a part, in a folder of its name."""
+        """The table's objects by part. Raw tables have several objects a part, in a folder of its name.
+
+        Raises StoreError when it cannot be read what a merged object replaces.
+        """
+        found = self._found(table)
+        for part, by_merged in self._replaced(table, found).items():
+            hidden = {path for paths in by_merged.values() for path in paths}
+            found[part] = [path for path in found[part] if path not in hidden]
+        return found
+
+    def replaced(self, table: Table) -> dict[str, dict[str, list[str]]]:
+        """By part and merged object: the objects that it replaces and that are still there."""
+        return self._replaced(table, self._found(table))
+
+    def _replaced(self, table: Table, found: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
+        replaced: dict[str, dict[str, list[str]]] = {}
+        for part, paths in found.items():
+            if table.zone is not Zone.RAW or len(paths) == 1:
+                continue
+            for merged in (path for path in paths if is_merged(path)):
+                names = self.names_replaced(merged)
+                if present := [path for path in paths if file_name(path) in names]:
+                    replaced.setdefault(part, {})[merged] = present
+        return replaced
+
+    def names_replaced(self, merged: str) -> frozenset[str]:
+        """The names that a merged object replaces: those it was merged from, and those that these replaced."""
+        # A merged object's name follows from what it replaces, so what was read once holds for good.
+        if merged not in self._names_replaced:
+            try:
+                with self._open(merged) as file:
+                    metadata = file.metadata.metadata or {}
+            except MissingFileError:
+                return frozenset()  # another one replaces it, and what it replaced as well
+            self._names_replaced[merged] = frozenset(json.loads(metadata.get(_REPLACES, b"[]")))
+        return self._names_replaced[merged]
+
+    def _found(self, table: Table) -> dict[str, list[str]]:
         selector = fs.FileSelector(self.folder(table), allow_not_found=True, recursive=True)
         found: dict[str, list[str]] = {}
         for info in sorted(self._fs.get_file_info(selector), key=lambda i: i.path):
@@ -51,10 +105,13 @@ class Store:
                 found.setdefault(part, []).append(info.path)
         return found
 
-    def writer(self, table: Table, part: str, name: str | None = None) -> ObjectWriter:
-        """A writer of one object; it appears, whole, when the `with` block ends without an error."""
+    def writer(self, table: Table, part: str, name: str | None = None, replaces: Iterable[str] = ()) -> ObjectWriter:
+        """A writer of one object; it appears, whole, when the `with` block ends without an error.
+
+        From then on the objects of the part whose names it `replaces` are not listed any more.
+        """
         target = f"{self.folder(table)}/{part}/{name}.parquet" if name else f"{self.folder(table)}/{part}.parquet"
-        return ObjectWriter(self._fs, self._is_local, target, table.arrow_schema)
+        return ObjectWriter(self._fs, self._is_local, target, table.arrow_schema, sorted(replaces))
 
     def write(self, table: Table, part: str, batches: Iterable[pa.RecordBatch]) -> int:
         """Replaces the object of one part by these rows; returns their number."""
@@ -64,13 +121,67 @@ class Store:
         return writer.row_count
 
     def read(self, path: str) -> Iterator[pa.RecordBatch]:
-        """The rows of one object that `parts` named, batch by batch."""
-        with self._fs.open_input_file(path) as source:
-            yield from pq.ParquetFile(source).iter_batches(_ROWS_PER_READ)
+        """An object's rows in their order, in pieces. Raises StoreError."""
+        try:
+            with self._open(path) as file:
+                # Group by group: a batch that spans groups of large rows would hold them all at once.
+                for group in range(file.num_row_groups):
+                    yield from file.iter_batches(_ROWS_READ, row_groups=[group])
+        except (OSError, pa.ArrowException) as error:
+            raise self._unreadable(path, error) from error
+
+    def modified_at(self, path: str) -> datetime:
+        """When the object was published, by the clock of where it lies."""
+        modified: datetime = self._fs.get_file_info(path).mtime
+        return modified
 
     def delete(self, table: Table, part: str) -> None:
         for path in self.parts(table).get(part, []):
+            self.remove(path)
+
+    def remove(self, path: str) -> None:
+        """Deletes one object. Raises StoreError."""
+        try:
             self._fs.delete_file(path)
+        except OSError as error:
+            raise StoreError(f"{path} could not be deleted: {error}; mend the permissions, then run again") from error
+
+    def damaged_objects(self, table: Table, reads_all: bool = False) -> Iterator[tuple[str, DamagedFileError]]:
+        """The table's damaged objects, as far as opening or reading them tells, each with what is wrong.
+
+        Raises StoreError.
+        """
+        for path in (path for paths in self._found(table).values() for path in paths):
+            try:
+                self._open(path).close()
+                for _ in self.read(path) if reads_all else ():
+                    pass
+            except DamagedFileError as error:
+                yield path, error
+
+    def damaged(self, path: str, cause: object) -> DamagedFileError:
+        """The error that says what to do about an object that cannot be read."""
+        is_raw = PurePosixPath(path).is_relative_to(f"{self._root}/{Zone.RAW.value}")
+        remedy = (
+            "it is part of what everything else is derived from: restore it from a backup"
+            if is_raw
+            else "delete it: the next run derives it anew from raw"
+        )
+        return DamagedFileError(f"{path} cannot be read: {first_line(cause)}; {remedy}")
+
+    def _open(self, path: str) -> pq.ParquetFile:
+        try:
+            return pq.ParquetFile(path, filesystem=self._fs)
+        except (OSError, pa.ArrowException) as error:
+            raise self._unreadable(path, error) from error
+
+    def _unreadable(self, path: str, error: Exception) -> StoreError:
+        if isinstance(error, FileNotFoundError):
+            return MissingFileError(f"{path} was removed while it was being read: run again")
+        # Arrow calls damage an OSError, too, but one that no system call failed with.
+        if getattr(error, "errno", None) is None:
+            return self.damaged(path, error)
+        return StoreError(f"{path} could not be read: {error}; mend the disk or the permissions, then run again")
 
     def scan(self, table: Table, parts: Iterable[str] | None = None) -> str:
         """A FROM expression for DuckDB over the table's objects, or over those of some parts.
@@ -114,7 +225,9 @@ def _escaped(text: str) -> str:
 class ObjectWriter:
     """Writes one Parquet object and makes it visible only when all of it is there."""
 
-    def __init__(self, filesystem: fs.FileSystem, is_local: bool, target: str, schema: pa.Schema) -> None:
+    def __init__(
+        self, filesystem: fs.FileSystem, is_local: bool, target: str, schema: pa.Schema, replaces: list[str]
+    ) -> None:
         self.row_count = 0
         self._group: list[pa.RecordBatch] = []
         self._group_rows = 0
@@ -123,6 +236,7 @@ class ObjectWriter:
         self._is_local = is_local
         self._schema = schema
         self._target = target
+        self._replaces = replaces
         path = PurePosixPath(target)
         self._path = str(path.with_name(f".{path.name}.{os.getpid()}.tmp")) if is_local else target
 
@@ -131,11 +245,12 @@ class ObjectWriter:
             self._fs.create_dir(str(PurePosixPath(self._target).parent), recursive=True)
             # A failed upload would leave a part behind, so what goes to an object store is complete first.
             self._sink = self._fs.open_output_stream(self._path) if self._is_local else pa.BufferOutputStream()
+            self._writer = pq.ParquetWriter(
+                self._sink, self._schema, compression="zstd", store_decimal_as_integer=True, write_page_index=True
+            )
         except OSError as error:
+            self._remove_unfinished()
             raise self._error(error) from error
-        self._writer = pq.ParquetWriter(
-            self._sink, self._schema, compression="zstd", store_decimal_as_integer=True, write_page_index=True
-        )
         return self
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -158,16 +273,29 @@ class ObjectWriter:
 
     def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
         try:
-            if failed is None and self._group:
-                self._write_group()
-            self._writer.close()
             if failed is None:
-                self._publish()
+                self._finish()
         except OSError as error:
-            if failed is None:
-                raise self._error(error) from error
+            raise self._error(error) from error
         finally:
-            if self._is_local:
+            # What is given up may fail once more on being closed, which is no news.
+            with contextlib.suppress(OSError, pa.ArrowException):
+                self._writer.close()
+            with contextlib.suppress(OSError):
+                self._sink.close()
+            self._remove_unfinished()
+
+    def _finish(self) -> None:
+        if self._group:
+            self._write_group()
+        if self._replaces:
+            self._writer.add_key_value_metadata({_REPLACES: json.dumps(self._replaces)})
+        self._writer.close()
+        self._publish()
+
+    def _remove_unfinished(self) -> None:
+        if self._is_local:
+            with contextlib.suppress(OSError):
                 Path(self._path).unlink(missing_ok=True)
 
     def _publish(self) -> None:
@@ -185,6 +313,20 @@ class ObjectWriter:
             f"{self._target} could not be written: {error}; what was there before is untouched: "
             "make room or mend the permissions, then run again"
         )
+
+
+def file_name(path: str) -> str:
+    return PurePosixPath(path).name
+
+
+def is_merged(path: str) -> bool:
+    """Whether the object was merged from others."""
+    return file_name(path).startswith(MERGED)
+
+
+def first_line(cause: object) -> str:
+    """The first line of an error's text: libraries add advice and positions that help no reader of ours."""
+    return (str(cause).splitlines() or [type(cause).__name__])[0].strip()
 
 
 def sync(path: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from stat import S_ISREG
 
-from pipeline.lake.directory import DataDirectory, replace_file
+from pipeline.lake.directory import DataDirectory, DataDirectoryError, replace_file
 from pipeline.submissions.formats import SUBMISSION_ID
 
 _UNFINISHED = (".tmp", ".part", ".crdownload")
@@ -95,9 +96,17 @@ def submit_ids(data: DataDirectory, session_ids: list[str], now: datetime) -> Pa
 
 
 def submit_file(data: DataDirectory, source: Path, now: datetime) -> Path:
-    """Copies the file into the inbox under a name of its own and returns its path."""
+    """Copies the file into the inbox under a name of its own and returns its path. Raises DataDirectoryError."""
     path = data.inbox / f"submitted-{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}-{source.name.lstrip('.')}"
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(source.read_bytes())
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(source.read_bytes())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise DataDirectoryError(
+            f"{source} could not be copied to {path}: {error.strerror}; nothing was submitted: "
+            "make room or mend the permissions, then submit it again"
+        ) from error
     return path

@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from pipeline.lake.compaction import identity
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.manifest import Manifest, digest
@@ -52,6 +53,7 @@ class Builder:
         self._now = now
         self._expire_after = expire_after
         self._existing: dict[str, set[str]] = {}
+        self._looked_through: set[str] = set()
 
     def __enter__(self) -> Builder:
         self._stack = contextlib.ExitStack()
@@ -60,11 +62,15 @@ class Builder:
         self._connection.execute(_expiry_macro(self._now, self._expire_after))
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
     def build(self, table: Table) -> BuildReport:
-        """Brings the table up to date, and the intermediate tables that it reads and nobody else builds."""
+        """Brings the table up to date, and the intermediate tables that it reads and nobody else builds.
+
+        A part that does not open counts as missing. Raises StoreError where the disk or a damaged file stops the work.
+        """
+        self._remove_damaged(table)
         for source in (TABLES[name] for name in table.sources):
             if source.zone is Zone.STAGING:
                 self.build(source)
@@ -97,6 +103,12 @@ class Builder:
         """A few rows of the table, for a person to look at."""
         rows = self._connection.execute(f"FROM {self._store.scan(table)} LIMIT {_SAMPLE_ROWS}").to_arrow_table()
         return list(rows.to_pylist())
+
+    def _remove_damaged(self, table: Table) -> None:
+        if table.zone is not Zone.RAW and table.name not in self._looked_through:
+            for path, _ in self._store.damaged_objects(table):
+                self._store.remove(path)
+            self._looked_through.add(table.name)
 
     def _build_whole(self, report: BuildReport) -> None:
         table = report.table
@@ -205,9 +217,7 @@ class Builder:
     def _state(self, table: Table, day: str | None = None) -> dict[str, str]:
         """What identifies the content of a table's parts: raw objects never change, derived ones have versions."""
         if table.zone is Zone.RAW:
-            state = {
-                part: digest([p.rsplit("/", 1)[-1] for p in paths]) for part, paths in self._store.parts(table).items()
-            }
+            state = {part: identity(paths) for part, paths in self._store.parts(table).items()}
         else:
             state = self._manifest.versions(table)
         return state if day is None else {day: state.get(day, "")}

@@ -7,7 +7,7 @@ have it open keep the state they opened, and the next to open it sees the new on
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import duckdb
 from pipeline.errors import PipelineError
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
+from pipeline.lake.store import first_line
 from pipeline.schema import PUBLISHED
 from pipeline.schema.table import Table
 
@@ -36,10 +37,10 @@ class Published:
 
 
 def publish(data: DataDirectory) -> Published:
-    """Publishes every table of the lake. Needs the directory's lock."""
+    """Publishes every table of the lake. Needs the directory's lock. Raises PublishError."""
     building = data.root / ".phygitals.duckdb.building"
-    _remove(building)
     try:
+        _remove(building)
         with connect(data) as connection:
             connection.execute(f"ATTACH '{_quoted(building)}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
             row_counts = {table.name: _copy(connection, data, table) for table in PUBLISHED}
@@ -50,10 +51,11 @@ def publish(data: DataDirectory) -> Published:
         # A write-ahead log left beside the published file would break every new reader.
         _wal(data.warehouse).unlink(missing_ok=True)
         building.replace(data.warehouse)
-    except (duckdb.Error, OSError) as error:
-        _remove(building)
+    except (duckdb.Error, OSError, PipelineError) as error:
+        with suppress(OSError):
+            _remove(building)
         raise PublishError(
-            f"{data.warehouse} could not be replaced: {str(error).splitlines()[0]}; "
+            f"{data.warehouse} could not be replaced: {first_line(error)}; "
             "the published file is as it was: mend the cause and run again"
         ) from error
     return Published(data.warehouse, data.warehouse.stat().st_size, row_counts)
@@ -75,11 +77,17 @@ def _copy(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Tab
 def open_warehouse(path: Path) -> closing[duckdb.DuckDBPyConnection]:
     """The published file, for reading, with times shown in UTC.
 
-    Raises PublishError when nothing has been published yet.
+    Raises PublishError when nothing has been published yet, or the file does not open.
     """
     if not path.exists():
         raise PublishError(f"{path} does not exist yet: run `phygitals refresh` first")
-    connection = duckdb.connect(path, read_only=True)
+    try:
+        connection = duckdb.connect(path, read_only=True)
+    except duckdb.Error as error:
+        raise PublishError(
+            f"{path} cannot be opened: {first_line(error)}; "
+            "if it is damaged, delete it: `phygitals refresh` publishes it anew"
+        ) from error
     connection.execute("SET TimeZone = 'UTC'")
     return closing(connection)
 
