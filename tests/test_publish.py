@@ -11,7 +11,7 @@ from pipeline.schema import PUBLISHED
 from pipeline.schema.marts import ITEM_TYPES
 from pipeline.simulator.server import Simulator
 from pipeline.warehouse import publish as publish_module
-from pipeline.warehouse.publish import PublishError, open_warehouse
+from pipeline.warehouse.publish import PublishError, open_warehouse, publish
 from pipeline.workspace import Workspace
 from tests.conftest import drop, refresh, rows
 
@@ -77,8 +77,8 @@ def test_a_corrupt_file_in_the_lake_is_named_and_the_published_file_stays(worksp
     before = workspace.data.warehouse.read_bytes()
     broken = workspace.data.root / "lake" / "item_types" / "item_types.parquet"
     broken.write_bytes(b"PAR1 broken")
-    with pytest.raises(PublishError, match="item_types.parquet"):
-        workspace.publish()
+    with workspace.data.exclusive(), pytest.raises(PublishError, match="item_types.parquet"):
+        publish(workspace.data)
     assert workspace.data.warehouse.read_bytes() == before
     assert list(workspace.data.root.glob(".phygitals*")) == []
 

@@ -19,6 +19,7 @@ class Manifest:
 
     def __init__(self, data: DataDirectory) -> None:
         self._path = data.root / "staging" / "manifest.json"
+        self._is_changed = False
         try:
             self._parts: dict[str, dict[str, list[str]]] = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -32,15 +33,20 @@ class Manifest:
 
     def written(self, table: Table, part: str, inputs: str) -> None:
         self._parts.setdefault(table.name, {})[part] = [inputs, uuid.uuid4().hex]
+        self._is_changed = True
 
     def forget(self, table: Table, part: str) -> None:
         self._parts.get(table.name, {}).pop(part, None)
+        self._is_changed = True
 
     def clear(self) -> None:
         self._parts = {}
+        self._is_changed = True
 
     def save(self) -> None:
-        replace_file(self._path, json.dumps(self._parts))
+        if self._is_changed:
+            replace_file(self._path, json.dumps(self._parts))
+            self._is_changed = False
 
 
 def digest(*parts: object) -> str:
