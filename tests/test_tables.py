@@ -101,6 +101,8 @@ ODD_ITEMS = [
                     {"trait_type": "M", "value": "-€5"},
                     {"trait_type": "I", "value": "Infinity"},
                     {"trait_type": "N", "value": "nan"},
+                    {"trait_type": "S", "value": "+-5"},
+                    {"trait_type": "R", "value": "$-5"},
                 ]
             }
         },
@@ -108,6 +110,7 @@ ODD_ITEMS = [
     {"id": "a", "content": {"metadata": {"attributes": '[{"trait_type":"x","value":1}]'}}},
     {"id": "a", "content": {"metadata": {"attributes": 5}}},
     {"id": "a", "content": None},
+    {"id": "\x0b\x85", "content": {"metadata": {"name": "\x7f"}, "links": {"image": "\u200b"}}},
 ]
 
 
@@ -137,12 +140,14 @@ PRICES = {
     '"1e-99999999999999999999"': "0.0000",
     '"8.50"': "8.5000",
     '" 7.25 "': "7.2500",
+    '"\\t7.25\\n"': "7.2500",
     '"1e2"': "100.0000",
     '"99999999999.99994999"': "99999999999.9999",
     "null": None,
 }
 BAD_PRICES = [
     *("-1", "-1e-400", "-0.5", "true", "false", "1e11", "100000000000", "1e400", "18446744073709551616", "{}", "[1]"),
+    *("1e9223372036854775807", '"1e9223372036854775807"', '"+-1"'),
     *('"-1"', '"abc"', '""', '"$8.50"', '"1,250.00"', '"NaN"', '"Infinity"', '"1_000"', '"0x10"', '"1e11"'),
 ]
 
@@ -171,6 +176,37 @@ def test_text_that_looks_like_a_price_key_changes_nothing(api):
     item = {"id": "i", "buyback_price": 2.5, "content": {"metadata": {"name": tricky}}}
     workspace = published(api, {"s": answer("s", [item])})
     assert rows(workspace, "SELECT buyback_price_usd, name FROM pulls") == [(Decimal("2.5"), tricky)]
+
+
+def test_a_negative_price_that_is_too_small_for_a_double_is_negative_all_the_same(api):
+    body = b'{"result": {"session_id": "s", "nfts": [{"id": "i", "buyback_price": -1e-400}]}}'
+    workspace = published(api, {"s": body})
+    assert rows(workspace, "SELECT buyback_price_usd FROM pulls") == [(None,)]
+    assert rows(workspace, "SELECT detail FROM data_issues") == [("negative",)]
+
+
+def test_a_price_is_exact_however_its_key_is_written(api):
+    body = b'{"result": {"session_id": "s", "nfts": [{"id": "i", "buyback\\u005Fpric\\u0065": 12345678901.234549999}]}}'
+    workspace = published(api, {"s": body})
+    assert rows(workspace, "SELECT buyback_price_usd FROM pulls") == [(Decimal("12345678901.2345"),)]
+
+
+def test_a_price_of_many_digits_elsewhere_than_in_an_item_is_left_as_it_is(api):
+    price = 12345678901234567
+    attributes = {"buyback_price": price, "nested": {"buyback_price": price}}
+    item = {"id": "i", "buyback_price": 1.5, "content": {"metadata": {"attributes": attributes}}}
+    workspace = published(api, {"s": answer("s", [item])})
+    assert rows(workspace, "SELECT trait_type, value FROM item_attributes ORDER BY attribute_number") == [
+        ("buyback_price", str(price)),
+        ("nested", f'{{"buyback_price":{price}}}'),
+    ]
+
+
+def test_an_answer_that_must_be_rewritten_may_be_nested_as_deeply_as_one_that_is_received(api):
+    nested = '{"a":' * 400 + "[" * 400 + "]" * 400 + "}" * 400
+    body = f'{{"result": {{"session_id": "s", "nfts": [{{"id": "\\ud800x", "more": {nested}}}]}}}}'.encode()
+    workspace = published(api, {"s": body})
+    assert rows(workspace, "SELECT item_id FROM pulls") == [("\ufffdx",)]
 
 
 def test_every_unreadable_field_is_an_issue_with_its_raw_value(api):
@@ -311,6 +347,16 @@ def test_of_repeated_keys_the_last_counts_in_the_meaning_and_in_the_tables(api):
     workspace = published(api, {"s": body, "t": answer("t", [{"id": "c"}])})
     found = rows(workspace, "SELECT session_id, item_id, buyback_price_usd FROM pulls ORDER BY 1")
     assert found == [("s", "b", Decimal("1.2346")), ("t", "c", None)]
+
+
+def test_unknown_fields_of_repeated_keys_are_counted_once_in_an_answer_that_is_not_fulfilled_too(api):
+    repeating = b'{"result": {"session_id": "s", "nfts": [{"no": 1}], "nfts": [], "rank": 1, "rank": 2}}'
+    api(Simulator(hold=0, scripts={"s": [Reply(200, repeating), Reply(200, answer("s", [{"id": "i"}]))]}))
+    workspace = Workspace.open()
+    drop(workspace, "ids.txt", "s\n")
+    refresh(workspace)
+    found = rows(workspace, "SELECT field, detail FROM data_issues WHERE rule = 'unknown_field'")
+    assert found == [("$.result.rank", "1 occurrence")]
 
 
 def test_an_answer_that_must_be_rewritten_keeps_its_numbers_digits(api):

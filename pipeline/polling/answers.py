@@ -109,7 +109,7 @@ def _bad_request(answer: Answer) -> Meaning:
         return Meaning(Outcome.REFUSED, "HTTP 400")
     if sum(key in document for key in _ENVELOPE) > 1:
         return Meaning(Outcome.MALFORMED, "more than one of result, status and error")
-    return Meaning(Outcome.FAILED, _FAILED)
+    return Meaning(Outcome.FAILED, _note(document) or _FAILED)
 
 
 def _success(session_id: str, document: dict[str, Any]) -> Meaning:
@@ -118,7 +118,7 @@ def _success(session_id: str, document: dict[str, Any]) -> Meaning:
         return Meaning(Outcome.MALFORMED, f"{' and '.join(given) or 'none'} of result, status and error")
     if given == ["status"]:
         if document["status"] == "pending":
-            return Meaning(Outcome.PENDING)
+            return Meaning(Outcome.PENDING, _note(document))
         return Meaning(Outcome.MALFORMED, "a status other than pending")
     if given == ["error"]:
         return Meaning(Outcome.MALFORMED, "HTTP 200 with an error")
@@ -131,12 +131,17 @@ def _success(session_id: str, document: dict[str, Any]) -> Meaning:
     if "session_id" in result and result["session_id"] != session_id:
         return Meaning(Outcome.MALFORMED, "result.session_id is another session's")
     if not items:
-        return Meaning(Outcome.PENDING, "a result without items")
+        return Meaning(Outcome.PENDING, _note(document) or "a result without items")
     if "session_id" not in result:
         return Meaning(Outcome.MALFORMED, "result has items but no session_id")
     if len(items) > MAX_ITEMS:
         return Meaning(Outcome.MALFORMED, f"result.nfts has {len(items)} items; at most {MAX_ITEMS} are read")
-    return Meaning(Outcome.FULFILLED, REPEATED_KEYS if isinstance(document, _Repeating) else None)
+    return Meaning(Outcome.FULFILLED, _note(document))
+
+
+def _note(document: dict[str, Any]) -> str | None:
+    """The detail by which whoever reads the answer later knows to read it the same way."""
+    return REPEATED_KEYS if isinstance(document, _Repeating) else None
 
 
 def _parse(answer: Answer) -> dict[str, Any] | str:

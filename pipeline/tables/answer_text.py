@@ -1,14 +1,16 @@
 """The text of a day's answers as DuckDB can read it.
 
 Nearly every answer is JSON to DuckDB as it came. The rest is rewritten: the same document, with a
-replacement character for each lone surrogate, which is no character, and with the last of each
-repeated key, which is the one that counted when the answer was given its meaning. Numbers keep
-their digits. The raw body stays as it is.
+replacement character for each lone surrogate, which is no character, with the last of each
+repeated key, which is the one that counted when the answer was given its meaning, and with plain
+letters where escapes stood for them, by which alone SQL finds a price's digits. Numbers keep their
+digits. The raw body stays as it is.
 """
 
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import duckdb
@@ -17,6 +19,7 @@ from pipeline.polling.answers import REPEATED_KEYS
 
 _READABLE = "('fulfilled', 'failed', 'pending')"
 _BYTE_ORDER_MARK = 65279
+_ESCAPED_LETTER = r"\\u00[4-7]"
 
 
 def create_answers(connection: duckdb.DuckDBPyConnection) -> None:
@@ -24,14 +27,18 @@ def create_answers(connection: duckdb.DuckDBPyConnection) -> None:
     text = f"ltrim(decode(body), chr({_BYTE_ORDER_MARK}))"
     unreadable = connection.execute(
         "SELECT DISTINCT body_sha256, body FROM status_responses "
-        f"WHERE outcome IN {_READABLE} AND (detail = $repeated_keys OR NOT json_valid({text}))",
-        {"repeated_keys": REPEATED_KEYS},
+        f"WHERE outcome IN {_READABLE} AND "
+        f"(detail = $repeated_keys OR regexp_matches({text}, $escaped_letter) OR NOT json_valid({text}))",
+        {"repeated_keys": REPEATED_KEYS, "escaped_letter": _ESCAPED_LETTER},
     ).fetchall()
     connection.execute("CREATE OR REPLACE TEMP TABLE rewritten (body_sha256 VARCHAR, text VARCHAR)")
     if unreadable:
-        connection.executemany(
-            "INSERT INTO rewritten VALUES (?, ?)", [(sha, _rewrite(bytes(body))) for sha, body in unreadable]
-        )
+        # A new thread has a whole stack to itself, so what could be read when it came can be read again.
+        with ThreadPoolExecutor(1) as thread:
+            texts = thread.map(_rewrite, [bytes(body) for _, body in unreadable])
+            connection.executemany(
+                "INSERT INTO rewritten VALUES (?, ?)", [(sha, t) for (sha, _), t in zip(unreadable, texts, strict=True)]
+            )
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP VIEW answers AS
@@ -43,20 +50,31 @@ def create_answers(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _rewrite(body: bytes) -> str:
-    document = json.loads(body.decode("utf-8-sig"), parse_int=_Digits, parse_float=_Digits)
+    document = json.loads(body.decode("utf-8-sig"), parse_int=_Verbatim, parse_float=_Verbatim)
     return _text(document).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-class _Digits(str):
-    """A number as it was written."""
+class _Verbatim(str):
+    """A number as it was written, or punctuation."""
 
 
-def _text(value: Any) -> str:
-    match value:
-        case _Digits():
-            return str(value)
-        case dict():
-            return "{" + ",".join(f"{_text(key)}:{_text(member)}" for key, member in value.items()) + "}"
-        case list():
-            return "[" + ",".join(map(_text, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+_COMMA, _COLON = _Verbatim(","), _Verbatim(":")
+
+
+def _text(document: Any) -> str:
+    """The document as JSON. Not recursive: a document may be nested as deeply as Python can just read."""
+    pieces: list[str] = []
+    waiting = [document]
+    while waiting:
+        match waiting.pop():
+            case _Verbatim() as text:
+                pieces.append(text)
+            case dict() as members:
+                parts = [part for key, value in members.items() for part in (_COMMA, key, _COLON, value)]
+                waiting += [_Verbatim("}"), *reversed(parts[1:]), _Verbatim("{")]
+            case list() as entries:
+                parts = [part for entry in entries for part in (_COMMA, entry)]
+                waiting += [_Verbatim("]"), *reversed(parts[1:]), _Verbatim("[")]
+            case value:
+                pieces.append(json.dumps(value, ensure_ascii=False))
+    return "".join(pieces)

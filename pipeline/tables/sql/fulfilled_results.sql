@@ -6,18 +6,18 @@ WITH first_answers AS (
     QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY received_at, body_sha256) = 1
 ),
 parsed AS (
-    SELECT session_id, received_at, body_sha256, text, from_json(
-        -- Sixteen digits or more are too many for a double: such prices are carried along as text, too.
-        CASE WHEN regexp_matches(text, '"buyback_price"\s*:\s*[-+.0-9eE]{16}') THEN regexp_replace(
-            text, '([{,]\s*)"buyback_price"\s*:\s*(-?[0-9][-+.0-9eE]*)',
-            '\1"buyback_price":\2,"buyback_price_digits":"\2"', 'g'
-        ) ELSE text END,
-        '{"result":{"user_id":"JSON","public_id":"JSON","tx_hash":"JSON","nfts":[{
-            "id":"JSON","type":"JSON","buyback_price":"JSON","buyback_price_digits":"VARCHAR","mint_address":"JSON",
+    SELECT session_id, received_at, body_sha256, text,
+        from_json(text, '{"result":{"user_id":"JSON","public_id":"JSON","tx_hash":"JSON","nfts":[{
+            "id":"JSON","type":"JSON","buyback_price":"JSON","mint_address":"JSON",
             "collection_address":"JSON","token_standard":"JSON","content":{
                 "metadata":{"name":"JSON","image":"JSON","back_image":"JSON","attributes":"JSON"},
-                "links":{"image":"JSON","back_image":"JSON"}}}]}}'
-    ).result AS result
+                "links":{"image":"JSON","back_image":"JSON"}}}]}}').result AS result,
+        -- Sixteen digits or more are too many for a double, and exponents as of e-300 too small: such prices are read
+        -- again, as text.
+        CASE WHEN regexp_matches(text, '"buyback_price"\s*:\s*([-+.0-9eE]{16}|[-.0-9]+[eE]-[0-9]{3})') THEN from_json(
+            regexp_replace(text, '"buyback_price"\s*:\s*(-?[0-9][-+.0-9eE]*)', '"buyback_price":"\1"', 'g'),
+            '{"result":{"nfts":[{"buyback_price":"VARCHAR"}]}}'
+        ).result.nfts END AS exact
     FROM first_answers
 ),
 results AS (
@@ -35,9 +35,9 @@ SELECT
     not_blank(json_text(result.public_id)) AS public_id,
     not_blank(json_text(result.tx_hash)) AS tx_hash,
     coalesce(list_transform(
-        list_transform(result.nfts, lambda x: {
+        list_transform(result.nfts, lambda x, i: {
             'x': x,
-            'price': price_text(x.buyback_price, x.buyback_price_digits),
+            'price': price_text(x.buyback_price, exact[i].buyback_price),
             'has_list_of_objects': is_list_of_objects(x.content.metadata.attributes)
         }), lambda y, i: {
         'item_id': not_blank(json_text(y.x.id)),

@@ -12,7 +12,7 @@ CREATE TEMP MACRO is_number(j) AS left(j::VARCHAR, 1) BETWEEN '-' AND '9';
 CREATE TEMP MACRO json_text(j) AS CASE WHEN is_string(j) THEN j ->> '$' END;
 
 -- Text with at least one character that can be seen. Most begins with one, which is cheaply told.
-CREATE TEMP MACRO not_blank(t) AS CASE WHEN left(t, 1) BETWEEN '!' AND '~' OR regexp_matches(t, '[^\s\pZ\x00]') THEN t END;
+CREATE TEMP MACRO not_blank(t) AS CASE WHEN left(t, 1) BETWEEN '!' AND '~' OR regexp_matches(t, '[^\s\pZ\p{Cc}]') THEN t END;
 
 CREATE TEMP MACRO problem(rule, severity, field, detail, j) AS {
     'rule': rule, 'severity': severity, 'field': field, 'detail': detail, 'raw_value': left(j::VARCHAR, 200)
@@ -32,12 +32,10 @@ CREATE TEMP MACRO metadata_is_empty(x) AS coalesce(
 CREATE TEMP MACRO links_are_empty(x) AS coalesce(x.content.links.image, x.content.links.back_image) IS NULL;
 
 -- A price as decimal text. DuckDB reads JSON numbers as doubles, so the digits as sent come along in `exact`
--- where they are too many for one; they count only when they are the same number.
+-- where they are too many for one.
 CREATE TEMP MACRO price_text(j, exact) AS CASE
-    WHEN is_string(j) THEN trim(j ->> '$')
-    WHEN NOT is_number(j) THEN NULL
-    WHEN exact IS NOT NULL AND TRY_CAST(exact AS DOUBLE) = TRY_CAST(j::VARCHAR AS DOUBLE) THEN exact
-    ELSE j::VARCHAR END;
+    WHEN is_string(j) THEN trim(j ->> '$', E' \t\n\f\r')
+    WHEN is_number(j) THEN coalesce(exact, j::VARCHAR) END;
 
 -- Nearly every price: read by a plain cast. The rules below it are for the others.
 CREATE TEMP MACRO is_plain_price(t) AS coalesce(regexp_full_match(t, '[0-9]{1,11}(\.[0-9]{1,10})?'), false);
@@ -50,8 +48,8 @@ CREATE TEMP MACRO is_zero(t) AS NOT regexp_matches(regexp_extract(t, '^[^eE]*'),
 CREATE TEMP MACRO digits_of(t) AS replace(regexp_extract(t, '^[+-]?([0-9.]*)', 1), '.', '');
 CREATE TEMP MACRO point_of(t) AS greatest(-30, least(30,
     length(regexp_extract(t, '^[+-]?([0-9]*)', 1))::BIGINT - length(regexp_extract(digits_of(t), '^0*'))
-    + coalesce(TRY_CAST(regexp_extract(t, '[eE][+]?(-?[0-9]+)$', 1) AS BIGINT),
-        CASE WHEN contains(lower(t), 'e-') THEN -1000 ELSE 1000 END)));
+    + coalesce(TRY_CAST(regexp_extract(t, '[eE][+]?(-?[0-9]+)$', 1) AS INTEGER),
+        CASE WHEN contains(lower(t), 'e-') THEN -1000000000 ELSE 1000000000 END)));
 CREATE TEMP MACRO shifted(digits, point) AS CASE
     WHEN point <= 0 THEN '0.' || repeat('0', -point) || digits
     ELSE rpad(digits, greatest(point, length(digits))::INTEGER, '0')[:point] || '.' || digits[point + 1:] END;
@@ -80,7 +78,7 @@ CREATE TEMP MACRO finite(x) AS CASE WHEN isfinite(x) THEN x END;
 CREATE TEMP MACRO number_in(t) AS CASE
     WHEN left(t, 1) BETWEEN 'A' AND 'z' THEN NULL  -- nearly every other text, told cheaply
     WHEN regexp_full_match(t, '\s*[0-9]{1,15}(\.[0-9]{1,15})?\s*') THEN t::DOUBLE
-    WHEN regexp_full_match(t, '\s*[+-]?\s*\p{Sc}?\s*[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\s*\p{Sc}?\s*')
+    WHEN regexp_full_match(t, '\s*([+-]?\s*\p{Sc}?\s*|\p{Sc}\s*[+-])([0-9]{1,3}(,[0-9]{3})+|[0-9]+)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\s*\p{Sc}?\s*')
         AND regexp_matches(t, '[0-9]')
     THEN finite(TRY_CAST(regexp_replace(t, '[,\s\p{Sc}]', '', 'g') AS DOUBLE)) END;
 
