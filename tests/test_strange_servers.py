@@ -416,7 +416,7 @@ def test_ten_thousand_items_in_one_answer_are_ten_thousand_pulls(api):
         (10_000, 9_997, 10_000)
     ]
     assert rows(workspace, "SELECT count(*) FROM item_attributes") == [(9_997,)]
-    assert rows(workspace, "SELECT pull_number, rule, field FROM data_issues ORDER BY 1") == [
+    assert rows(workspace, "SELECT pull_number, rule, field FROM data_issues WHERE session_id = 'many' ORDER BY 1") == [
         (5001, "missing_item_id", "id"),
         (5003, "unreadable_field", "content"),
     ]

@@ -355,7 +355,7 @@ def test_unknown_fields_of_repeated_keys_are_counted_once_in_an_answer_that_is_n
     workspace = Workspace.open()
     drop(workspace, "ids.txt", "s\n")
     refresh(workspace)
-    found = rows(workspace, "SELECT field, detail FROM data_issues WHERE rule = 'unknown_field'")
+    found = rows(workspace, "SELECT field, split_part(detail, ',', 1) FROM data_issues WHERE rule = 'unknown_field'")
     assert found == [("$.result.rank", "1 occurrence")]
 
 
