@@ -19,7 +19,7 @@ from pipeline.polling.redaction import Redaction
 
 STATUS_PATH = "/vm/buy/status"
 _LONGEST_WORDS = 200
-_HEADERS = ("content-type", "retry-after")  # the headers that a meaning hangs on
+_HEADERS = (b"content-type", b"retry-after")  # the headers that a meaning hangs on
 _SHARE_FOR_CONNECTING = 0.8
 _LARGE_BODY = 256 * 1024
 _LARGE_BODIES = 4
@@ -87,8 +87,9 @@ class StatusClient:
     async def _ask(self, session_id: str) -> Answer:
         response = await self._transport.handle_async_request(self._request(session_id))
         stream = cast(httpx.AsyncByteStream, response.stream)
-        kept = {n: self._redaction.text(v) for n in _HEADERS if (v := response.headers.get(n)) is not None}
-        body = Body(response.headers.get("content-encoding"))
+        headers = {name.lower(): value for name, value in response.headers.raw}
+        kept = {n.decode(): self._redaction.text(headers[n].decode("latin-1")) for n in _HEADERS if n in headers}
+        body = Body(headers.get(b"content-encoding", b"").decode("latin-1"))
         try:
             await self._read(stream, body)
         except BodyError as error:

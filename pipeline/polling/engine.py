@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -23,6 +24,9 @@ from pipeline.polling.schedule import Schedule
 WRITE_EVERY = 0.5  # seconds; an answer is on disk within a second of its coming, well below the two promised
 REPORT_EVERY = 1.0  # seconds
 MICROSECONDS = 1_000_000
+# A request allocates hundreds of objects and leaves few cycles behind. Looking for them every 700 allocations, as
+# Python does by itself, takes a tenth of a busy run's time.
+_ALLOCATIONS_BETWEEN_COLLECTIONS = 20_000
 
 
 class PollingInterruptedError(PipelineError):
@@ -90,12 +94,15 @@ class Engine:
         self._watch = Watch(self._url, self._started)
         schedule.start(self._started, self._clock() / MICROSECONDS)
         writer = asyncio.create_task(self._write_regularly())
+        thresholds = gc.get_threshold()
+        gc.set_threshold(_ALLOCATIONS_BETWEEN_COLLECTIONS, *thresholds[1:])
         try:
             self._report()
             self._fill()
             self._progress.exit = await self._ended
             self._watch.check_reached()
         finally:
+            gc.set_threshold(*thresholds)
             self._arm(None)
             await _cancel(writer, *self._tasks)
             if self._writing:
