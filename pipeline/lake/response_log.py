@@ -53,6 +53,8 @@ class ResponseLog:
         self._path = data.journal / f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}.arrows"
         self._failed = False
         try:
+            # A long run makes many small batches, whose memory Arrow's own allocators keep and the system's gives back.
+            pa.set_memory_pool(pa.system_memory_pool())
             data.journal.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("xb")
             sync(data.journal)

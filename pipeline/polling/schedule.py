@@ -51,7 +51,7 @@ class Schedule:
         self._interval = interval
         self._rng = rng
         self._steps = array("H", [0]) * len(sessions)
-        self._asked: array[float] = sessions.asked_at
+        self._asked = sessions.asked_at  # from the start on by the monotonic clock, in place: there may be a million
         self._lanes: dict[tuple[bool, int], Lane] = {}
         self._ready = 0
         self._later: dict[int, array[int]] = {}
@@ -64,7 +64,8 @@ class Schedule:
         """Makes every session due. `wall` is the wall clock's reading, in seconds since the epoch, at `now`."""
         self._started = now
         self._to_monotonic = now - wall
-        self._asked = array("d", (t + self._to_monotonic for t in self.sessions.asked_at))
+        for position, asked_at in enumerate(self._asked):
+            self._asked[position] = asked_at + self._to_monotonic
         for position in range(len(self.sessions)):
             self._make_ready(position, now)
 
