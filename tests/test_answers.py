@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from pipeline.polling.answers import Answer, Outcome, interpret, retry_after
+from pipeline.polling.answers import REPEATED_KEYS, Answer, Meaning, Outcome, interpret, retry_after
 
 ID = "550e8400-e29b-41d4-a716-446655440000"
 ITEM = {"id": "x"}
@@ -79,6 +79,24 @@ def meaning(body: object, status: int | None = 200, problem: str | None = None) 
 )
 def test_an_answer_means_what_the_specification_says(status, body, outcome):
     assert meaning(body, status) is outcome
+
+
+@pytest.mark.parametrize(
+    ("item", "detail"),
+    [
+        ('{"a": ":", "b": {"a": 1}}', None),
+        ('{"a": "\\u003a", "b": "\\u003A"}', None),
+        ('{"a": 1, "a" : 2}', REPEATED_KEYS),
+        ('{"a": 1, "\\u0061": 2}', REPEATED_KEYS),
+        ('{"b": "\\u003a", "a": 1, "a": 2}', REPEATED_KEYS),
+        ('{"b": "\\u003A", "a": {"c": 1}, "a": 2}', REPEATED_KEYS),
+        ('{"a": 1, "a": 1e999}', REPEATED_KEYS),
+        ('{"a": 1, "a": "\\ud800"}', REPEATED_KEYS),
+    ],
+)
+def test_a_repeated_key_is_noticed_wherever_it_is_and_however_colons_are_written(item, detail):
+    body = '{"result": {"session_id": "%s", "nfts": [%s]}}' % (ID, item)
+    assert interpret(ID, Answer(200, {}, body.encode(), None)) == Meaning(Outcome.FULFILLED, detail)
 
 
 def test_a_byte_order_mark_is_read_over():

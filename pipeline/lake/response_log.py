@@ -12,14 +12,15 @@ import contextlib
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.lake.columns import column
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.store import ObjectWriter, StoreError, sync
 from pipeline.schema.raw import STATUS_RESPONSES
@@ -138,23 +139,10 @@ def recover(data: DataDirectory) -> int:
 
 
 def _batch(responses: list[Response]) -> pa.RecordBatch:
-    rows = [
-        (
-            r.session_id,
-            r.requested_at,
-            r.received_at,
-            r.http_status,
-            r.content_type,
-            r.body,
-            hashlib.sha256(r.body).hexdigest() if r.body is not None else None,
-            r.outcome,
-            r.detail,
-        )
-        for r in responses
-    ]
+    values: dict[str, Sequence[Any]] = dict(zip(Response._fields, zip(*responses, strict=True), strict=True))
+    values["body_sha256"] = [None if body is None else hashlib.sha256(body).hexdigest() for body in values["body"]]
     schema = STATUS_RESPONSES.arrow_schema
-    columns = zip(*rows, strict=True)
-    return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+    return pa.record_batch([column(values[field.name], field.type) for field in schema], schema=schema)
 
 
 def _seal(data: DataDirectory, journal: Path) -> None:

@@ -12,8 +12,11 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from pipeline.lake.columns import column
+
 NEVER = -math.inf
 _PIECE = 10_000
+_NO_IDS = column([], pa.string())
 
 
 class PendingSessions:
@@ -32,20 +35,20 @@ class PendingSessions:
     def of(cls, session_ids: Iterable[str], started_at: float) -> PendingSessions:
         """Sessions that started at one time and were never asked."""
         remaining = iter(session_ids)
-        pieces = iter(lambda: pa.array(itertools.islice(remaining, _PIECE), pa.string()), pa.array([], pa.string()))
-        ids = pa.concat_arrays([pa.array([], pa.string()), *pieces])
+        pieces = iter(lambda: list(itertools.islice(remaining, _PIECE)), [])
+        ids = pa.concat_arrays([_NO_IDS, *(column(piece, pa.string()) for piece in pieces)])
         return cls(ids, array("d", [started_at]) * len(ids), array("d", [NEVER]) * len(ids))
 
     @classmethod
     def from_batches(cls, batches: Iterable[pa.RecordBatch]) -> PendingSessions:
         """From the columns session_id, started_at and asked_at, in this order; asked_at NULL where never asked."""
-        ids: list[pa.Array] = []
+        ids = [_NO_IDS]
         started_at, asked_at = array("d"), array("d")
         for batch in batches:
             ids.append(batch.column(0))
             started_at.extend(batch.column(1).to_pylist())
             asked_at.extend(NEVER if t is None else t for t in batch.column(2).to_pylist())
-        return cls(pa.concat_arrays(ids) if ids else pa.array([], pa.string()), started_at, asked_at)
+        return cls(pa.concat_arrays(ids), started_at, asked_at)
 
     def __len__(self) -> int:
         return len(self._ids)

@@ -1,0 +1,33 @@
+"""Arrow arrays from plain Python values, buffer by buffer.
+
+`pyarrow.array` imports pandas, a fifth of a polling process's memory, to see whether the values are its own.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+_CODES = {2: "h", 4: "i", 8: "q"}  # bytes a number: its code in an `array`
+
+
+def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """The values as an array: strings, bytes, whole numbers, or times as numbers of their unit. None becomes NULL."""
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        pieces = [value.encode() if isinstance(value, str) else value or b"" for value in values]
+        offsets = array("i", accumulate(map(len, pieces), initial=0))
+        buffers = [pa.py_buffer(offsets), pa.py_buffer(b"".join(pieces))]
+    else:
+        buffers = [pa.py_buffer(array(_CODES[kind.byte_width], [value or 0 for value in values]))]
+    return pa.Array.from_buffers(kind, len(values), [_validity(values), *buffers])
+
+
+def _validity(values: Sequence[Any]) -> pa.Buffer | None:
+    if None not in values:
+        return None
+    return pa.py_buffer(np.packbits([value is not None for value in values], bitorder="little"))

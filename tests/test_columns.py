@@ -1,0 +1,39 @@
+"""Arrays made without pyarrow's own conversion are what that would have made."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.lake.columns import column
+
+NO_SURROGATES = st.text(st.characters(exclude_categories=["Cs"]))
+VALUES = {
+    pa.string(): NO_SURROGATES,
+    pa.binary(): st.binary(),
+    pa.int16(): st.integers(-(2**15), 2**15 - 1),
+    pa.int32(): st.integers(-(2**31), 2**31 - 1),
+    pa.timestamp("us", tz="UTC"): st.integers(-(2**62), 2**62),
+}
+
+
+@pytest.mark.parametrize("kind", VALUES, ids=str)
+@given(data=st.data())
+def test_a_column_is_the_array_that_pyarrow_makes(kind, data):
+    values = data.draw(st.lists(st.none() | VALUES[kind]))
+    made = column(values, kind)
+    made.validate(full=True)
+    assert made.equals(pa.array(values, kind))
+
+
+def test_polling_and_its_log_do_without_pandas():
+    script = (
+        "import sys, pyarrow as pa; from pipeline.lake.columns import column; import pipeline.polling.run;"
+        "column(['a', None], pa.string()); assert 'pandas' not in sys.modules, 'pandas was imported'"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
