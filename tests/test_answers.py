@@ -95,7 +95,7 @@ def test_an_answer_means_what_the_specification_says(status, body, outcome):
     ],
 )
 def test_a_repeated_key_is_noticed_wherever_it_is_and_however_colons_are_written(item, detail):
-    body = '{"result": {"session_id": "%s", "nfts": [%s]}}' % (ID, item)
+    body = '{"result": {"session_id": "' + ID + '", "nfts": [' + item + "]}}"
     assert interpret(ID, Answer(200, {}, body.encode(), None)) == Meaning(Outcome.FULFILLED, detail)
 
 

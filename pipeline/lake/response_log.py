@@ -13,7 +13,7 @@ import hashlib
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,8 +27,6 @@ from pipeline.schema.raw import STATUS_RESPONSES
 
 FLUSH_BYTES = 4 * 1024 * 1024
 _PIECE_BYTES = 2 * 1024 * 1024  # of a journal, at a time, when it is sealed
-_MICROSECONDS_A_DAY = 86_400_000_000
-_EPOCH = date(1970, 1, 1)
 
 
 class Response(NamedTuple):
@@ -197,8 +195,7 @@ def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def _by_day(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    days = pc.divide(rows["received_at"].cast(pa.int64()), _MICROSECONDS_A_DAY)
-    found = pc.unique(days).sort().to_pylist()
+    days = rows["received_at"].cast(pa.date32())
+    found = sorted(pc.unique(days).to_pylist())
     for day in found:
-        of_day = rows if len(found) == 1 else rows.filter(pc.equal(days, day))
-        yield f"{_EPOCH + timedelta(days=day):%Y-%m-%d}", of_day
+        yield f"{day:%Y-%m-%d}", rows if len(found) == 1 else rows.filter(pc.equal(days, day))
