@@ -14,7 +14,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -29,7 +31,10 @@ MERGED = "merged-"  # how the name of an object begins that was merged from othe
 _REPLACES = b"replaces"
 ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group, one unit of its parallelism
 _ROWS_READ = 8_192
-_GROUP_BYTES = 8 * 1024 * 1024  # a group of large rows is closed earlier, for memory's sake
+# A group of large rows is closed earlier, for memory's sake, and earlier still where a process should stay small.
+_GROUP_BYTES = 16 * 1024 * 1024
+_SMALL_GROUP_BYTES = 8 * 1024 * 1024
+_BATCHES_AHEAD = 2
 
 
 class StoreError(PipelineError):
@@ -105,19 +110,31 @@ class Store:
                 found.setdefault(part, []).append(info.path)
         return found
 
-    def writer(self, table: Table, part: str, name: str | None = None, replaces: Iterable[str] = ()) -> ObjectWriter:
+    def writer(
+        self,
+        table: Table,
+        part: str,
+        name: str | None = None,
+        replaces: Iterable[str] = (),
+        group_bytes: int = _SMALL_GROUP_BYTES,
+    ) -> ObjectWriter:
         """A writer of one object; it appears, whole, when the `with` block ends without an error.
 
         From then on the objects of the part whose names it `replaces` are not listed any more.
         """
         target = f"{self.folder(table)}/{part}/{name}.parquet" if name else f"{self.folder(table)}/{part}.parquet"
-        return ObjectWriter(self._fs, self._is_local, target, table.arrow_schema, sorted(replaces))
+        return ObjectWriter(self._fs, self._is_local, target, table.arrow_schema, sorted(replaces), group_bytes)
 
     def write(self, table: Table, part: str, batches: Iterable[pa.RecordBatch]) -> int:
-        """Replaces the object of one part by these rows; returns their number."""
-        with self.writer(table, part) as writer:
+        """Replaces the object of one part by these rows, written while the next are derived; returns their number."""
+        waiting: deque[Future[None]] = deque()
+        with self.writer(table, part, group_bytes=_GROUP_BYTES) as writer, ThreadPoolExecutor(1) as thread:
             for batch in batches:
-                writer.write(batch)
+                waiting.append(thread.submit(writer.write, batch))
+                if len(waiting) > _BATCHES_AHEAD:
+                    waiting.popleft().result()
+            for written in waiting:
+                written.result()
         return writer.row_count
 
     def read(self, path: str) -> Iterator[pa.RecordBatch]:
@@ -226,12 +243,19 @@ class ObjectWriter:
     """Writes one Parquet object and makes it visible only when all of it is there."""
 
     def __init__(
-        self, filesystem: fs.FileSystem, is_local: bool, target: str, schema: pa.Schema, replaces: list[str]
+        self,
+        filesystem: fs.FileSystem,
+        is_local: bool,
+        target: str,
+        schema: pa.Schema,
+        replaces: list[str],
+        group_bytes: int,
     ) -> None:
         self.row_count = 0
         self._group: list[pa.RecordBatch] = []
         self._group_rows = 0
         self._group_bytes = 0
+        self._most_group_bytes = group_bytes
         self._fs = filesystem
         self._is_local = is_local
         self._schema = schema
@@ -260,7 +284,7 @@ class ObjectWriter:
         self._group_rows += rows.num_rows
         self._group_bytes += rows.nbytes
         self.row_count += rows.num_rows
-        if self._group_rows >= ROWS_PER_GROUP or self._group_bytes >= _GROUP_BYTES:
+        if self._group_rows >= ROWS_PER_GROUP or self._group_bytes >= self._most_group_bytes:
             self._write_group()
 
     def _write_group(self) -> None:

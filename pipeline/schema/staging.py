@@ -2,12 +2,16 @@
 
 from pipeline.schema.table import MONEY, TIME, Column, Partition, Table, Zone
 
-_ATTRIBUTE = "STRUCT(trait_type VARCHAR, value VARCHAR, value_type VARCHAR, value_number DOUBLE)"
+_ATTRIBUTE = (
+    'STRUCT(trait_type VARCHAR, "traitType" VARCHAR, "key" VARCHAR, "name" VARCHAR, "value" VARCHAR, '
+    "value_type VARCHAR)"
+)
 _PROBLEM = "STRUCT(rule VARCHAR, severity VARCHAR, field VARCHAR, detail VARCHAR, raw_value VARCHAR)"
+_METADATA = f'STRUCT("name" VARCHAR, image VARCHAR, back_image VARCHAR, attributes {_ATTRIBUTE}[])'
 _ITEM = (
-    f"STRUCT(item_id VARCHAR, item_type VARCHAR, buyback_price_usd {MONEY}, mint_address VARCHAR, "
-    "collection_address VARCHAR, token_standard VARCHAR, name VARCHAR, image_url VARCHAR, "
-    f"back_image_url VARCHAR, attributes {_ATTRIBUTE}[], problems {_PROBLEM}[])"
+    'STRUCT(id VARCHAR, "type" VARCHAR, buyback_price DECIMAL(22,10), mint_address VARCHAR, '
+    "collection_address VARCHAR, token_standard VARCHAR, "
+    f"content STRUCT(metadata {_METADATA}, links STRUCT(image VARCHAR, back_image VARCHAR)), problems {_PROBLEM}[])"
 )
 
 SESSION_POLLS = Table(
@@ -38,8 +42,10 @@ FULFILLED_RESULTS = Table(
         Column("user_id", "VARCHAR", "The answer's user"),
         Column("public_id", "VARCHAR", "Short shareable transaction identifier"),
         Column("tx_hash", "VARCHAR", "Transaction hash"),
-        Column("items", f"{_ITEM}[]", "The answer's `nfts`, in their order", nullable=False),
-        Column("problems", f"{_PROBLEM}[]", "Findings about the answer itself", nullable=False),
+        Column("item_count", "BIGINT", "Items in the answer"),
+        Column("buyback_value_usd", MONEY, "Sum of the items' prices, each rounded to four places; NULL without any"),
+        Column("items", f"{_ITEM}[]", "The answer's `nfts` in their order, named as there, with findings about each"),
+        Column("problems", f"{_PROBLEM}[]", "Findings about the answer itself"),
     ),
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
@@ -153,7 +159,7 @@ ITEM_ATTRIBUTES = Table(
     ),
     group="staging",
     partition=Partition.OBSERVED,
-    sources=("fulfilled_results", "pulls"),
+    sources=("fulfilled_results", "purchases"),
 )
 
 ITEMS = Table(

@@ -14,7 +14,6 @@ from pipeline.lake.compaction import identity
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.manifest import Manifest, digest
-from pipeline.lake.store import ROWS_PER_GROUP
 from pipeline.schema import TABLES
 from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.staging import PURCHASES, SESSION_POLLS
@@ -23,6 +22,7 @@ from pipeline.tables.answer_text import create_answers
 from pipeline.tables.queries import macros, query
 
 _SAMPLE_ROWS = 5
+_ROWS_A_BATCH = 20_480  # few enough that one batch is written while the next is derived
 NO_DAYS = "no-days-yet"
 _RESOLUTION_DAYS_OF_TOUCHED = """
     SELECT DISTINCT resolved_at::DATE::VARCHAR FROM rebuilt SEMI JOIN touched USING (session_id)
@@ -200,7 +200,7 @@ class Builder:
 
     def _write(self, report: BuildReport, part: str, inputs: str, sql: str) -> None:
         try:
-            rows = self._connection.execute(sql).to_arrow_reader(ROWS_PER_GROUP)
+            rows = self._connection.execute(sql).to_arrow_reader(_ROWS_A_BATCH)
             self._store.write(report.table, part, rows)
         except duckdb.Error as error:
             error.add_note(f"while building {report.table.name}, part {part}")

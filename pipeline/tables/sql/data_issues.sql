@@ -81,7 +81,9 @@ findings AS (
         CASE WHEN problem.field LIKE 'content.metadata.attributes%' THEN 'item_attributes' ELSE 'pulls' END,
         session_id, pull_number, body_sha256, problem.field, problem.detail, problem.raw_value, received_at
     FROM (
-        SELECT session_id, body_sha256, received_at, pull_number, unnest(item.problems) AS problem
+        -- Plain answers were not searched for findings; all that they can lack is an id.
+        SELECT session_id, body_sha256, received_at, pull_number, unnest(coalesce(item.problems,
+            CASE WHEN item.id IS NULL THEN [missing_item_id(NULL::JSON)] END)) AS problem
         FROM (
             SELECT session_id, body_sha256, received_at, unnest(items) AS item,
                 generate_subscripts(items, 1)::INTEGER AS pull_number

@@ -29,11 +29,11 @@ results AS (
     SELECT
         session_id,
         received_at,
-        user_id,
-        public_id,
-        tx_hash,
-        len(items) AS pull_count,
-        TRY_CAST(list_sum(list_transform(items, lambda x: x.buyback_price_usd)) AS DECIMAL(18,4)) AS buyback_value_usd
+        not_blank(user_id) AS user_id,
+        not_blank(public_id) AS public_id,
+        not_blank(tx_hash) AS tx_hash,
+        item_count AS pull_count,
+        buyback_value_usd
     FROM fulfilled_results
     WHERE session_id IN (SELECT session_id FROM chosen)
 )
