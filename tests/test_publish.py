@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import random
+import shutil
+
 import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.lake.directory import DataDirectory
 from pipeline.lake.store import StoreError
 from pipeline.schema import PUBLISHED
 from pipeline.schema.marts import ITEM_TYPES
+from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS
 from pipeline.simulator.server import Simulator
 from pipeline.warehouse import publish as publish_module
 from pipeline.warehouse.publish import PublishError, open_warehouse, publish
+from pipeline.warehouse.record import Record
 from pipeline.workspace import Workspace
 from tests.conftest import drop, refresh, rows
 
@@ -89,7 +96,7 @@ def test_a_crash_while_building_leaves_the_published_file(workspace, monkeypatch
     def crash(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(publish_module, "_copy", crash)
+    monkeypatch.setattr(publish_module, "_free_share", crash)
     with pytest.raises(KeyboardInterrupt):
         workspace.publish()
     assert workspace.data.warehouse.read_bytes() == before
@@ -132,3 +139,71 @@ def test_leftovers_of_dead_writers_are_swept_by_the_next(workspace):
     stale.write_bytes(b"half")
     workspace.publish()
     assert not stale.exists()
+
+
+def contents(path):
+    with duckdb.connect(path, read_only=True) as connection:
+        return {table.name: connection.execute(f"FROM {table.name}").fetchall() for table in PUBLISHED}
+
+
+def published_from_nothing(workspace, folder):
+    shutil.copytree(workspace.data.root / "lake", folder / "lake")
+    data = DataDirectory(folder)
+    publish(data)
+    found = contents(data.warehouse)
+    shutil.rmtree(folder)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_file_made_from_the_former_one_is_that_made_from_nothing(workspace, tmp_path, seed):
+    rng = random.Random(seed)
+    store = workspace.data.store
+    originals = {table: next(iter(store.parts(table).values()))[0] for table in (PULLS, ITEM_ATTRIBUTES)}
+    read = {table: pq.read_table(path) for table, path in originals.items()}
+    kept_row_counts = set()
+    for _ in range(12):
+        table = rng.choice([PULLS, ITEM_ATTRIBUTES])
+        day = f"20{rng.randrange(10, 16)}-01-01"
+        if rng.random() < 0.2:
+            store.delete(table, day)
+        else:
+            rows_of_day = read[table].slice(rng.randrange(10), rng.randrange(1, 25))
+            store.write(table, day, rows_of_day.to_batches())
+        published = publish(workspace.data)
+        kept_row_counts.add(published.kept_row_count)
+        expected = published_from_nothing(workspace, tmp_path / "fresh")
+        assert contents(published.path) == expected
+        assert published.row_counts == {name: len(found) for name, found in expected.items()}
+    assert len(kept_row_counts) > 4, f"seed {seed}"
+
+
+def test_nothing_is_kept_of_a_file_that_somebody_else_wrote_to(workspace):
+    workspace.publish()
+    assert workspace.publish().kept_row_count > 0
+    with duckdb.connect(workspace.data.warehouse) as connection:
+        connection.execute("UPDATE purchases SET poll_count = -1")
+    assert workspace.publish().kept_row_count == 0
+    assert rows(workspace, "SELECT count(*) FROM purchases WHERE poll_count < 0") == [(0,)]
+
+
+def test_nothing_is_kept_of_a_table_that_is_declared_otherwise(workspace):
+    workspace.publish()
+    record = Record(workspace.data)
+    renamed = dataclasses.replace(PULLS, grain="Another grain.")
+    assert record.parts(PULLS)
+    assert record.parts(renamed) == []
+
+
+def test_a_file_of_mostly_freed_blocks_is_built_from_nothing_the_next_time(workspace, monkeypatch):
+    workspace.publish()
+    monkeypatch.setattr(publish_module, "_MOST_FREE_SHARE", -1.0)
+    assert workspace.publish().kept_row_count > 0
+    assert workspace.publish().kept_row_count == 0
+
+
+def test_a_lost_record_costs_a_copy_and_nothing_else(workspace):
+    workspace.publish()
+    (workspace.data.root / "staging" / "published.json").write_text("{broken")
+    assert workspace.publish().kept_row_count == 0
+    assert workspace.publish().kept_row_count > 0

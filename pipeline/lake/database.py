@@ -30,6 +30,7 @@ def connect(data: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
     }
     with duckdb.connect(config=config) as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")  # what is printed is the command line's to decide
         # Row order is part of a table's content, and every query that writes one ends in ORDER BY.
         connection.execute("SET preserve_insertion_order = true")
         try:

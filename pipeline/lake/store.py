@@ -152,6 +152,11 @@ class Store:
         modified: datetime = self._fs.get_file_info(path).mtime
         return modified
 
+    def stamp(self, path: str) -> str:
+        """What tells an object from the one that it replaced: its size, and when it was written."""
+        info = self._fs.get_file_info(path)
+        return f"{info.size} {info.mtime_ns}"
+
     def delete(self, table: Table, part: str) -> None:
         for path in self.parts(table).get(part, []):
             self.remove(path)

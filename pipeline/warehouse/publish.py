@@ -2,11 +2,18 @@
 
 DuckDB locks a file that a notebook has open, so the published file is never written to: readers that
 have it open keep the state they opened, and the next to open it sees the new one.
+
+Where most rows are the published file's already, the new file begins as a copy of it. Rows lie in the order of
+the parts that they came from, so of each table the parts up to the first that changed stay, and the rest
+is copied anew: the rows and their order are those of a file that was built from nothing.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +26,11 @@ from pipeline.lake.directory import DataDirectory
 from pipeline.lake.store import first_line
 from pipeline.schema import PUBLISHED
 from pipeline.schema.table import Table
+from pipeline.warehouse.record import Part, Record
 
 STORAGE_VERSION = "v1.2.0"  # what any DuckDB from 1.2 on can read
+_LEAST_KEPT_SHARE = 0.5  # of the rows; with less in common, copying everything is faster
+_MOST_FREE_SHARE = 0.5  # of the blocks; a file with more is built from nothing the next time
 
 
 class PublishError(PipelineError):
@@ -29,28 +39,45 @@ class PublishError(PipelineError):
 
 @dataclass(frozen=True)
 class Published:
-    """The published file, its size in bytes, and the rows of each table."""
+    """The published file, its size in bytes, the rows of each table, and how many of all rows were there before."""
 
     path: Path
     size: int
     row_counts: dict[str, int]
+    kept_row_count: int
 
 
 def publish(data: DataDirectory) -> Published:
     """Publishes every table of the lake. Needs the directory's lock. Raises PublishError."""
     building = data.root / ".phygitals.duckdb.building"
+    record = Record(data)
     try:
         _remove(building)
         with connect(data) as connection:
-            connection.execute(f"ATTACH '{_quoted(building)}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
-            row_counts = {table.name: _copy(connection, data, table) for table in PUBLISHED}
+            parts = {table: _parts(connection, data, table) for table in PUBLISHED}
+            kept = {table: _kept(parts[table], record.parts(table)) for table in PUBLISHED}
+            is_patch = _rows(kept) > 0 and _rows(kept) >= _LEAST_KEPT_SHARE * _rows(parts)
+            if is_patch:
+                shutil.copyfile(data.warehouse, building)
+                connection.execute(f"ATTACH '{_quoted(building)}' AS published")
+            else:
+                kept = {table: [] for table in PUBLISHED}
+                connection.execute(f"ATTACH '{_quoted(building)}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
+            for table in PUBLISHED:
+                if parts[table] != record.parts(table) or not is_patch:
+                    _bring(connection, table, kept[table], parts[table])
             connection.execute("CHECKPOINT published")
+            is_wasteful = _free_share(connection) > _MOST_FREE_SHARE
             connection.execute("DETACH published")
         with building.open("rb") as file:
             os.fsync(file.fileno())
         # A write-ahead log left beside the published file would break every new reader.
         _wal(data.warehouse).unlink(missing_ok=True)
         building.replace(data.warehouse)
+        if is_wasteful:
+            record.forget()
+        else:
+            record.save(parts)
     except (duckdb.Error, OSError, PipelineError) as error:
         with suppress(OSError):
             _remove(building)
@@ -58,20 +85,57 @@ def publish(data: DataDirectory) -> Published:
             f"{data.warehouse} could not be replaced: {first_line(error)}; "
             "the published file is as it was: mend the cause and run again"
         ) from error
-    return Published(data.warehouse, data.warehouse.stat().st_size, row_counts)
+    row_counts = {table.name: _rows({table: held}) for table, held in parts.items()}
+    return Published(data.warehouse, data.warehouse.stat().st_size, row_counts, _rows(kept))
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table) -> int:
+def _parts(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table) -> list[Part]:
+    paths = [path for of_part in data.store.parts(table).values() for path in of_part]
+    counts = connection.execute("SELECT file_name, num_rows FROM parquet_file_metadata($paths)", {"paths": paths})
+    row_counts = dict(counts.fetchall())
+    return [Part(path, data.store.stamp(path), row_counts[path]) for path in paths]
+
+
+def _kept(wanted: list[Part], held: list[Part]) -> list[Part]:
+    """The parts that both begin with."""
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(wanted, held, strict=False))
+    return [part for part, _ in pairs]
+
+
+def _rows(parts: Mapping[Table, list[Part]]) -> int:
+    return sum(part.row_count for of_table in parts.values() for part in of_table)
+
+
+def _bring(connection: duckdb.DuckDBPyConnection, table: Table, kept: list[Part], wanted: list[Part]) -> None:
+    """Makes the published table hold what is wanted, of which it holds what is kept, and after that anything."""
+    name = f"published.{table.name}"
+    if kept:
+        connection.execute(
+            f"DELETE FROM {name} WHERE rowid >= (SELECT rowid FROM {name} LIMIT 1 OFFSET {_rows({table: kept})})"
+        )
+    else:
+        connection.execute(f"DROP TABLE IF EXISTS {name}")
+        _create(connection, table)
+    if new := [part.path for part in wanted[len(kept) :]]:
+        selected = ", ".join(f'"{c.name}"' for c in table.columns)
+        connection.execute(f"INSERT INTO {name} SELECT {selected} FROM read_parquet($new)", {"new": new})
+
+
+def _create(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     columns = ", ".join(f'"{c.name}" {c.type}{" NOT NULL" if c.is_required else ""}' for c in table.columns)
     name = f"published.{table.name}"
     connection.execute(f"CREATE TABLE {name} ({columns})")
-    selected = ", ".join(f'"{c.name}"' for c in table.columns)
-    connection.execute(f"INSERT INTO {name} SELECT {selected} FROM {data.store.scan(table)}")
     connection.execute(f"COMMENT ON TABLE {name} IS '{_quoted(table.grain)}'")
     for column in table.columns:
         connection.execute(f"COMMENT ON COLUMN {name}.\"{column.name}\" IS '{_quoted(column.description)}'")
-    row = connection.execute(f"SELECT count(*) FROM {name}").fetchone()
-    return int(row[0]) if row else 0
+
+
+def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
+    """The share of the new file's blocks that hold nothing, as rows that were deleted leave them."""
+    row = connection.execute(
+        "SELECT free_blocks / greatest(total_blocks, 1) FROM pragma_database_size() WHERE database_name = 'published'"
+    ).fetchone()
+    return float(row[0]) if row else 0.0
 
 
 def open_warehouse(path: Path) -> closing[duckdb.DuckDBPyConnection]:

@@ -1,0 +1,62 @@
+"""What the published file holds: which parts of which tables, so that publishing copies only what is new.
+
+The record is a cache of knowledge: without it, or where the file is not the one that it speaks of, the next
+publishing copies everything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.lake.directory import DataDirectory, replace_file
+from pipeline.lake.manifest import digest
+from pipeline.schema.table import Table
+
+
+class Part(NamedTuple):
+    """One object of the lake: its path, what tells its content from another's, and its rows."""
+
+    path: str
+    stamp: str
+    row_count: int
+
+
+class Record:
+    """The parts of the published tables, in the order of their rows."""
+
+    def __init__(self, data: DataDirectory) -> None:
+        self._path = data.root / "staging" / "published.json"
+        self._warehouse = data.warehouse
+
+    def parts(self, table: Table) -> list[Part]:
+        """The parts that the published file holds; none where that is not known or the declaration has changed."""
+        try:
+            record = json.loads(self._path.read_text(encoding="utf-8"))
+            if record["file"] != _identity(self._warehouse):
+                return []
+            declaration, parts = record["tables"][table.name]
+        except (OSError, ValueError, KeyError):
+            return []
+        return [Part(*part) for part in parts] if declaration == _declaration(table) else []
+
+    def save(self, parts: Mapping[Table, list[Part]]) -> None:
+        """Notes what the published file holds now. Raises DataDirectoryError."""
+        tables = {table.name: (_declaration(table), held) for table, held in parts.items()}
+        replace_file(self._path, json.dumps({"file": _identity(self._warehouse), "tables": tables}))
+
+    def forget(self) -> None:
+        """Makes the next publishing copy everything."""
+        self._path.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _declaration(table: Table) -> str:
+    columns = [(c.name, c.type, c.is_required, c.description) for c in table.columns]
+    return digest(table.grain, columns)
