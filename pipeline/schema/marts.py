@@ -137,7 +137,7 @@ DATA_ISSUES = Table(
         "session_submissions",
         "session_polls",
         "notable_answers",
-        "fulfilled_results",
+        "answer_findings",
         "unknown_fields",
         "purchases",
         "pulls",

@@ -25,6 +25,7 @@ SESSION_POLLS = Table(
         Column("last_pending_at", TIME, "Last answer that day that said pending"),
         Column("final_outcome", "VARCHAR", "`fulfilled` or `failed`, from the day's first final answer"),
         Column("final_at", TIME, "When that answer came"),
+        Column("last_final_at", TIME, "When the day's last final answer came"),
         Column("final_body_sha256", "VARCHAR", "SHA-256 of that answer's body"),
     ),
     zone=Zone.STAGING,
@@ -67,6 +68,26 @@ NOTABLE_ANSWERS = Table(
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
     sources=("status_responses",),
+)
+
+ANSWER_FINDINGS = Table(
+    "answer_findings",
+    "One row per finding about a fulfilled answer of a day.",
+    (
+        Column("rule", "VARCHAR", "Short name of the rule that found it", nullable=False),
+        Column("severity", "VARCHAR", "`error`, `warning` or `info`", nullable=False),
+        Column("table_name", "VARCHAR", "Table that the finding is about", nullable=False),
+        Column("session_id", "VARCHAR", "The session", nullable=False),
+        Column("pull_number", "INTEGER", "The pull; NULL where it is the answer itself"),
+        Column("body_sha256", "VARCHAR", "SHA-256 of the answer's body", nullable=False),
+        Column("field", "VARCHAR", "Field or JSON path"),
+        Column("detail", "VARCHAR", "What was found", nullable=False),
+        Column("raw_value", "VARCHAR", "First 200 characters of what was received"),
+        Column("received_at", TIME, "When the answer came", nullable=False),
+    ),
+    zone=Zone.STAGING,
+    partition=Partition.OBSERVED,
+    sources=("fulfilled_results",),
 )
 
 UNKNOWN_FIELDS = Table(

@@ -1,9 +1,12 @@
+-- Few sessions are submitted again, so that only few need to be ranked.
 WITH ranked AS (
     SELECT *, row_number() OVER (
         PARTITION BY session_id ORDER BY submitted_at, source_file, content_sha256, row_number
     ) AS occurrence
     FROM session_submissions
-    WHERE rejected_reason IS NULL
+    WHERE rejected_reason IS NULL AND session_id IN (
+        SELECT session_id FROM session_submissions
+        WHERE rejected_reason IS NULL GROUP BY session_id HAVING count(*) > 1)
 ),
 later AS (
     SELECT
@@ -19,6 +22,12 @@ later AS (
     FROM ranked AS later
     JOIN ranked AS earlier ON earlier.session_id = later.session_id AND earlier.occurrence = 1
     WHERE later.occurrence > 1
+),
+-- Sessions that were answered on after they were settled.
+answered_on AS (
+    SELECT polls.session_id, status, resolved_at, last_pending_at
+    FROM session_polls AS polls JOIN purchases ON purchases.session_id = polls.session_id
+    WHERE greatest(last_final_at, last_pending_at) > resolved_at
 ),
 findings AS (
     SELECT
@@ -58,38 +67,21 @@ findings AS (
             || CASE WHEN outcome = status THEN ' with other content' ELSE '' END,
         excerpt, received_at
     FROM notable_answers AS answers
-    JOIN purchases ON purchases.session_id = answers.session_id
+    JOIN (SELECT DISTINCT session_id, status, resolved_at FROM answered_on) AS settled USING (session_id)
     JOIN session_polls AS polls ON polls.session_id = answers.session_id AND polls.final_at = resolved_at
     WHERE outcome <> 'malformed'
         AND received_at > resolved_at
         AND (outcome <> status OR body_sha256 <> final_body_sha256)
     UNION ALL
     SELECT
-        'contradicting_answer', 'warning', 'purchases', polls.session_id, NULL, NULL, NULL,
+        'contradicting_answer', 'warning', 'purchases', session_id, NULL, NULL, NULL,
         'the session was ' || status || ' already; a later answer said pending', NULL, last_pending_at
-    FROM session_polls AS polls
-    JOIN purchases ON purchases.session_id = polls.session_id
+    FROM answered_on
     WHERE last_pending_at > resolved_at
     UNION ALL
     SELECT
-        problem.rule, problem.severity, 'purchases', session_id, NULL, body_sha256, problem.field, problem.detail,
-        problem.raw_value, received_at
-    FROM (SELECT session_id, body_sha256, received_at, unnest(problems) AS problem FROM fulfilled_results)
-    UNION ALL
-    SELECT
-        problem.rule, problem.severity,
-        CASE WHEN problem.field LIKE 'content.metadata.attributes%' THEN 'item_attributes' ELSE 'pulls' END,
-        session_id, pull_number, body_sha256, problem.field, problem.detail, problem.raw_value, received_at
-    FROM (
-        -- Plain answers were not searched for findings; all that they can lack is an id.
-        SELECT session_id, body_sha256, received_at, pull_number, unnest(coalesce(item.problems,
-            CASE WHEN item.id IS NULL THEN [missing_item_id(NULL::JSON)] END)) AS problem
-        FROM (
-            SELECT session_id, body_sha256, received_at, unnest(items) AS item,
-                generate_subscripts(items, 1)::INTEGER AS pull_number
-            FROM fulfilled_results
-        )
-    )
+        rule, severity, table_name, session_id, pull_number, body_sha256, field, detail, raw_value, received_at
+    FROM answer_findings
     UNION ALL
     SELECT
         'unknown_field', 'info', 'status_responses', NULL, NULL, NULL, path,
@@ -108,12 +100,7 @@ findings AS (
     SELECT
         'changed_type', 'warning', 'status_responses', NULL, NULL, NULL, field,
         occurrences(count(*), min(received_at), max(received_at)), detail, min(received_at)
-    FROM (
-        SELECT received_at, unnest(problems, recursive := true) FROM fulfilled_results
-        UNION ALL BY NAME
-        SELECT received_at, unnest(problems, recursive := true)
-        FROM (SELECT received_at, unnest(items).problems AS problems FROM fulfilled_results)
-    )
+    FROM answer_findings
     WHERE rule = 'unreadable_field'
     GROUP BY field, detail
 )

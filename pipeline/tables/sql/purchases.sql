@@ -4,7 +4,8 @@ WITH sessions AS (
         row_number() OVER submissions AS occurrence,
         max(submitted_at) OVER (PARTITION BY session_id) AS last_submitted_at
     FROM session_submissions
-    WHERE rejected_reason IS NULL
+    WHERE rejected_reason IS NULL AND session_id IN (
+        SELECT session_id FROM session_submissions WHERE submitted_at::DATE IN (SELECT day FROM days))
     WINDOW submissions AS (
         PARTITION BY session_id ORDER BY submitted_at, source_file, content_sha256, row_number
     )
