@@ -196,10 +196,36 @@ ITEMS = Table(
         Column("image_url", "VARCHAR", "Latest front image"),
         Column("back_image_url", "VARCHAR", "Latest back image"),
         Column("grading_company", "VARCHAR", "From the trait Grading Company or Grader, as text"),
+        Column(
+            "grader",
+            "VARCHAR",
+            "The grader in one spelling: `PSA`, `CGC`, `BGS` (Beckett), `SGC` or `TAG`; NULL where none is named",
+        ),
+        Column(
+            "grader_source",
+            "VARCHAR",
+            "The column that `grader` was read from: `grading_company`, or `grade` where no company was sent",
+        ),
         Column("grade", "VARCHAR", "From the trait Grade, The Grade or GradeNum, as text"),
         Column("grade_number", "DOUBLE", "The number in `grade`, 0 to 10 in halves"),
+        Column(
+            "grade_label",
+            "VARCHAR",
+            "The words of `grade` in one spelling, such as `GEM MINT`, `NM MINT+` or `PRISTINE BLACK LABEL`; "
+            "NULL where one belongs to no grading scale",
+        ),
         Column("cert_number", "VARCHAR", "From the trait Cert Number, Grading ID or Serial, as text"),
+        Column(
+            "cert_digits",
+            "VARCHAR",
+            "The digits of `cert_number` without leading zeros; NULL where it is damaged (`1.40102E+12`) or no cert",
+        ),
         Column("year", "VARCHAR", "From the trait Year, as text"),
+        Column(
+            "year_number",
+            "INTEGER",
+            "The year in `year`, of a season (`1999-00`) the first; 1850 to the year after the latest pull",
+        ),
         Column("category", "VARCHAR", "From the trait Category, as text"),
         Column("set_name", "VARCHAR", "From the trait Set or Set Name, as text"),
         Column("card_number", "VARCHAR", "From the trait Card Number, Serial Number or Number, as text"),

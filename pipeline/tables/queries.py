@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.schema.table import Table
 
 _SQL = Path(__file__).parent / "sql"
+MACROS = ("macros", "card_macros")
 
 
 def query(table: Table) -> str:
@@ -16,4 +17,4 @@ def query(table: Table) -> str:
 
 def macros() -> str:
     """The rules that several queries share, as SQL macros."""
-    return (_SQL / "macros.sql").read_text(encoding="utf-8")
+    return "\n".join((_SQL / f"{name}.sql").read_text(encoding="utf-8") for name in MACROS)

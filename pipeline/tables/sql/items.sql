@@ -16,7 +16,8 @@ totals AS (
     WHERE item_id IS NOT NULL
     GROUP BY item_id
 ),
--- The trait names under which vendors give one fact, the preferred one first.
+-- The trait names under which vendors give one fact, the preferred one first. Names of items mostly tell some of the
+-- facts, too, but nothing promises their form, and they are cut at times, even within a grade: they are no source.
 facts AS (
     SELECT
         session_id,
@@ -41,6 +42,26 @@ cards AS (
         first_trait(value, trait, attribute_number, ['card number', 'serial number', 'number']) AS card_number
     FROM facts
     GROUP BY session_id, pull_number
+),
+-- Millions of items share a few dozen labels, each of which is taken apart once.
+labels AS (
+    SELECT
+        grading_company,
+        grade,
+        label_words(grade) AS words,
+        grader_in(label_words(grading_company)) AS company_grader,
+        CASE WHEN grading_company IS NULL THEN grader_in(words) END AS grade_grader
+    FROM (SELECT DISTINCT grading_company, grade FROM cards)
+),
+readings AS (
+    SELECT
+        grading_company,
+        grade,
+        coalesce(company_grader, grade_grader) AS grader,
+        CASE WHEN company_grader IS NOT NULL THEN 'grading_company' WHEN grade_grader IS NOT NULL THEN 'grade' END AS grader_source,
+        grade_number_in(words) AS grade_number,
+        grade_label_in(words) AS grade_label
+    FROM labels
 )
 SELECT
     latest.item_id,
@@ -51,11 +72,16 @@ SELECT
     token_standard,
     image_url,
     back_image_url,
-    grading_company,
-    grade,
-    grade_number(grade) AS grade_number,
+    cards.grading_company,
+    grader,
+    grader_source,
+    cards.grade,
+    grade_number,
+    grade_label,
     cert_number,
+    cert_digits(cert_number) AS cert_digits,
     year,
+    year_number(year, extract(year FROM resolved_at::DATE)) AS year_number,
     category,
     set_name,
     card_number,
@@ -68,4 +94,5 @@ SELECT
 FROM latest
 JOIN totals ON totals.item_id = latest.item_id
 LEFT JOIN cards ON cards.session_id = latest.session_id AND cards.pull_number = latest.pull_number
+LEFT JOIN readings ON readings.grading_company IS NOT DISTINCT FROM cards.grading_company AND readings.grade IS NOT DISTINCT FROM cards.grade
 ORDER BY latest.item_id

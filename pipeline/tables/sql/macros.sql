@@ -178,10 +178,6 @@ AS DECIMAL(18,4));
 CREATE TEMP MACRO first_trait(value, trait, attribute_number, names) AS
     arg_min(value, (list_position(names, trait), attribute_number)) FILTER (list_contains(names, trait));
 
--- The number in a grade's label (`GEM-MT 10`, `9.5-GEM MINT`, `PSA 10.0`): 0 to 10 in halves, else NULL.
-CREATE TEMP MACRO half_grade(n) AS CASE WHEN n BETWEEN 0 AND 10 AND n * 2 = floor(n * 2) THEN n END;
-CREATE TEMP MACRO grade_number(label) AS half_grade(TRY_CAST(nullif(regexp_extract(label, '[0-9]+(\.[0-9]+)?'), '') AS DOUBLE));
-
 -- What a later submission says otherwise than the first one did.
 CREATE TEMP MACRO difference(field, first_value, later_value) AS CASE
     WHEN later_value IS NOT NULL AND later_value IS DISTINCT FROM first_value THEN {
