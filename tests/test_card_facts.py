@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.schema.staging import ITEM_ATTRIBUTES, ITEMS, PULLS
+from pipeline.schema.staging import ITEM_ATTRIBUTES, ITEM_DAYS, ITEMS, PULLS
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.tables.queries import macros, query
 from pipeline.workspace import Workspace
@@ -39,6 +39,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         for table in (PULLS, ITEM_ATTRIBUTES):
             columns = ", ".join(f"{column.name} {column.type}" for column in table.columns)
             database.execute(f"CREATE TEMP TABLE {table.name} ({columns})")
+        database.execute(f"CREATE TEMP VIEW {ITEM_DAYS.name} AS {query(ITEM_DAYS)}")
         yield database
 
 

@@ -14,6 +14,8 @@ _ITEM = (
     f"content STRUCT(metadata {_METADATA}, links STRUCT(image VARCHAR, back_image VARCHAR)), problems {_PROBLEM}[])"
 )
 
+_ON_CHAIN = ("mint_address", "collection_address", "token_standard")
+
 SESSION_POLLS = Table(
     "session_polls",
     "One row per session and day on which it was asked.",
@@ -183,6 +185,34 @@ ITEM_ATTRIBUTES = Table(
     sources=("fulfilled_results", "purchases"),
 )
 
+ITEM_DAYS = Table(
+    "item_days",
+    "One row per item and day on which a pull of it was answered: the item as it stood in that day's latest pull.",
+    (
+        Column("item_id", "VARCHAR", "The item", key=True),
+        *(
+            Column(name, "VARCHAR", "As in the latest pull")
+            for name in ("item_type", "name", *_ON_CHAIN, "image_url", "back_image_url")
+        ),
+        Column("buyback_price_usd", MONEY, "Quote in the latest pull"),
+        Column("session_id", "VARCHAR", "The latest pull's session", nullable=False),
+        Column("pull_number", "INTEGER", "The latest pull within its session", nullable=False),
+        Column("pulled_at", TIME, "When the latest pull's purchase was initiated, else resolved", nullable=False),
+        Column("resolved_at", TIME, "When the latest pull's answer came", nullable=False),
+        *(
+            Column(name, "VARCHAR", "From the latest pull's traits, as text")
+            for name in ("grading_company", "grade", "cert_number", "year", "category", "set_name", "card_number")
+        ),
+        Column("pull_count", "BIGINT", "Pulls that day", nullable=False),
+        Column("first_pulled_at", TIME, "First of them", nullable=False),
+        Column("min_buyback_price_usd", MONEY, "Lowest quote"),
+        Column("max_buyback_price_usd", MONEY, "Highest quote"),
+    ),
+    zone=Zone.STAGING,
+    partition=Partition.OBSERVED,
+    sources=("pulls", "item_attributes"),
+)
+
 ITEMS = Table(
     "items",
     "One row per distinct item, as it stood in its latest pull.",
@@ -237,5 +267,5 @@ ITEMS = Table(
         Column("max_buyback_price_usd", MONEY, "Highest quote"),
     ),
     group="staging",
-    sources=("pulls", "item_attributes"),
+    sources=("item_days",),
 )

@@ -1,0 +1,74 @@
+-- The day's items, each as it stood in its latest pull, with the facts that vendors give as traits.
+WITH latest AS (
+    SELECT *
+    FROM pulls
+    WHERE item_id IS NOT NULL
+    QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY pulled_at DESC, resolved_at DESC, session_id DESC, pull_number DESC) = 1
+),
+totals AS (
+    SELECT
+        item_id,
+        count(*) AS pull_count,
+        min(pulled_at) AS first_pulled_at,
+        min(buyback_price_usd) AS min_buyback_price_usd,
+        max(buyback_price_usd) AS max_buyback_price_usd
+    FROM pulls
+    WHERE item_id IS NOT NULL
+    GROUP BY item_id
+),
+-- The trait names under which vendors give one fact, the preferred one first. Names of items mostly tell some of the
+-- facts, too, but nothing promises their form, and they are cut at times, even within a grade: they are no source.
+facts AS (
+    SELECT
+        session_id,
+        pull_number,
+        not_blank(value) AS value,
+        attribute_number,
+        lower(trim(trait_type)) AS trait
+    FROM item_attributes
+    SEMI JOIN latest USING (session_id, pull_number)
+    WHERE not_blank(value) IS NOT NULL
+),
+cards AS (
+    SELECT
+        session_id,
+        pull_number,
+        first_trait(value, trait, attribute_number, ['grading company', 'grader']) AS grading_company,
+        first_trait(value, trait, attribute_number, ['grade', 'the grade', 'gradenum']) AS grade,
+        first_trait(value, trait, attribute_number, ['cert number', 'grading id', 'serial']) AS cert_number,
+        first_trait(value, trait, attribute_number, ['year']) AS year,
+        first_trait(value, trait, attribute_number, ['category']) AS category,
+        first_trait(value, trait, attribute_number, ['set', 'set name']) AS set_name,
+        first_trait(value, trait, attribute_number, ['card number', 'serial number', 'number']) AS card_number
+    FROM facts
+    GROUP BY session_id, pull_number
+)
+SELECT
+    latest.item_id,
+    item_type,
+    name,
+    mint_address,
+    collection_address,
+    token_standard,
+    image_url,
+    back_image_url,
+    buyback_price_usd,
+    latest.session_id,
+    latest.pull_number,
+    pulled_at,
+    resolved_at,
+    grading_company,
+    grade,
+    cert_number,
+    year,
+    category,
+    set_name,
+    card_number,
+    pull_count,
+    first_pulled_at,
+    min_buyback_price_usd,
+    max_buyback_price_usd
+FROM latest
+JOIN totals ON totals.item_id = latest.item_id
+LEFT JOIN cards ON cards.session_id = latest.session_id AND cards.pull_number = latest.pull_number
+ORDER BY latest.item_id
