@@ -1,4 +1,4 @@
--- Few sessions are submitted again, so that only few need to be ranked.
+-- Few sessions are submitted again, and only those need to be ranked; whether any was, the counts tell at once.
 WITH ranked AS (
     SELECT *, row_number() OVER (
         PARTITION BY session_id ORDER BY submitted_at, source_file, content_sha256, row_number
@@ -6,7 +6,9 @@ WITH ranked AS (
     FROM session_submissions
     WHERE rejected_reason IS NULL AND session_id IN (
         SELECT session_id FROM session_submissions
-        WHERE rejected_reason IS NULL GROUP BY session_id HAVING count(*) > 1)
+        WHERE rejected_reason IS NULL
+            AND (SELECT count(*) FROM session_submissions WHERE rejected_reason IS NULL) > (SELECT count(*) FROM purchases)
+        GROUP BY session_id HAVING count(*) > 1)
 ),
 later AS (
     SELECT
