@@ -20,7 +20,6 @@ from pipeline.lake.snapshot import copy_raw
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Progress
 from pipeline.polling.run import poll
-from pipeline.schema import PUBLISHED
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.settings import Settings
 from pipeline.simulator.service import SIMULATOR, status_url
@@ -84,8 +83,7 @@ class Workspace:
         Small raw objects of days that are over are merged last, so that nothing waits for it or fails with it.
         """
         with self.builder() as builder:
-            for table in PUBLISHED:
-                builder.build(table)
+            builder.build_published()
             published = publish(self.data)
             compaction.compact(self.data, now())
         return published
@@ -109,8 +107,7 @@ class Workspace:
         with past.exclusive():
             copy_raw(self.data, past, moment)
             with Builder(past, moment, self.settings.expire_after) as builder:
-                for table in PUBLISHED:
-                    builder.build(table)
+                builder.build_published()
             return publish(past)
 
     def _to_ask(self) -> PendingSessions:

@@ -13,7 +13,6 @@ import duckdb
 import pytest
 
 from pipeline.polling.progress import Progress
-from pipeline.schema import PUBLISHED
 from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Simulator
@@ -80,8 +79,7 @@ def drop(workspace: Workspace, name: str, content: str | bytes) -> Path:
 
 def build_all(workspace: Workspace) -> None:
     with workspace.builder() as builder:
-        for table in PUBLISHED:
-            builder.build(table)
+        builder.build_published()
 
 
 def refresh(workspace: Workspace) -> Progress:

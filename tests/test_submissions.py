@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.lake.directory import DataDirectoryError
 from pipeline.schema.raw import SESSION_SUBMISSIONS
 from pipeline.submissions import inbox
 from pipeline.workspace import Workspace, now
@@ -367,3 +368,9 @@ def test_whole_numbers_that_pandas_made_floats_are_ids_all_the_same(workspace):
 def test_what_only_python_takes_for_a_value_is_rejected(column, value, workspace):
     drop(workspace, "a.csv", f"session_id,{column}\ns,{value}\n")
     assert only_file(workspace).rejected == 1
+
+
+def test_a_file_that_cannot_be_read_is_not_submitted_and_the_error_says_so(workspace, tmp_path):
+    with pytest.raises(DataDirectoryError, match=r"gone\.csv could not be read: No such file .*nothing was submitted"):
+        inbox.submit_file(workspace.data, tmp_path / "gone.csv", datetime.now(UTC))
+    assert list(workspace.data.inbox.iterdir()) == []

@@ -129,13 +129,13 @@ def _locked(descriptor: int) -> bool:
     return False
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Writes a small text file whole: readers see the old one or the new one. Raises DataDirectoryError."""
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Writes a small file whole, text as UTF-8: readers see the old one or the new one. Raises DataDirectoryError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -98,15 +97,12 @@ def submit_ids(data: DataDirectory, session_ids: list[str], now: datetime) -> Pa
 def submit_file(data: DataDirectory, source: Path, now: datetime) -> Path:
     """Copies the file into the inbox under a name of its own and returns its path. Raises DataDirectoryError."""
     path = data.inbox / f"submitted-{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}-{source.name.lstrip('.')}"
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        temporary.write_bytes(source.read_bytes())
-        temporary.replace(path)
+        content = source.read_bytes()
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise DataDirectoryError(
-            f"{source} could not be copied to {path}: {error.strerror}; nothing was submitted: "
-            "make room or mend the permissions, then submit it again"
+            f"{source} could not be read: {error.strerror}; nothing was submitted: "
+            "mend the permissions, then submit it again"
         ) from error
+    replace_file(path, content)
     return path

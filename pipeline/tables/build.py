@@ -14,7 +14,7 @@ from pipeline.lake.compaction import identity
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.manifest import Manifest, digest
-from pipeline.schema import TABLES
+from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.staging import PURCHASES, SESSION_POLLS
 from pipeline.schema.table import Partition, Table, Zone
@@ -84,6 +84,11 @@ class Builder:
         self._manifest.save()
         report.row_count = self._scalar(f"SELECT count(*) FROM {self._store.scan(table)}")
         return report
+
+    def build_published(self) -> None:
+        """Brings every table that is published up to date, so that all are of one state of the data."""
+        for table in PUBLISHED:
+            self.build(table)
 
     def forget_all(self) -> None:
         """Makes the next builds build everything anew, whatever they find."""
