@@ -21,6 +21,7 @@ def warehouse(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.MaterializeR
         metadata={
             "path": dg.MetadataValue.path(str(published.path)),
             "bytes": published.size,
+            "rows_kept_from_before": published.kept_row_count,
             **{f"{name}_rows": count for name, count in published.row_counts.items()},
         }
     )
