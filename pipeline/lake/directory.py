@@ -25,12 +25,14 @@ class DataDirectoryError(PipelineError):
 class DataDirectory:
     """One environment's data, below `root`.
 
-    `inbox/` is the users'; `raw/`, `staging/`, `lake/` and `phygitals.duckdb` are written by the pipeline.
+    `inbox/` and `reference/` are the users'; `raw/`, `staging/`, `lake/` and `phygitals.duckdb` are written by the
+    pipeline.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.inbox = root / "inbox"
+        self.packs_file = root / "reference" / "packs.csv"
         self.warehouse = root / "phygitals.duckdb"
         self.journal = root / "raw" / "status_responses" / ".journal"
         self.inbox_index = root / "staging" / "inbox_index.json"

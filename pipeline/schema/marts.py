@@ -20,6 +20,23 @@ _PULL_COUNTS = (
     _count("priced_pull_count", "Pulls with a quoted buyback price; the base of every buyback figure"),
 )
 
+_HALF_OF_TOTAL = Column(
+    "half_of_total_pull_count",
+    "BIGINT",
+    "How many of the dearest pulls make half of `buyback_total_usd`: where few do, the mean is theirs",
+)
+
+
+def _bounds(name: str, method: str) -> tuple[Column, Column]:
+    return (
+        Column(f"{name}_low", "DOUBLE", f"Lower bound of the 95 % interval of `{name}`, {method}"),
+        Column(f"{name}_high", "DOUBLE", f"Upper bound of the 95 % interval of `{name}`, {method}"),
+    )
+
+
+_BY_RANK = "from order statistics, sessions being the sample; NULL below 100 sessions"
+_BY_HALL = "Student's t corrected for skewness, sessions being the sample; NULL below 100 sessions"
+
 ITEM_TYPES = Table(
     "item_types",
     "One row per item type.",
@@ -38,6 +55,7 @@ ITEM_TYPES = Table(
         *(_money(f"buyback_p{p}_usd", f"Percentile {p} of the quotes, interpolated") for p in (75, 95, 99)),
         _money("buyback_max_usd", "Highest quote"),
         _share("top_1_percent_share", "Share of the total that the dearest 1 % of priced pulls hold"),
+        _HALF_OF_TOTAL,
     ),
     group="marts",
     sources=("pulls",),
@@ -66,28 +84,41 @@ PACK_ECONOMICS = Table(
     "One row per pack with a known price, on quoted-buyback basis: a quote can change at sellback.",
     (
         Column("pack_id", "VARCHAR", "The pack", key=True),
-        _count("purchase_count", "Submitted sessions with a price"),
+        _count("purchase_count", "Sessions with a price: the submitted one, else the reference's for the packs bought"),
         _count("fulfilled_count", "Of these, fulfilled"),
         _count("pull_count", "Pulls of the fulfilled sessions"),
         _money("spend_usd", "Sum of the fulfilled sessions' prices"),
         _money("buyback_total_usd", "Sum of the quotes of their pulls"),
-        Column("return_ratio", "DOUBLE", "`buyback_total_usd` over `spend_usd`"),
+        Column("return_ratio", "DOUBLE", "`buyback_total_usd` over `spend_usd`; a few large quotes dominate it"),
         _share("win_rate", "Share of the quoted pulls that are quoted at or above the price per pull"),
         _share("win_rate_low", "Lower bound of the Wilson 95 % interval of `win_rate`"),
         _share("win_rate_high", "Upper bound of the Wilson 95 % interval of `win_rate`"),
         Column("multiple_median", "DOUBLE", "Median of quote over price per pull"),
-        Column("multiple_mean", "DOUBLE", "Mean of quote over price per pull; a few large ones dominate it"),
-        Column("multiple_mean_capped_5x", "DOUBLE", "The same mean with each multiple capped at 5"),
+        *_bounds("multiple_median", _BY_RANK),
+        Column("multiple_mean_capped_5x", "DOUBLE", "Mean of quote over price per pull, each capped at 5"),
+        *_bounds("multiple_mean_capped_5x", _BY_HALL),
+        Column(
+            "multiple_mean", "DOUBLE", "The same mean without a cap; a few large ones dominate it, so no interval holds"
+        ),
+        _count("quoted_pull_count", "Quoted pulls; the base of the win rate and of the multiples"),
+        _HALF_OF_TOTAL,
+        _share("top_10_share", "Share of `buyback_total_usd` that the ten dearest pulls hold"),
         _count("multiple_below_0_5_count", "Quoted pulls below 0.5 times the price per pull"),
         _count("multiple_0_5_to_1_count", "Quoted pulls from 0.5 to below 1 times the price per pull"),
         _count("multiple_1_to_2_count", "Quoted pulls from 1 to below 2 times the price per pull"),
         _count("multiple_2_to_5_count", "Quoted pulls from 2 to below 5 times the price per pull"),
         _count("multiple_5_to_20_count", "Quoted pulls from 5 to below 20 times the price per pull"),
         _count("multiple_20_and_above_count", "Quoted pulls at 20 times the price per pull or above"),
-        _share("top_10_share", "Share of `buyback_total_usd` that the ten dearest pulls hold"),
+        _count("reference_price_count", "Of `purchase_count`, those whose price is the reference's"),
+        Column("pack_name", "VARCHAR", "The pack's name, from the reference"),
+        Column(
+            "return_ratio_at_market_value",
+            "DOUBLE",
+            "Fair market value over spend: `return_ratio` over the reference's buyback percentage; NULL without one",
+        ),
     ),
     group="marts",
-    sources=("purchases", "pulls"),
+    sources=("purchases", "pulls", "reference_packs"),
 )
 
 RESOLUTION_FUNNEL = Table(
@@ -100,6 +131,12 @@ RESOLUTION_FUNNEL = Table(
         _count("failed", "Of these, failed by now"),
         _count("pending", "Of these, still pending"),
         _count("expired", "Of these, given up"),
+        Column(
+            "is_mature",
+            "BOOLEAN",
+            "Whether the day ended a day or more before the data do; until then its rates still move",
+            nullable=False,
+        ),
         _share("failed_rate", "Failed over failed plus fulfilled"),
         _share("failed_rate_low", "Lower bound of the Wilson 95 % interval of `failed_rate`"),
         _share("failed_rate_high", "Upper bound of the Wilson 95 % interval of `failed_rate`"),
@@ -115,6 +152,135 @@ RESOLUTION_FUNNEL = Table(
     ),
     group="marts",
     sources=("purchases",),
+)
+
+_AS_OF = Column(
+    "as_of",
+    TIME,
+    "Latest submission, request or answer in the data, from which is counted back: a run asks all that is pending",
+    nullable=False,
+)
+
+PENDING_AGEING = Table(
+    "pending_ageing",
+    "One row per band of age of the sessions that are pending.",
+    (
+        Column("age_band", "VARCHAR", "Time from `submitted_at` to `as_of`, in words", key=True),
+        _count("age_from_seconds", "Where the band begins"),
+        _AS_OF,
+        _count("session_count", "Pending sessions of that age"),
+        _count("priced_session_count", "Of these, those with a price: the submitted one, else the reference's"),
+        _money("price_usd", "Sum of these prices"),
+        Column("oldest_submitted_at", TIME, "When the oldest of them was submitted"),
+        Column("oldest_session_ids", "VARCHAR[]", "The oldest ten of them, the oldest first"),
+    ),
+    group="marts",
+    sources=("purchases", "reference_packs"),
+)
+
+BUYBACK_OUTSTANDING = Table(
+    "buyback_outstanding",
+    "One row per window of days: what was quoted in it. At most so much can still be sold back, for what was sold back "
+    "or shipped already is not known.",
+    (
+        Column("window_days", "INTEGER", "Days back from `as_of`: 1, 3, 7 or 30", key=True),
+        _AS_OF,
+        _count("session_count", "Sessions fulfilled in the window"),
+        *_PULL_COUNTS,
+        _money("buyback_total_usd", "Sum of quotes"),
+        _share("top_10_share", "Share of the sum that the ten dearest pulls hold"),
+    ),
+    group="marts",
+    sources=("purchases", "pulls"),
+)
+
+TOP_PULLS = Table(
+    "top_pulls",
+    "One row per pull of the hundred with the highest quotes.",
+    (
+        Column("pull_rank", "BIGINT", "1 for the dearest; of equal quotes the earlier pull comes first", key=True),
+        Column("session_id", "VARCHAR", "The session", nullable=False),
+        Column("pull_number", "INTEGER", "The pull within the session", nullable=False),
+        Column("item_id", "VARCHAR", "The item"),
+        Column("item_type", "VARCHAR", "The type as sent"),
+        Column("name", "VARCHAR", "The item's name"),
+        Column("buyback_price_usd", MONEY, "Quoted sellback value", nullable=False),
+        _share("total_share", "Share of the sum of all quotes"),
+        Column("multiple", "DOUBLE", "Quote over price per pull; NULL where the price is not known"),
+        Column("pack_id", "VARCHAR", "The pack"),
+        Column("user_id", "VARCHAR", "The user"),
+        Column("pulled_at", TIME, "When it was pulled", nullable=False),
+        Column("image_url", "VARCHAR", "Front image"),
+    ),
+    group="marts",
+    sources=("pulls", "purchases", "reference_packs"),
+)
+
+DAILY_TYPE_MIX = Table(
+    "daily_type_mix",
+    "One row per UTC day of pulling and item type.",
+    (
+        Column("pulled_date", "DATE", "UTC day of `pulled_at`", key=True),
+        Column("item_type", "VARCHAR", "The type as sent; `unknown` where absent", key=True),
+        _PULL_COUNTS[0],
+        _share("pull_share", "Share of the day's pulls"),
+        _PULL_COUNTS[1],
+        _money("buyback_total_usd", "Sum of quotes"),
+        _share("buyback_share", "Share of the day's sum of quotes"),
+        _share("off_chain_share", "Share of the pulls that have no mint address"),
+    ),
+    group="marts",
+    sources=("pulls",),
+)
+
+REPULLED_ITEMS = Table(
+    "repulled_items",
+    "One row per item that was pulled more than once, which it is after it was sold back.",
+    (
+        Column("item_id", "VARCHAR", "The item", key=True),
+        Column("item_type", "VARCHAR", "Latest source of the item"),
+        Column("name", "VARCHAR", "Latest name"),
+        _count("pull_count", "Pulls of the item"),
+        Column("first_pulled_at", TIME, "First pull of the item", nullable=False),
+        Column("last_pulled_at", TIME, "Latest pull of the item", nullable=False),
+        Column("mean_days_between_pulls", "DOUBLE", "Mean of the days from one pull to the next", nullable=False),
+        _money("first_buyback_price_usd", "Quote of the earliest pull that has one"),
+        _money("previous_buyback_price_usd", "Quote of the latest but one of the pulls that have one"),
+        _money("latest_buyback_price_usd", "Quote of the latest pull that has one"),
+        _money("change_usd", "Latest less previous quote"),
+        Column("change_ratio", "DOUBLE", "Change over the previous quote: 0.1 is a rise by 10 %"),
+        Column("change_since_first_ratio", "DOUBLE", "Latest less first quote, over the first"),
+    ),
+    group="marts",
+    sources=("items", "pulls"),
+)
+
+TIER_HIT_RATES = Table(
+    "tier_hit_rates",
+    "One row per pack and tier of the reference, and one without a tier for quotes outside all of a pack's tiers.",
+    (
+        Column("pack_id", "VARCHAR", "The pack", key=True),
+        Column("tier", "VARCHAR", "The tier; NULL for quotes outside all of them", key=True, nullable=True),
+        Column("pack_name", "VARCHAR", "The pack's name"),
+        _money("fmv_low_usd", "Lowest fair market value of the tier's items"),
+        _money("fmv_high_usd", "The tier's items are worth less than this; NULL where it has no upper bound"),
+        Column(
+            "pull_count",
+            "BIGINT",
+            "Quoted pulls of the pack that are in some tier; in the row without one, all that are quoted. "
+            "NULL, as what follows from it, where the reference has no buyback percentage",
+        ),
+        Column("hit_count", "BIGINT", "Of these, those whose quote over buyback percentage lies in the tier"),
+        _share("hit_rate", "`hit_count` over `pull_count`"),
+        _share("hit_rate_low", "Lower bound of the Wilson 95 % interval of `hit_rate`"),
+        _share("hit_rate_high", "Upper bound of the Wilson 95 % interval of `hit_rate`"),
+        _share("published_share", "The tier's published weight over the sum of the pack's"),
+        Column("expected_hit_count", "DOUBLE", "Hits that the published share promises in `pull_count`"),
+        _share("p_value", "How likely a count at least as unusual is if the published share is true; exact binomial"),
+        _share("p_value_holm", "The same, corrected for so many tiers being tested (Holm); below 0.05 is news"),
+    ),
+    group="marts",
+    sources=("reference_pack_rows", "reference_packs", "pulls"),
 )
 
 DATA_ISSUES = Table(
@@ -135,6 +301,7 @@ DATA_ISSUES = Table(
     group="marts",
     sources=(
         "session_submissions",
+        "reference_pack_rows",
         "session_polls",
         "notable_answers",
         "answer_findings",

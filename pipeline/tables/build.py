@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -16,10 +16,12 @@ from pipeline.lake.directory import DataDirectory
 from pipeline.lake.manifest import Manifest, digest
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.schema.reference import REFERENCE_PACK_ROWS
 from pipeline.schema.staging import PURCHASES, SESSION_POLLS
 from pipeline.schema.table import Partition, Table, Zone
 from pipeline.tables.answer_text import create_answers
 from pipeline.tables.queries import macros, query
+from pipeline.tables.reference import read_packs
 
 _SAMPLE_ROWS = 5
 _ROWS_A_BATCH = 20_480  # few enough that one batch is written while the next is derived
@@ -77,6 +79,8 @@ class Builder:
         report = BuildReport(table)
         if table is PURCHASES:
             self._build_purchases(report)
+        elif table is REFERENCE_PACK_ROWS:
+            self._build_reference_pack_rows(report)
         elif table.partition is Partition.OBSERVED:
             self._build_by_observed_day(report)
         else:
@@ -125,6 +129,21 @@ class Builder:
             self._write(report, table.name, inputs, query(table))
         else:
             report.unchanged_count += 1
+
+    def _build_reference_pack_rows(self, report: BuildReport) -> None:
+        """The file is the users' and may change or go: what was read of it is the fingerprint."""
+        table = report.table
+        found = [astuple(row) for row in read_packs(self._data.packs_file)]
+        inputs = digest(derivation(table), found)
+        if self._is_current(table, table.name, inputs):
+            report.unchanged_count += 1
+            return
+        columns = ", ".join(f"{c.name} {c.type}" for c in table.columns)
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE packs_file ({columns})")
+        if found:
+            values = ", ".join("?" for _ in table.columns)
+            self._connection.executemany(f"INSERT INTO packs_file VALUES ({values})", found)
+        self._write(report, table.name, inputs, "FROM packs_file ORDER BY row_number")
 
     def _build_by_observed_day(self, report: BuildReport) -> None:
         table = report.table
@@ -247,7 +266,8 @@ def derivation(table: Table) -> str:
     if table.zone is Zone.RAW:
         return ""
     columns = [(c.name, c.type) for c in table.columns]
-    return digest(query(table), macros(), columns, [derivation(TABLES[name]) for name in table.sources])
+    own = query(table) if table.sources else ""
+    return digest(own, macros(), columns, [derivation(TABLES[name]) for name in table.sources])
 
 
 def _expiry_macro(now: datetime, expire_after: float) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.schema.table import Table
 
 _SQL = Path(__file__).parent / "sql"
-MACROS = ("macros", "card_macros")
+MACROS = ("macros", "card_macros", "statistics_macros")
 
 
 def query(table: Table) -> str:
@@ -16,5 +16,5 @@ def query(table: Table) -> str:
 
 
 def macros() -> str:
-    """The rules that several queries share, as SQL macros."""
+    """The rules that several queries share, as SQL macros: those of answers, of cards, and of marts."""
     return "\n".join((_SQL / f"{name}.sql").read_text(encoding="utf-8") for name in MACROS)

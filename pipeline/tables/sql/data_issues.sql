@@ -47,6 +47,14 @@ findings AS (
     WHERE rejected_reason IS NOT NULL
     UNION ALL
     SELECT
+        CASE row_number WHEN 0 THEN 'rejected_reference_file' ELSE 'rejected_reference_row' END, 'error',
+        'reference_packs', NULL, NULL,
+        'reference/packs.csv' || CASE row_number WHEN 0 THEN '' ELSE ' row ' || row_number END,
+        NULL, rejected_reason, raw_value, modified_at
+    FROM reference_pack_rows
+    WHERE rejected_reason IS NOT NULL
+    UNION ALL
+    SELECT
         'conflicting_submission', 'warning', 'purchases', session_id, NULL,
         source_file || ' row ' || row_number,
         array_to_string(list_transform(differences, lambda d: d.field), ', '),

@@ -2,11 +2,17 @@ WITH typed AS (
     SELECT
         *,
         coalesce(item_type, 'unknown') AS type,
-        row_number() OVER (
-            PARTITION BY coalesce(item_type, 'unknown') ORDER BY buyback_price_usd DESC NULLS LAST
-        ) AS price_rank,
-        count(buyback_price_usd) OVER (PARTITION BY coalesce(item_type, 'unknown')) AS priced
+        row_number() OVER dearest AS price_rank,
+        sum(buyback_price_usd) OVER dearest AS running_usd,
+        count(buyback_price_usd) OVER type AS priced,
+        sum(buyback_price_usd) OVER type AS total_usd
     FROM pulls
+    WINDOW
+        type AS (PARTITION BY coalesce(item_type, 'unknown')),
+        dearest AS (
+            PARTITION BY coalesce(item_type, 'unknown') ORDER BY buyback_price_usd DESC NULLS LAST
+            ROWS UNBOUNDED PRECEDING
+        )
 ),
 types AS (
     SELECT
@@ -22,7 +28,8 @@ types AS (
         max(buyback_price_usd) AS buyback_max_usd,
         -- The dearest 1 % are at least one pull.
         sum(buyback_price_usd) FILTER (price_rank <= ceil(priced / 100)) / nullif(sum(buyback_price_usd), 0)
-            AS top_1_percent_share
+            AS top_1_percent_share,
+        count_to_half(buyback_price_usd, running_usd, total_usd) AS half_of_total_pull_count
     FROM typed
     GROUP BY type
 )
@@ -43,6 +50,7 @@ SELECT
     p[5] AS buyback_p95_usd,
     p[6] AS buyback_p99_usd,
     buyback_max_usd,
-    top_1_percent_share
+    top_1_percent_share,
+    half_of_total_pull_count
 FROM types
 ORDER BY item_type

@@ -25,11 +25,12 @@ SELECT
     failed,
     pending,
     expired,
+    submitted_date + 2 <= as_of::TIMESTAMP AS is_mature,
     failed / nullif(failed + fulfilled, 0) AS failed_rate,
     wilson_low(failed, failed + fulfilled) AS failed_rate_low,
     wilson_high(failed, failed + fulfilled) AS failed_rate_high,
     latency_p50_seconds,
     latency_p90_seconds,
     latency_p99_seconds
-FROM days
+FROM days CROSS JOIN (SELECT max(greatest(submitted_at, last_polled_at, resolved_at)) AS as_of FROM purchases)
 ORDER BY submitted_date

@@ -1,0 +1,42 @@
+"""What the partner may know of packs beside what the API says: the optional file `reference/packs.csv`, as tables."""
+
+from pipeline.schema.table import MONEY, TIME, Column, Table, Zone
+
+REFERENCE_PACK_ROWS = Table(
+    "reference_pack_rows",
+    "One row per row of the reference file of packs, accepted or rejected.",
+    (
+        Column("row_number", "BIGINT", "1-based line of the file; 0 for a finding about the whole file", key=True),
+        Column("modified_at", TIME, "When the file was last changed", nullable=False),
+        Column("pack_id", "VARCHAR", "The pack, where it could be read"),
+        Column("name", "VARCHAR", "The pack's name"),
+        Column("price_usd", MONEY, "Price of one pack"),
+        Column("buyback_share", "DOUBLE", "What a quote is of an item's fair market value, above 0 to 1"),
+        Column("tier", "VARCHAR", "A tier of the pack; NULL where the row is of the pack alone"),
+        Column("fmv_low_usd", MONEY, "Lowest fair market value of the tier's items"),
+        Column("fmv_high_usd", MONEY, "The tier's items are worth less than this; NULL where it has no upper bound"),
+        Column("weight", "DOUBLE", "The tier's published weight; weights of a pack need not sum to anything"),
+        Column("rejected_reason", "VARCHAR", "Why the row was not accepted; NULL when it was"),
+        Column("raw_value", "VARCHAR", "The offending text of a rejected row, its first 200 characters"),
+    ),
+    zone=Zone.STAGING,
+)
+
+REFERENCE_PACKS = Table(
+    "reference_packs",
+    "One row per pack that the reference file tells something of.",
+    (
+        Column("pack_id", "VARCHAR", "The pack", key=True),
+        Column("name", "VARCHAR", "The pack's name"),
+        Column("price_usd", MONEY, "Price of one pack"),
+        Column("buyback_share", "DOUBLE", "What a quote is of an item's fair market value, above 0 to 1"),
+        Column(
+            "has_whole_tiers",
+            "BOOLEAN",
+            "Whether the tiers can be told apart: there are some, and no row of the pack was rejected",
+            nullable=False,
+        ),
+    ),
+    zone=Zone.STAGING,
+    sources=("reference_pack_rows",),
+)

@@ -1,0 +1,30 @@
+WITH dearest AS (
+    SELECT * FROM pulls
+    WHERE buyback_price_usd IS NOT NULL
+    ORDER BY buyback_price_usd DESC, pulled_at, session_id, pull_number
+    LIMIT 100
+),
+priced AS (
+    SELECT
+        dearest.*,
+        session_price(purchases.price_usd, packs.price_usd, quantity, pull_count) / pull_count AS price_per_pull
+    FROM dearest
+    JOIN purchases ON purchases.session_id = dearest.session_id
+    LEFT JOIN reference_packs AS packs ON packs.pack_id = purchases.pack_id
+)
+SELECT
+    row_number() OVER (ORDER BY buyback_price_usd DESC, pulled_at, session_id, pull_number) AS pull_rank,
+    session_id,
+    pull_number,
+    item_id,
+    item_type,
+    name,
+    buyback_price_usd,
+    buyback_price_usd / (SELECT nullif(sum(buyback_price_usd), 0) FROM pulls) AS total_share,
+    buyback_price_usd / nullif(price_per_pull, 0) AS multiple,
+    pack_id,
+    user_id,
+    pulled_at,
+    image_url
+FROM priced
+ORDER BY pull_rank
