@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,8 @@ import pytest
 
 from pipeline.lake.database import connect
 from pipeline.schema import TABLES
+from pipeline.simulator import catalogue
+from pipeline.simulator.server import DEFAULT_SEED
 from pipeline.tables.checks import CHECKS, Check, run
 from pipeline.workspace import Workspace
 from tests.conftest import drop, refresh
@@ -24,6 +27,12 @@ BREAKS = {
     "item_types.counts_every_pull": "UPDATE item_types SET pull_count = pull_count + 1",
     "buyback_values.counts_every_pull": "UPDATE buyback_values SET pull_count = pull_count + 1",
     "resolution_funnel.counts_every_purchase": "UPDATE resolution_funnel SET failed = failed + 1",
+    "daily_type_mix.counts_every_pull": "UPDATE daily_type_mix SET pull_count = pull_count + 1",
+    "pending_ageing.counts_every_pending_session": "UPDATE pending_ageing SET session_count = session_count + 1",
+    "buyback_outstanding.a_longer_window_holds_no_less": "UPDATE buyback_outstanding SET pull_count = -window_days",
+    "tier_hit_rates.counts_every_quoted_pull": "UPDATE tier_hit_rates SET hit_count = hit_count + 1",
+    "top_pulls.refers_to_pulls": "UPDATE top_pulls SET pull_number = 99 WHERE pull_rank = 1",
+    "repulled_items.refers_to_items": "UPDATE repulled_items SET item_id = 'nothing'",
     "data_issues.has_no_errors": "UPDATE data_issues SET severity = 'error'",
     "data_issues.has_no_schema_drift": "UPDATE data_issues SET rule = 'unknown_field'",
 }
@@ -42,6 +51,24 @@ def break_for(check: Check) -> str:
     return BREAKS[name(check)]
 
 
+def sessions_with_an_item_in_common() -> tuple[str, str]:
+    """Two sessions of the simulator that pull the same item."""
+    seen: dict[str, str] = {}
+    for session_id in (f"again-{i}" for i in itertools.count()):
+        fate = catalogue.session(DEFAULT_SEED, session_id, False)
+        for item in () if fate.is_failed else fate.result["nfts"]:
+            if item["id"] in seen:
+                return seen[item["id"]], session_id
+            seen[item["id"]] = session_id
+    raise AssertionError
+
+
+PACKS_FILE = """pack_id,price_usd,buyback_percent,tier,fmv_low_usd,fmv_high_usd,weight
+p,10,85,low,0,20,80
+p,,,high,20,,20
+"""
+
+
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory):
     """A small lake with every kind of row, made once."""
@@ -50,6 +77,9 @@ def lake(tmp_path_factory):
     workspace = Workspace.open()
     drop(workspace, "a.csv", "session_id,pack_id,price_usd,odd\n" + "".join(f"s{i},p,10,x\n" for i in range(1, 25)))
     drop(workspace, "b.csv", "session_id,price_usd\ns1,11\n")
+    drop(workspace, "c.txt", "\n".join(sessions_with_an_item_in_common()))
+    workspace.data.packs_file.parent.mkdir()
+    workspace.data.packs_file.write_text(PACKS_FILE)
     refresh(workspace)
     yield workspace
     patch.undo()

@@ -27,7 +27,10 @@ from tests.test_refresh import assert_secret_is_nowhere
 GROUPS = {
     "raw": {"session_submissions", "pending_sessions", "status_responses"},
     "staging": {"purchases", "pulls", "item_attributes", "items"},
-    "marts": {"item_types", "buyback_values", "pack_economics", "resolution_funnel", "data_issues"},
+    "marts": {
+        *("item_types", "buyback_values", "pack_economics", "resolution_funnel", "data_issues"),
+        *("pending_ageing", "buyback_outstanding", "top_pulls", "daily_type_mix", "repulled_items", "tier_hit_rates"),
+    },
     "publish": {"warehouse"},
 }
 EXECUTE = [sys.executable, "-m", "dagster", "job", "execute", "-m", "pipeline.definitions", "-j", "refresh"]

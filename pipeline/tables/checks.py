@@ -147,6 +147,47 @@ _RECONCILIATIONS = (
         """,
     ),
     Check(
+        TABLES["daily_type_mix"],
+        "counts_every_pull",
+        "The pulls of all days and types are the rows of pulls.",
+        """
+        SELECT (SELECT coalesce(sum(pull_count), 0) FROM daily_type_mix) AS counted,
+            (SELECT count(*) FROM pulls) AS pulls
+        WHERE counted <> pulls
+        """,
+    ),
+    Check(
+        TABLES["pending_ageing"],
+        "counts_every_pending_session",
+        "The sessions of all bands of age are the pending purchases.",
+        """
+        SELECT (SELECT coalesce(sum(session_count), 0) FROM pending_ageing) AS counted,
+            (SELECT count(*) FROM purchases WHERE status = 'pending') AS pending
+        WHERE counted <> pending
+        """,
+    ),
+    Check(
+        TABLES["buyback_outstanding"],
+        "a_longer_window_holds_no_less",
+        "No window has more pulls than a longer one.",
+        """
+        SELECT a.window_days, a.pull_count, b.window_days AS longer, b.pull_count AS pulls_of_the_longer
+        FROM buyback_outstanding AS a JOIN buyback_outstanding AS b ON a.window_days < b.window_days
+        WHERE a.pull_count > b.pull_count
+        """,
+    ),
+    Check(
+        TABLES["tier_hit_rates"],
+        "counts_every_quoted_pull",
+        "The hits of a pack's tiers, and those outside, are its quoted pulls.",
+        """
+        SELECT pack_id, counted, pulls
+        FROM (SELECT pack_id, sum(hit_count) AS counted FROM tier_hit_rates GROUP BY pack_id)
+        JOIN (SELECT pack_id, count(buyback_price_usd) AS pulls FROM pulls GROUP BY pack_id) USING (pack_id)
+        WHERE counted <> pulls
+        """,
+    ),
+    Check(
         TABLES["data_issues"],
         "has_no_errors",
         "No finding is an error: nothing was rejected, malformed or contradictory.",
@@ -175,5 +216,7 @@ CHECKS: tuple[Check, ...] = (
     _reference("pulls", "session_id", "purchases"),
     _reference("item_attributes", "session_id, pull_number", "pulls"),
     _reference("items", "item_id", "pulls"),
+    _reference("top_pulls", "session_id, pull_number", "pulls"),
+    _reference("repulled_items", "item_id", "items"),
     *_RECONCILIATIONS,
 )

@@ -36,7 +36,7 @@ CREATE TEMP MACRO mean_high(y, m) AS
 -- `share_error` is the clustered error of the share of values up to the median, 1 / (2 * sqrt(n)) where they are
 -- independent. The upper bound's rank is as far from the other end. No shape of distribution is assumed.
 CREATE TEMP MACRO median_low_rank(n, share_error) AS
-    greatest(1, floor(n / 2 - 1.959963984540054 * n * share_error))::BIGINT;
+    greatest(1, floor((n + 1) / 2 - 1.959963984540054e0 * n * share_error))::BIGINT;
 
 -- The probability of k hits among n, each with probability p.
 CREATE TEMP MACRO log_choose(n, k) AS lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1);
@@ -48,7 +48,8 @@ CREATE TEMP MACRO binomial_reach(hits, n, p) AS
 -- Two-sided p-value of the exact binomial test: the probability of all counts that are no likelier than the one seen.
 -- The tolerance keeps a count that is exactly as likely from being lost to rounding.
 CREATE TEMP MACRO binomial_p_value(hits, n, p) AS CASE
-    WHEN p <= 0 OR p >= 1 THEN CASE WHEN hits = n * p THEN 1.0::DOUBLE WHEN n IS NOT NULL THEN 0.0::DOUBLE END
+    WHEN hits IS NULL OR n IS NULL OR p IS NULL THEN NULL
+    WHEN p <= 0 OR p >= 1 THEN (hits = n * p)::INTEGER::DOUBLE
     ELSE least(1.0::DOUBLE, list_sum(list_transform(
         list_filter(
             range(
