@@ -51,6 +51,7 @@ benchmarks: setup ## Measure against named baselines; takes an hour
 	$(BIN)/python benchmarks/polling.py
 	$(BIN)/python benchmarks/detection.py
 	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/coverage.py
 
 clean: ## Remove what was made here, but no data
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info

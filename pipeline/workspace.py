@@ -16,7 +16,7 @@ from pipeline.errors import PipelineError
 from pipeline.lake import compaction, response_log
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
-from pipeline.lake.snapshot import copy_raw
+from pipeline.lake.snapshot import copy_raw, copy_reference
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Progress
 from pipeline.polling.run import poll
@@ -106,6 +106,7 @@ class Workspace:
         past.claim(f"{self.settings.env} as of {moment.isoformat()}", self.settings.base_url or SIMULATOR)
         with past.exclusive():
             copy_raw(self.data, past, moment)
+            copy_reference(self.data, past)
             with Builder(past, moment, self.settings.expire_after) as builder:
                 builder.build_published()
             return publish(past)

@@ -38,6 +38,12 @@ def test_the_wilson_interval_is_scipys(sql, hits, n):
     assert value(sql, f"wilson_high({hits}::BIGINT, {n}::BIGINT)") == pytest.approx(expected.high, abs=1e-12)
 
 
+def test_a_share_of_nothing_has_no_interval_and_one_of_all_or_none_has_a_bound_at_its_end(sql):
+    assert value(sql, "wilson_low(0, 0)") is None and value(sql, "wilson_high(0, 0)") is None
+    assert value(sql, "wilson_low(NULL, 5)") is None and value(sql, "wilson_high(NULL, 5)") is None
+    assert (value(sql, "wilson_low(0, 185)"), value(sql, "wilson_high(185, 185)")) == (0, 1)
+
+
 P_VALUES = [
     *((hits, 30, p) for hits in range(0, 31, 3) for p in (0.01, 0.2, 0.5, 0.93)),
     *((0, 1_000, 0.004), (12, 1_000, 0.004), (4, 1_000, 0.004), (820, 1_000, 0.8), (900, 1_000, 0.8)),

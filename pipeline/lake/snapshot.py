@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import shutil
 from datetime import datetime
 from pathlib import PurePosixPath
 
@@ -28,3 +30,15 @@ def copy_raw(source: DataDirectory, target: DataDirectory, until: datetime) -> N
                     with target.store.writer(table, part, PurePosixPath(path).stem) as writer:
                         for batch in itertools.chain([first], rows):
                             writer.write(batch)
+
+
+def copy_reference(source: DataDirectory, target: DataDirectory) -> None:
+    """Copies what the partner knows of packs, as it is today: it has no history.
+
+    A file that cannot be read is left out; the source's own tables tell of it.
+    """
+    with contextlib.suppress(OSError):
+        content = source.packs_file.read_bytes()
+        target.packs_file.parent.mkdir(exist_ok=True)
+        target.packs_file.write_bytes(content)
+        shutil.copystat(source.packs_file, target.packs_file)

@@ -158,13 +158,6 @@ CREATE TEMP MACRO is_plain(text) AS NOT regexp_matches(text, '"(?:'
     || '|value_type"|problems")'
 ) AND NOT regexp_matches(text, '\}\s*,\s*(?:[^"{\s]|"(?:[^"\\]|\\.)*"\s*[,\]}])');
 
--- Bounds of the Wilson 95 % interval of `hits` in `n` (Wilson, 1927). NULL when n is 0.
-CREATE TEMP MACRO wilson_centre(hits, n) AS (hits + 1.959963984540054 ^ 2 / 2) / (n + 1.959963984540054 ^ 2);
-CREATE TEMP MACRO wilson_half(hits, n) AS
-    1.959963984540054 / (n + 1.959963984540054 ^ 2) * sqrt(hits * (n - hits) / nullif(n, 0) + 1.959963984540054 ^ 2 / 4);
-CREATE TEMP MACRO wilson_low(hits, n) AS greatest(0.0, wilson_centre(hits, n) - wilson_half(hits, n));
-CREATE TEMP MACRO wilson_high(hits, n) AS least(1.0, wilson_centre(hits, n) + wilson_half(hits, n));
-
 -- Percentiles of money, interpolated with more places than they are rounded to. DuckDB interpolates in doubles,
 -- which hold six places exactly up to nine thousand million. All of a group at once, since each call keeps every value.
 CREATE TEMP MACRO percentiles(x, shares) AS quantile_cont(x::DECIMAL(18,6), shares)::DECIMAL(18,4)[];

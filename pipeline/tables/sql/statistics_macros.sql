@@ -2,6 +2,16 @@
 -- interval rests on is how sessions differ, not items. `y` is a session's sum of something, `m` its number of pulls;
 -- the macros that take them are aggregates over sessions. benchmarks/coverage.py measures how often they hold.
 
+-- Bounds of the Wilson 95 % interval of `hits` in `n` (Wilson, 1927). NULL when n is 0: greatest and least would pass
+-- over a NULL. Rounding must not take a bound past a share of 0 or 1.
+CREATE TEMP MACRO wilson_centre(hits, n) AS (hits + 1.959963984540054 ^ 2 / 2) / (n + 1.959963984540054 ^ 2);
+CREATE TEMP MACRO wilson_half(hits, n) AS
+    1.959963984540054 / (n + 1.959963984540054 ^ 2) * sqrt(hits * (n - hits) / nullif(n, 0) + 1.959963984540054 ^ 2 / 4);
+CREATE TEMP MACRO wilson_low(hits, n) AS
+    CASE WHEN n > 0 THEN CASE WHEN hits > 0 THEN wilson_centre(hits, n) - wilson_half(hits, n) ELSE hits::DOUBLE END END;
+CREATE TEMP MACRO wilson_high(hits, n) AS
+    CASE WHEN n > 0 THEN CASE WHEN hits < n THEN wilson_centre(hits, n) + wilson_half(hits, n) ELSE 1 + 0 * hits::DOUBLE END END;
+
 -- The 97.5 % point of Student's t, by Cornish and Fisher's expansion around the normal one; true to 0.0001 from 20
 -- degrees of freedom on.
 CREATE TEMP MACRO t_975(df) AS 1.959963984540054 + 2.372271 / df + 2.822548 / df ^ 2 + 2.555850 / df ^ 3;

@@ -1,0 +1,222 @@
+"""The marts' own figures: ages, windows, ranks, changes of quotes, and what a figure rests on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+import pipeline.workspace as workspace_module
+from benchmarks import coverage
+from benchmarks.tables import FIRST_DAY, add_day
+from pipeline.schema import PUBLISHED
+from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
+from pipeline.tables.build import Builder
+from pipeline.warehouse.publish import publish
+from pipeline.workspace import Workspace, now
+from tests.conftest import drop, records, refresh, rows
+from tests.test_refresh import lake_hashes
+from tests.test_tables import answer
+
+
+def impatient() -> Workspace:
+    """The workspace, with a budget that lets each session be asked once."""
+    opened = Workspace.open()
+    return Workspace(opened.settings.model_copy(update={"poll_interval": 5.0, "poll_budget": 0.5}), opened.data)
+
+
+def quoted(item_id: str, price: float | None, **more: object) -> dict:
+    return {"id": item_id, "buyback_price": price, **more}
+
+
+def with_answers(api, submissions: str, **items: list[dict]) -> Workspace:
+    """A workspace whose sessions were answered with these items, submitted as CSV."""
+    api(Simulator(hold=0, scripts={s: [Reply(200, answer(s, nfts))] for s, nfts in items.items()}))
+    workspace = Workspace.open()
+    drop(workspace, "x.csv", submissions)
+    refresh(workspace)
+    return workspace
+
+
+@pytest.fixture
+def waiting(api, monkeypatch):
+    """Sessions that stay pending, submitted 30 hours, 2 hours, half an hour, 5 minutes and a moment ago."""
+    ages = {"30h": 108_000, "2h": 7_200, "30m": 1_800, "5m": 300, "fresh": 0}
+    api(Simulator(hold=0, scripts={name: [PENDING] for name in (*ages, "5m-more")} | {"lost": [FAILED]}))
+    workspace = impatient()
+    for name, age in ages.items():
+        monkeypatch.setattr(workspace_module, "now", lambda age=age: now() - timedelta(seconds=age))
+        more = "5m-more,\nlost,99\n" if name == "5m" else ""
+        drop(workspace, f"{name}.csv", f"session_id,price_usd\n{name},{age}\n{more}")
+        workspace.take_in()
+    monkeypatch.undo()
+    return workspace
+
+
+def test_pending_sessions_are_counted_by_age_with_the_oldest_named(waiting):
+    refresh(waiting)
+    found = rows(
+        waiting,
+        "SELECT age_band, session_count, priced_session_count, price_usd, oldest_session_ids, "
+        "oldest_submitted_at IS NOT NULL FROM pending_ageing ORDER BY age_from_seconds",
+    )
+    assert found == [
+        ("under 1 minute", 1, 1, Decimal(0), ["fresh"], True),
+        ("1 to 10 minutes", 2, 1, Decimal(300), ["5m", "5m-more"], True),
+        ("10 to 60 minutes", 1, 1, Decimal(1800), ["30m"], True),
+        ("1 to 24 hours", 1, 1, Decimal(7200), ["2h"], True),
+        ("over 24 hours", 1, 1, Decimal(108_000), ["30h"], True),
+    ]
+
+
+def test_ages_are_counted_to_the_latest_in_the_data_so_that_the_tables_do_not_depend_on_when_they_are_made(waiting):
+    refresh(waiting)
+    before = lake_hashes(waiting)
+    assert rows(waiting, "SELECT DISTINCT as_of FROM pending_ageing") == rows(
+        waiting, "SELECT max(greatest(submitted_at, last_polled_at, resolved_at)) FROM purchases"
+    )
+    with (
+        waiting.data.exclusive(),
+        Builder(waiting.data, now() + timedelta(days=3), waiting.settings.expire_after) as later,
+    ):
+        later.forget_all()
+        for table in PUBLISHED:
+            later.build(table)
+    assert lake_hashes(waiting) == before
+
+
+def test_a_day_s_rates_are_mature_a_day_after_it_ended_and_without_a_final_answer_there_is_none(waiting, monkeypatch):
+    monkeypatch.setattr(workspace_module, "now", lambda: now() - timedelta(days=3))
+    drop(waiting, "old.txt", "lost-early")
+    waiting.take_in()
+    monkeypatch.undo()
+    refresh(waiting)
+    found = records(waiting, "FROM resolution_funnel ORDER BY submitted_date")
+    assert [day["is_mature"] for day in found[:1] + found[-1:]] == [True, False]
+    unresolved = [day for day in found if day["fulfilled"] + day["failed"] == 0]
+    assert unresolved
+    for day in unresolved:
+        assert (day["failed_rate"], day["failed_rate_low"], day["failed_rate_high"]) == (None, None, None)
+
+
+def test_what_is_outstanding_is_summed_for_windows_back_from_the_latest_in_the_data(tmp_path, configure):
+    configure(data_dir=tmp_path / "history")
+    workspace = Workspace.open()
+    for day in (0, 24, 29):
+        add_day(workspace.data, day, 20)
+    with workspace.data.exclusive(), Builder(workspace.data, FIRST_DAY + timedelta(days=40), 0) as builder:
+        for table in PUBLISHED:
+            builder.build(table)
+        publish(workspace.data)
+    found = rows(
+        workspace,
+        "SELECT window_days, session_count, pull_count = priced_pull_count FROM buyback_outstanding ORDER BY 1",
+    )
+    assert found == [(1, 20, True), (3, 20, True), (7, 40, True), (30, 60, True)]
+    (all_of_it,) = records(workspace, "FROM buyback_outstanding WHERE window_days = 30")
+    expected = rows(
+        workspace,
+        "SELECT count(*), sum(buyback_price_usd), "
+        "list_sum(list(buyback_price_usd ORDER BY buyback_price_usd DESC)[:10]) / sum(buyback_price_usd) FROM pulls",
+    )
+    got = (all_of_it["pull_count"], all_of_it["buyback_total_usd"], all_of_it["top_10_share"])
+    assert [got] == [(*expected[0][:2], pytest.approx(expected[0][2]))]
+
+
+def test_the_dearest_pulls_are_ranked_with_their_share_and_multiple(api):
+    workspace = with_answers(
+        api,
+        "session_id,pack_id,price_usd,initiated_at\na,p,20,2026-01-02\nb,,,2026-01-01\n",
+        a=[quoted("i", 30, type="enft", content={"metadata": {"name": "Card"}}), quoted("j", 10)],
+        b=[quoted("k", 10), quoted("l", None)],
+    )
+    found = rows(
+        workspace,
+        "SELECT pull_rank, session_id, pull_number, item_id, name, buyback_price_usd, total_share, multiple "
+        "FROM top_pulls ORDER BY pull_rank",
+    )
+    assert found == [
+        (1, "a", 1, "i", "Card", Decimal(30), 0.6, 3.0),
+        (2, "b", 1, "k", None, Decimal(10), 0.2, None),
+        (3, "a", 2, "j", None, Decimal(10), 0.2, 1.0),
+    ]
+
+
+def test_no_more_than_a_hundred_pulls_are_ranked(api):
+    workspace = with_answers(api, "session_id\na\n", a=[quoted(str(i), i) for i in range(130)])
+    assert rows(workspace, "SELECT count(*), min(buyback_price_usd) FROM top_pulls") == [(100, Decimal(30))]
+
+
+def test_the_mix_of_types_is_a_share_of_its_day(api):
+    workspace = with_answers(
+        api,
+        "session_id,initiated_at\na,2026-01-01\nb,2026-01-02\n",
+        a=[quoted("i", 3, type="enft", mint_address="i"), quoted("j", 1, type="ebay"), quoted("k", None)],
+        b=[quoted("l", None, type="ebay")],
+    )
+    found = rows(
+        workspace,
+        "SELECT pulled_date::VARCHAR, item_type, pull_count, pull_share, buyback_total_usd, buyback_share, "
+        "off_chain_share FROM daily_type_mix ORDER BY ALL",
+    )
+    assert found == [
+        ("2026-01-01", "ebay", 1, pytest.approx(1 / 3), Decimal(1), 0.25, 1.0),
+        ("2026-01-01", "enft", 1, pytest.approx(1 / 3), Decimal(3), 0.75, 0.0),
+        ("2026-01-01", "unknown", 1, pytest.approx(1 / 3), None, None, 1.0),
+        ("2026-01-02", "ebay", 1, 1.0, None, None, 1.0),
+    ]
+
+
+def test_an_item_that_is_pulled_again_shows_how_its_quote_changed(api):
+    days = {"a": "01", "b": "03", "c": "07", "d": "08"}
+    workspace = with_answers(
+        api,
+        "session_id,initiated_at\n" + "".join(f"{s},2026-01-{day}\n" for s, day in days.items()),
+        a=[quoted("often", 10, type="enft"), quoted("once", 5), quoted("free", 0)],
+        b=[quoted("often", 20), quoted("free", 4)],
+        c=[quoted("often", 15), quoted("half", None), quoted("", 3)],
+        d=[quoted("often", None, type="ebay"), quoted("half", 7), quoted("", 3)],
+    )
+    found = records(workspace, "FROM repulled_items ORDER BY item_id")
+    assert [item["item_id"] for item in found] == ["free", "half", "often"]
+    free, half, often = found
+    assert (often["pull_count"], often["item_type"], often["mean_days_between_pulls"]) == (
+        4,
+        "ebay",
+        pytest.approx(7 / 3),
+    )
+    quotes = [often[f"{which}_buyback_price_usd"] for which in ("first", "previous", "latest")]
+    assert quotes == [Decimal(10), Decimal(20), Decimal(15)]
+    assert (often["change_usd"], often["change_ratio"], often["change_since_first_ratio"]) == (Decimal(-5), -0.25, 0.5)
+    assert (half["latest_buyback_price_usd"], half["previous_buyback_price_usd"]) == (Decimal(7), None)
+    assert (half["change_usd"], half["change_ratio"], half["change_since_first_ratio"]) == (None, None, None)
+    assert (free["change_usd"], free["change_ratio"]) == (Decimal(4), None)
+
+
+def test_a_raw_mean_says_how_few_pulls_make_half_of_it(api):
+    items = [quoted(str(i), price, type="alt") for i, price in enumerate((60, 25, 10, 10, 10, 5, None))]
+    workspace = with_answers(
+        api, "session_id,pack_id,price_usd\na,p,70\nb,q,1\n", a=items, b=[quoted("z", 0, type="ebay")]
+    )
+    half = "SELECT half_of_total_pull_count FROM"
+    assert rows(workspace, f"{half} item_types ORDER BY item_type") == [(1,), (None,)]
+    assert rows(workspace, f"{half} pack_economics ORDER BY pack_id") == [(1,), (None,)]
+    assert rows(workspace, "SELECT quoted_pull_count, pull_count FROM pack_economics WHERE pack_id = 'p'") == [(6, 7)]
+
+
+def test_half_of_a_total_that_is_spread_evenly_takes_half_of_the_pulls(api):
+    workspace = with_answers(api, "session_id\na\n", a=[quoted(str(i), 7) for i in range(10)])
+    assert rows(workspace, "SELECT half_of_total_pull_count FROM item_types") == [(5,)]
+
+
+@pytest.mark.parametrize(("sessions", "is_given"), [(99, False), (100, True)])
+def test_intervals_are_given_from_a_hundred_sessions_on(sessions, is_given):
+    rng = np.random.default_rng(1)
+    found = coverage.intervals(coverage.drawn(rng, coverage.population(rng)[:10_000], sessions, 1, 0))
+    for _, low, high in list(coverage.INTERVALS.values())[1:3]:
+        bounds = [np.ma.getmaskarray(found[bound])[0] for bound in (low, high)]
+        assert bounds == [not is_given] * 2, (low, high)
+        if is_given:
+            assert found[low][0] < found[high][0]

@@ -1,0 +1,266 @@
+"""The optional file of packs: what is taken, what is refused in which words, and what each makes of the tables."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from pipeline.lake.directory import DataDirectory
+from pipeline.schema import TABLES
+from pipeline.simulator.server import Reply, Simulator
+from pipeline.tables.reference import COLUMNS, PackRow, read_packs
+from pipeline.workspace import Workspace, now
+from tests.conftest import build_all, drop, records, refresh, rows
+from tests.test_refresh import lake_hashes
+from tests.test_tables import answer
+
+HEADER = ",".join(COLUMNS)
+
+
+def read(folder: Path, *lines: str, header: str = HEADER) -> list[PackRow]:
+    path = folder / "packs.csv"
+    path.write_text("\n".join([header, *lines, ""]), encoding="utf-8")
+    return read_packs(path)
+
+
+def test_a_row_a_tier_is_read_with_the_percentage_as_a_share(tmp_path):
+    first, second, third = read(
+        tmp_path, "p,Rookie,10,85,low,0,20,80", "p,,,,high,20,,20.5", 'q,"Elite, new",25.00005,0.9,,,,', "", " , "
+    )
+    assert (first.pack_id, first.name, first.price_usd, first.buyback_share) == ("p", "Rookie", Decimal(10), 0.85)
+    assert (first.tier, first.fmv_low_usd, first.fmv_high_usd, first.weight) == ("low", 0, 20, 80)
+    assert (second.fmv_high_usd, second.weight, second.row_number) == (None, 20.5, 3)
+    assert (third.name, third.price_usd, third.buyback_share, third.tier) == (
+        "Elite, new",
+        Decimal("25.0001"),
+        0.9,
+        None,
+    )
+    assert all(row.rejected_reason is None for row in (first, second, third))
+
+
+def test_columns_come_in_any_order_and_others_are_ignored(tmp_path):
+    (row,) = read(tmp_path, "x,5,p", header="colour, price_usd ,pack_id")
+    assert (row.pack_id, row.price_usd, row.name) == ("p", Decimal(5), None)
+
+
+def test_no_file_is_no_rows(tmp_path):
+    assert read_packs(tmp_path / "packs.csv") == []
+
+
+ONE = "p,Rookie,10,85,low,0,20,80"
+BAD_ROWS = {
+    ",x,1,,,,,": "pack_id is empty; name the pack as submissions do",
+    "q,,$5,,,,,": "price_usd is not a number from 0 to below 10^11; write it with digits and a point alone",
+    "q,,-1,,,,,": "price_usd is not a number",
+    "q,,1_0,,,,,": "price_usd is not a number",
+    "q,,NaN,,,,,": "price_usd is not a number",
+    "q,,1e11,,,,,": "price_usd is not a number",
+    "q,,,0,,,,": "buyback_percent is not a number above 0 to 100",
+    "q,,,101,,,,": "buyback_percent is not a number above 0 to 100",
+    "q,,,,t,0,5,-1": "weight is not a number",
+    "q,,,,t,0,5,": "a tier needs weight, too; fill in all of tier, fmv_low_usd, fmv_high_usd, weight, or none",
+    "q,,,,,,5,": "a tier needs tier and fmv_low_usd and weight, too",
+    "q,,,,t,5,5,1": "fmv_high_usd is not above fmv_low_usd; correct the bounds",
+    "p,,11,,,,,": "price_usd differs from that of row 2, which stands; give it once, or alike in each row of the pack",
+    "p,,,90,,,,": "buyback_percent differs from that of row 2",
+    "p,Other,,,,,,": "name differs from that of row 2",
+    "p,,,,low,20,30,1": "the tier is that of row 2, which stands; give each tier of a pack once",
+    "p,,,,high,19.99,,1": "its values overlap with those of row 2, which stands; let one tier end where",
+}
+
+
+@pytest.mark.parametrize(("line", "reason"), BAD_ROWS.items())
+def test_a_bad_row_is_refused_with_what_to_do_and_the_others_stand(line, reason, tmp_path):
+    good, bad, after = read(tmp_path, ONE, line, "z,,7,,,,,")
+    assert (good.rejected_reason, after.rejected_reason, after.price_usd) == (None, None, Decimal(7))
+    assert bad.row_number == 3
+    assert str(bad.rejected_reason).startswith(reason)
+    assert (bad.price_usd, bad.tier) == (None, None)
+
+
+BAD_FILES = {
+    b"": "its first line does not name the column pack_id",
+    b"id;price\nx;1\n": "its first line does not name the column pack_id",
+    b"pack_id,pack_id\nx,1\n": "its first line does not name the column pack_id, or names one twice",
+    b"pack_id,name\nx,\xff\n": "line 2 is not UTF-8; save the file as CSV in UTF-8",
+    b'pack_id,name\nx,"a" b\n': "line 2 breaks the quoting",
+    b"pack_id,price_usd\nx,1,250\n": "line 2 has 3 fields, the first line 2; put values that contain commas into",
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), BAD_FILES.items())
+def test_a_file_that_cannot_be_taken_as_a_whole_is_refused_as_a_whole(content, reason, tmp_path):
+    (tmp_path / "packs.csv").write_bytes(content)
+    (row,) = read_packs(tmp_path / "packs.csv")
+    assert row.row_number == 0
+    assert str(row.rejected_reason).startswith(reason)
+
+
+@pytest.fixture
+def workspace(api):
+    """Sessions of a pack `p`: with a price, with a quantity alone, with neither, failed, pending; and one of `q`."""
+    items = {
+        "priced": [{"id": "a", "buyback_price": 9}],
+        "counted": [{"id": "b", "buyback_price": 17}, {"id": "c", "buyback_price": 8.5}],
+        "bare": [{"id": "d", "buyback_price": 20}],
+        "other": [{"id": "e", "buyback_price": 1}],
+        "failed": None,
+    }
+    scripts = {name: [Reply(200, answer(name, nfts))] for name, nfts in items.items() if nfts}
+    scripts["failed"] = [Reply.json({"error": "Transaction failed"}, 400)]
+    scripts["waiting"] = [Reply.json({"status": "pending"})]
+    api(Simulator(hold=0, scripts=scripts))
+    opened = Workspace.open()
+    workspace = Workspace(opened.settings.model_copy(update={"poll_interval": 5.0, "poll_budget": 0.5}), opened.data)
+    drop(
+        workspace,
+        "x.csv",
+        "session_id,pack_id,price_usd,quantity\npriced,p,8,1\ncounted,p,,3\nbare,p,,\nother,q,,1\nfailed,p,,1\n"
+        "waiting,p,,2\n",
+    )
+    refresh(workspace)
+    return workspace
+
+
+def give(workspace: Workspace, *lines: str, header: str = HEADER) -> None:
+    workspace.data.packs_file.parent.mkdir(exist_ok=True)
+    workspace.data.packs_file.write_text("\n".join([header, *lines, ""]))
+    build_all(workspace)
+    workspace.publish()
+
+
+def test_without_a_file_what_depends_on_it_is_null_or_empty(workspace):
+    (pack,) = records(workspace, "FROM pack_economics")
+    assert (pack["purchase_count"], pack["reference_price_count"], pack["spend_usd"]) == (1, 0, Decimal(8))
+    assert (pack["pack_name"], pack["return_ratio_at_market_value"]) == (None, None)
+    assert rows(workspace, "FROM tier_hit_rates") == []
+    waiting = "SELECT sum(session_count), sum(priced_session_count), sum(price_usd) FROM pending_ageing"
+    assert rows(workspace, waiting) == [(1, 0, None)]
+    assert rows(workspace, "SELECT session_id, multiple FROM top_pulls ORDER BY pull_rank LIMIT 2") == [
+        ("bare", None),
+        ("counted", None),
+    ]
+
+
+def test_a_session_without_a_price_has_the_pack_s_for_each_pack_bought_and_a_submitted_price_stands(workspace):
+    give(workspace, "p,Rookie,10,85,,,,")
+    (pack,) = records(workspace, "FROM pack_economics")
+    # 8 as submitted, 3 packs at 10, 1 pull at 10; the failed one counts as a purchase, as does the pending one.
+    assert (pack["purchase_count"], pack["reference_price_count"], pack["fulfilled_count"]) == (5, 4, 3)
+    assert (pack["spend_usd"], pack["buyback_total_usd"]) == (Decimal(48), Decimal("54.5"))
+    assert pack["pack_name"] == "Rookie"
+    assert pack["return_ratio"] == pytest.approx(54.5 / 48)
+    assert pack["return_ratio_at_market_value"] == pytest.approx(54.5 / 48 / 0.85)
+    # 9 for 8, 17 and 8.5 for 15 each, 20 for 10.
+    assert (pack["win_rate"], pack["multiple_median"]) == (0.75, pytest.approx((9 / 8 + 17 / 15) / 2))
+    assert rows(workspace, "SELECT sum(priced_session_count), sum(price_usd) FROM pending_ageing") == [
+        (1, Decimal(20)),
+    ]
+    assert rows(workspace, "SELECT multiple FROM top_pulls WHERE session_id = 'counted' AND pull_number = 1") == [
+        (pytest.approx(17 / 15),)
+    ]
+    assert rows(workspace, "SELECT count(price_usd) FROM purchases") == [(1,)]
+    assert rows(workspace, "SELECT count(DISTINCT session_id) FROM pulls WHERE price_usd IS NOT NULL") == [(1,)]
+
+
+def test_a_changed_file_and_a_removed_one_make_the_next_run_build_what_depends_on_it_anew(workspace):
+    before = lake_hashes(workspace)
+    give(workspace, "p,,10,,,,,")
+    give(workspace, "p,,20,,,,,")
+    assert rows(workspace, "SELECT spend_usd FROM pack_economics") == [(Decimal(88),)]
+    workspace.data.packs_file.unlink()
+    with workspace.builder() as builder:
+        assert builder.build(TABLES["pack_economics"]).written
+    build_all(workspace)
+    assert lake_hashes(workspace) == before
+
+
+def test_an_unchanged_file_makes_nothing_be_built_anew(workspace):
+    give(workspace, "p,,10,,,,,")
+    with workspace.builder() as builder:
+        assert builder.build(TABLES["pack_economics"]).written == []
+        assert builder.build(TABLES["data_issues"]).written == []
+
+
+def test_what_is_wrong_with_the_file_is_an_issue_that_names_the_row_and_the_rest_goes_on(workspace):
+    give(workspace, "p,,10,,,,,", "p,,$10,,,,,")
+    (issue,) = records(workspace, "FROM data_issues WHERE rule LIKE 'rejected_reference%'")
+    assert (issue["rule"], issue["severity"], issue["source"]) == (
+        "rejected_reference_row",
+        "error",
+        "reference/packs.csv row 3",
+    )
+    assert "write it with digits" in issue["detail"] and issue["raw_value"] == "$10"
+    assert rows(workspace, "SELECT spend_usd FROM pack_economics") == [(Decimal(48),)]
+    give(workspace, "x", header="nothing")
+    (issue,) = records(workspace, "FROM data_issues WHERE rule LIKE 'rejected_reference%'")
+    assert (issue["rule"], issue["source"]) == ("rejected_reference_file", "reference/packs.csv")
+    assert rows(workspace, "SELECT spend_usd FROM pack_economics") == [(Decimal(8),)]
+
+
+def test_a_folder_in_the_file_s_place_stops_no_run(workspace):
+    workspace.data.packs_file.mkdir(parents=True)
+    build_all(workspace)
+    workspace.publish()
+    (issue,) = records(workspace, "FROM data_issues WHERE rule = 'rejected_reference_file'")
+    assert "make it a file that this user may read" in issue["detail"]
+
+
+TIERS = ("p,,10,85,low,0,20,60", "p,,,,high,20,23,30", "p,,,,top,30,,10")
+
+
+def test_hits_of_tiers_are_counted_by_implied_value_beside_the_published_odds(workspace):
+    # At 85 %: 9 is 10.59, 8.5 is 10, 17 is 20, which is the higher tier's, and 20 is 23.53, which is in none.
+    give(workspace, *TIERS)
+    found = rows(
+        workspace,
+        "SELECT tier, pull_count, hit_count, hit_rate, published_share, expected_hit_count, p_value, p_value_holm "
+        "FROM tier_hit_rates ORDER BY fmv_low_usd NULLS LAST",
+    )
+    near = pytest.approx
+    assert found == [
+        ("low", 3, 2, near(2 / 3), near(0.6), near(1.8), near(1), 1),
+        ("high", 3, 1, near(1 / 3), near(0.3), near(0.9), near(1), 1),
+        ("top", 3, 0, 0, near(0.1), near(0.3), near(1), 1),
+        (None, 4, 1, 0.25, None, None, None, None),
+    ]
+    bounds = rows(workspace, "SELECT bool_and(hit_rate BETWEEN hit_rate_low AND hit_rate_high) FROM tier_hit_rates")
+    assert bounds == [(True,)]
+
+
+def test_p_values_are_corrected_by_holm_over_all_tiers_of_all_packs(workspace):
+    give(workspace, "p,,,85,low,0,20,1", "p,,,,high,20,30,99", "q,,,85,low,0,20,1", "q,,,,high,20,,1")
+    found = rows(workspace, "SELECT p_value, p_value_holm FROM tier_hit_rates WHERE tier IS NOT NULL ORDER BY p_value")
+    # Two of four in a tier that is hit once in a hundred: 6 * 0.01^2 * 0.99^2 + 4 * 0.01^3 * 0.99 + 0.01^4.
+    p = 6e-4 * 0.99**2 + 4e-6 * 0.99 + 1e-8
+    assert found == [(pytest.approx(p), pytest.approx(4 * p))] * 2 + [(1, 1)] * 2
+
+
+def test_without_a_buyback_percentage_published_shares_stand_alone_and_hits_are_null(workspace):
+    give(workspace, "p,,10,,low,0,20,3", "p,,,,high,20,,1")
+    found = rows(workspace, "SELECT tier, published_share, pull_count, hit_count, hit_rate_low FROM tier_hit_rates")
+    assert found == [("low", 0.75, None, None, None), ("high", 0.25, None, None, None)]
+
+
+def test_a_pack_with_a_refused_row_has_no_hit_rates_for_its_shares_would_be_wrong(workspace):
+    give(workspace, *TIERS, "p,,,,broken,x,,5")
+    assert rows(workspace, "FROM tier_hit_rates") == []
+    assert rows(workspace, "SELECT spend_usd FROM pack_economics") == [(Decimal(48),)]
+
+
+def test_a_pack_that_nobody_bought_has_counts_of_zero_and_no_rates(workspace):
+    give(workspace, "new,,10,85,low,0,20,0", "new,,,,high,20,,0")
+    found = rows(workspace, "SELECT pull_count, hit_count, hit_rate, published_share, p_value FROM tier_hit_rates")
+    assert found == [(0, 0, None, None, None)] * 2
+
+
+def test_the_past_is_shown_with_what_is_known_of_packs_today(workspace, tmp_path):
+    give(workspace, *TIERS, "p,,x,,,,,")
+    past = tmp_path / "past"
+    workspace.rebuild_as_of(now(), past)
+    copy = Workspace(workspace.settings, DataDirectory(past))
+    for table in ("pack_economics", "tier_hit_rates", "data_issues"):
+        assert rows(copy, f"FROM {table}") == rows(workspace, f"FROM {table}")
