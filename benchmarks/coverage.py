@@ -115,9 +115,39 @@ def coverage(quotes: np.ndarray, sessions: int, samples: int, resemblance: float
     return result
 
 
+def beside_scipy() -> Table:
+    """The largest differences between what the macros give and what scipy does, for counts from few to many."""
+    rng = np.random.default_rng(7)
+    n = np.unique(np.geomspace(100, 1e6, 60).astype(int))
+    p = rng.random(len(n))
+    hits = rng.binomial(n, p)
+    columns = {
+        "Wilson, lower bound": "wilson_low(hits, n)",
+        "Wilson, upper bound": "wilson_high(hits, n)",
+        "Student's t": "t_975(n - 1)",
+        "rank of a median's lower bound": "median_low_rank(n, 1 / (2 * sqrt(n)))",
+        "p-value of the exact binomial test": "binomial_p_value(hits, n, p)",
+    }
+    with duckdb.connect() as connection:
+        connection.execute(macros())
+        connection.register("counts", pa.table({"n": n, "hits": hits, "p": p}))
+        ours = connection.execute(f"SELECT {', '.join(columns.values())} FROM counts").fetchall()
+    theirs = []
+    for one_n, one_hits, one_p in zip(n, hits, p, strict=True):
+        test = stats.binomtest(one_hits, one_n, one_p)
+        wilson = test.proportion_ci(method="wilson")
+        rank = stats.binom.ppf(0.025, one_n, 0.5)
+        theirs.append((wilson.low, wilson.high, stats.t.ppf(0.975, one_n - 1), rank, test.pvalue))
+    table = Table("formula", "largest difference", title=f"Beside scipy, {len(n)} counts from 100 to 1,000,000")
+    for name, differences in zip(columns, np.abs(np.array(ours, float) - np.array(theirs)).T, strict=True):
+        table.add_row(name, f"{differences.max():.1e}")
+    return table
+
+
 def main() -> None:
     factor = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     console = Console(width=110)
+    console.print(beside_scipy())
     quotes = population(np.random.default_rng(20260301))
     shown = ", ".join(f"{name} {value:.4f}" for name, value in truth(quotes).items())
     console.print(f"Multiples of the price in the population: {shown}; CV {quotes.std() / quotes.mean():.1f}")
