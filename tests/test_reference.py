@@ -246,8 +246,9 @@ def test_without_a_buyback_percentage_published_shares_stand_alone_and_hits_are_
 
 
 def test_a_pack_with_a_refused_row_has_no_hit_rates_for_its_shares_would_be_wrong(workspace):
-    give(workspace, *TIERS, "p,,,,broken,x,,5")
-    assert rows(workspace, "FROM tier_hit_rates") == []
+    for broken in ("p,,,,broken,x,,5", ",,,,nameless,40,,5"):
+        give(workspace, *TIERS, broken)
+        assert rows(workspace, "FROM tier_hit_rates") == []
     assert rows(workspace, "SELECT spend_usd FROM pack_economics") == [(Decimal(48),)]
 
 

@@ -33,7 +33,7 @@ REFERENCE_PACKS = Table(
         Column(
             "has_whole_tiers",
             "BOOLEAN",
-            "Whether the tiers can be told apart: there are some, and no row of the pack was rejected",
+            "Whether there are tiers and all of them: no row of the pack was rejected, nor one that names no pack",
             nullable=False,
         ),
     ),

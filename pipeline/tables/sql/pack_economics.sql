@@ -52,8 +52,9 @@ by_quote AS (
         total(buyback_price_usd) AS buyback_total_usd,
         count(*) FILTER (quote_times_pulls >= price) AS win_count,
         avg(multiple) FILTER (multiple_rank IN ((multiple_count + 1) // 2, multiple_count // 2 + 1)) AS multiple_median,
-        avg(multiple) AS multiple_mean,
-        avg(least(multiple, 5)) AS multiple_mean_capped_5x,
+        -- Threads add doubles in any order; rounded, the result is the same each time.
+        round(avg(multiple), 9) AS multiple_mean,
+        round(avg(least(multiple, 5)), 9) AS multiple_mean_capped_5x,
         count(*) FILTER (quote_times_pulls < price * 0.5) AS multiple_below_0_5_count,
         count(*) FILTER (quote_times_pulls >= price * 0.5 AND quote_times_pulls < price) AS multiple_0_5_to_1_count,
         count(*) FILTER (quote_times_pulls >= price AND quote_times_pulls < price * 2) AS multiple_1_to_2_count,
@@ -80,8 +81,8 @@ intervals AS (
     SELECT
         pack_id,
         sum(pull_count) AS multiple_count,
-        mean_low(capped_sum, pull_count) AS capped_low,
-        mean_high(capped_sum, pull_count) AS capped_high,
+        round(mean_low(capped_sum, pull_count), 9) AS capped_low,
+        round(mean_high(capped_sum, pull_count), 9) AS capped_high,
         median_low_rank(sum(pull_count), clustered_error(up_to_median_count, pull_count)) AS low_rank
     FROM by_session
     GROUP BY pack_id

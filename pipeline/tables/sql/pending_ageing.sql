@@ -1,9 +1,9 @@
 WITH latest AS (
     SELECT max(greatest(submitted_at, last_polled_at, resolved_at)) AS as_of FROM purchases
 ),
-bands (age_from_seconds, age_band) AS (
-    VALUES (0, 'under 1 minute'), (60, '1 to 10 minutes'), (600, '10 to 60 minutes'), (3600, '1 to 24 hours'),
-        (86400, 'over 24 hours')
+bands (age_from_seconds, age_to_seconds, age_band) AS (
+    VALUES (0, 60, 'under 1 minute'), (60, 600, '1 to 10 minutes'), (600, 3600, '10 to 60 minutes'),
+        (3600, 86400, '1 to 24 hours'), (86400, NULL, 'over 24 hours')
 ),
 waiting AS (
     SELECT
@@ -18,14 +18,15 @@ waiting AS (
 ),
 by_band AS (
     SELECT
-        (SELECT max(age_from_seconds) FROM bands WHERE age_from_seconds <= age) AS age_from_seconds,
+        age_from_seconds,
         count(*) AS session_count,
         count(price_usd) AS priced_session_count,
         total(price_usd) AS price_usd,
         min(submitted_at) AS oldest_submitted_at,
         arg_min(session_id, {'submitted_at': submitted_at, 'session_id': session_id}, 10) AS oldest_session_ids
     FROM waiting
-    GROUP BY ALL
+    JOIN bands ON age >= age_from_seconds AND (age_to_seconds IS NULL OR age < age_to_seconds)
+    GROUP BY age_from_seconds
 )
 SELECT
     age_band,

@@ -3,7 +3,9 @@ SELECT
     any_value(name ORDER BY row_number) FILTER (rejected_reason IS NULL) AS name,
     any_value(price_usd ORDER BY row_number) FILTER (rejected_reason IS NULL) AS price_usd,
     any_value(buyback_share ORDER BY row_number) FILTER (rejected_reason IS NULL) AS buyback_share,
-    count(tier) > 0 AND count(rejected_reason) = 0 AS has_whole_tiers
+    -- A rejected row that names no pack may be a tier of any.
+    count(tier) > 0 AND count(rejected_reason) = 0
+        AND (SELECT count(*) FROM reference_pack_rows WHERE pack_id IS NULL) = 0 AS has_whole_tiers
 FROM reference_pack_rows
 WHERE pack_id IS NOT NULL
 GROUP BY pack_id
