@@ -11,7 +11,7 @@ REFERENCE_PACK_ROWS = Table(
         Column("pack_id", "VARCHAR", "The pack, where it could be read"),
         Column("name", "VARCHAR", "The pack's name"),
         Column("price_usd", MONEY, "Price of one pack"),
-        Column("buyback_share", "DOUBLE", "What a quote is of an item's fair market value, above 0 to 1"),
+        Column("buyback_share", "DOUBLE", "What a quote is of an item's fair market value, 0.01 to 1"),
         Column("tier", "VARCHAR", "A tier of the pack; NULL where the row is of the pack alone"),
         Column("fmv_low_usd", MONEY, "Lowest fair market value of the tier's items"),
         Column("fmv_high_usd", MONEY, "The tier's items are worth less than this; NULL where it has no upper bound"),
@@ -29,7 +29,7 @@ REFERENCE_PACKS = Table(
         Column("pack_id", "VARCHAR", "The pack", key=True),
         Column("name", "VARCHAR", "The pack's name"),
         Column("price_usd", MONEY, "Price of one pack"),
-        Column("buyback_share", "DOUBLE", "What a quote is of an item's fair market value, above 0 to 1"),
+        Column("buyback_share", "DOUBLE", "What a quote is of an item's fair market value, 0.01 to 1"),
         Column(
             "has_whole_tiers",
             "BOOLEAN",

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.schema.table import Table
 
 _SQL = Path(__file__).parent / "sql"
-MACROS = ("macros", "card_macros", "statistics_macros")
+MACROS = ("macros", "card_macros", "mart_macros")
 
 
 def query(table: Table) -> str:

@@ -115,7 +115,7 @@ def _row(number: int, modified_at: datetime, record: Mapping[str, str]) -> PackR
     given = {name: text for name in COLUMNS if (text := (record.get(name) or "").strip())}
     if "pack_id" not in given:
         raise PackFileError("pack_id is empty; name the pack as submissions do", ",".join(record.values()))
-    percent = _parsed(given, "buyback_percent", "above 0 to 100", lambda n: 0 < n <= 100)
+    percent = _parsed(given, "buyback_percent", "from 0.01 to 100", lambda n: Decimal("0.01") <= n <= 100)
     low = _money(given, "fmv_low_usd")
     high = _money(given, "fmv_high_usd")
     weight = _parsed(given, "weight", "from 0 to below 10^11", lambda n: 0 <= n < _LIMIT)
@@ -133,7 +133,7 @@ def _row(number: int, modified_at: datetime, record: Mapping[str, str]) -> PackR
         given["pack_id"],
         given.get("name"),
         _money(given, "price_usd"),
-        # The API gives 0.85, people write 85; nobody buys back at 1 % or less.
+        # The API gives 0.85, people write 85; nobody buys back at less than 1 %.
         None if percent is None else float(percent if percent <= 1 else percent / 100),
         given.get("tier"),
         low,

@@ -1,4 +1,4 @@
--- Intervals and tests. A sample is one of sessions: the pulls of one session may resemble each other, so what an
+-- What marts share: intervals, tests and prices. A sample is one of sessions: the pulls of one session may resemble each other, so what an
 -- interval rests on is how sessions differ, not items. `y` is a session's sum of something, `m` its number of pulls;
 -- the macros that take them are aggregates over sessions. benchmarks/coverage.py measures how often they hold.
 
@@ -8,9 +8,9 @@ CREATE TEMP MACRO wilson_centre(hits, n) AS (hits + 1.959963984540054 ^ 2 / 2) /
 CREATE TEMP MACRO wilson_half(hits, n) AS
     1.959963984540054 / (n + 1.959963984540054 ^ 2) * sqrt(hits * (n - hits) / nullif(n, 0) + 1.959963984540054 ^ 2 / 4);
 CREATE TEMP MACRO wilson_low(hits, n) AS
-    CASE WHEN n > 0 THEN CASE WHEN hits > 0 THEN wilson_centre(hits, n) - wilson_half(hits, n) ELSE hits::DOUBLE END END;
+    CASE WHEN n > 0 THEN CASE WHEN hits = 0 THEN 0 ELSE wilson_centre(hits, n) - wilson_half(hits, n) END END;
 CREATE TEMP MACRO wilson_high(hits, n) AS
-    CASE WHEN n > 0 THEN CASE WHEN hits < n THEN wilson_centre(hits, n) + wilson_half(hits, n) ELSE 1 + 0 * hits::DOUBLE END END;
+    CASE WHEN n > 0 THEN CASE WHEN hits = n THEN 1 ELSE wilson_centre(hits, n) + wilson_half(hits, n) END END;
 
 -- The 97.5 % point of Student's t, by Cornish and Fisher's expansion around the normal one; true to 0.0001 from 20
 -- degrees of freedom on.
@@ -26,7 +26,7 @@ CREATE TEMP MACRO residuals_2(y, m) AS
 CREATE TEMP MACRO residuals_3(y, m) AS
     sum(y * y * y) - 3 * ratio_mean(y, m) * sum(y * y * m) + 3 * ratio_mean(y, m) ^ 2 * sum(y * m * m)
     - ratio_mean(y, m) ^ 3 * sum(m * m * m);
--- Standard error of ratio_mean when sessions are what was drawn (Cochran, Sampling Techniques, 1977, section 6.3).
+-- Standard error of ratio_mean when sessions are what was drawn (Cochran, Sampling Techniques, 1977, chapter 6).
 CREATE TEMP MACRO clustered_error(y, m) AS
     sqrt(greatest(residuals_2(y, m), 0) * count(*) / nullif(count(*) - 1, 0)) / nullif(sum(m), 0);
 
@@ -60,6 +60,7 @@ CREATE TEMP MACRO binomial_reach(hits, n, p) AS
 CREATE TEMP MACRO binomial_p_value(hits, n, p) AS CASE
     WHEN hits IS NULL OR n IS NULL OR p IS NULL THEN NULL
     WHEN p <= 0 OR p >= 1 THEN (hits = n * p)::INTEGER::DOUBLE
+    WHEN binomial_log(hits, n, p) < -745 THEN 0  -- less than any double
     ELSE least(1.0::DOUBLE, list_sum(list_transform(
         list_filter(
             range(
