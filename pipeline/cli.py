@@ -11,6 +11,7 @@ import click
 import duckdb
 from rich.console import Console
 
+from pipeline.commands.export import FORMATS, chosen_format, export
 from pipeline.errors import PipelineError
 from pipeline.submissions import formats, inbox, rows
 from pipeline.workspace import Workspace, now
@@ -132,19 +133,37 @@ def trace(session_id: str) -> None:
 
 @cli.command()
 @click.argument("sql")
-def query(sql: str) -> None:
-    """Run SQL on the published DuckDB file and print the rows."""
+@click.option("--format", "asked", type=click.Choice(FORMATS), help="Instead of a table. [default: as FILE ends]")
+@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="A file, replaced whole.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=200, show_default=True, help="Rows in a table at most; 0 = all."
+)
+def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
+    """Run SQL on the published DuckDB file and print the rows, or write them as CSV, JSON or Parquet.
+
+    In CSV, text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """
     from pipeline.commands.tables import print_rows
     from pipeline.warehouse.publish import open_warehouse
 
     if not sql.strip(" \n\t;"):
         raise click.ClickException("there is no SQL to run: give a query such as 'FROM item_types'")
-    with open_warehouse(Workspace.open_for_reading().data.warehouse) as connection:
+    chosen = chosen_format(asked, output)
+    data = Workspace.open_for_reading().data
+    with open_warehouse(data.warehouse) as connection:
         try:
-            count = print_rows(_console, connection.execute(sql))
+            if chosen:
+                export(connection, sql, chosen, output, data)
+                return
+            cursor = connection.execute(sql)
+            count = print_rows(_console, cursor, limit=limit or None)
+            is_cut = cursor.description is not None and cursor.fetchone() is not None
         except duckdb.Error as error:
             raise click.ClickException(" ".join(str(error).split())) from error
-    _console.print(f"{count:,} rows")
+    if is_cut:
+        _console.print(f"the first {count:,} rows; --limit 0 prints all, --output FILE writes all")
+    else:
+        _console.print(f"{count:,} {'row' if count == 1 else 'rows'}")
 
 
 @cli.command()

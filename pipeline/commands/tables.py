@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from decimal import Decimal
 
 import duckdb
@@ -10,11 +11,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+# Control characters other than tab and line feed, and the marks of writing direction. Names of items are received text.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
-def print_rows(console: Console, cursor: duckdb.DuckDBPyConnection, title: str | None = None) -> int:
-    """Prints a query's rows as a table, or name by name where that is too wide; returns how many there were."""
+
+def print_rows(
+    console: Console, cursor: duckdb.DuckDBPyConnection, title: str | None = None, limit: int | None = None
+) -> int:
+    """Prints a query's rows as a table, or name by name where that is too wide; returns how many it printed.
+
+    With a limit it stops there, and leaves the rest to be fetched.
+    """
     names = [column[0] for column in cursor.description or []]
-    rows = cursor.fetchall() if names else []
+    rows = [] if not names else cursor.fetchall() if limit is None else cursor.fetchmany(limit)
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(names)]
     if sum(widths) + 3 * len(widths) + 1 > console.width and max(map(len, names)) * len(names) > console.width:
@@ -62,7 +71,12 @@ def _cell(value: object) -> str:
         case dt.datetime():
             return value.isoformat(sep=" ", timespec="seconds")
         case _:
-            return str(value)
+            return _harmless(str(value))
+
+
+def _harmless(text: str) -> str:
+    """Text with what a terminal would obey, or what turns the order of letters, written out instead."""
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _decimal(value: Decimal) -> str:

@@ -1,0 +1,163 @@
+"""Writes the rows of a query as CSV, Parquet or JSON, to a file or to standard output.
+
+DuckDB does the writing, so rows of any number pass through without being held. A file is written beside its place and
+moved there whole; nothing of a query that fails half-way comes out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+
+from pipeline.errors import PipelineError
+from pipeline.lake.directory import DataDirectory
+
+_OPTIONS = {
+    "csv": "FORMAT csv, HEADER true",
+    "json": "FORMAT json, ARRAY true",
+    "parquet": "FORMAT parquet, COMPRESSION zstd",
+}
+FORMATS = tuple(_OPTIONS)
+
+_FLOATS = {"float", "double"}
+# What a spreadsheet takes for a number, a time or a truth value, and so never for a formula.
+_NEVER_FORMULAS = _FLOATS | {
+    *(
+        "tinyint",
+        "smallint",
+        "integer",
+        "bigint",
+        "hugeint",
+        "utinyint",
+        "usmallint",
+        "uinteger",
+        "ubigint",
+        "uhugeint",
+    ),
+    *("decimal", "boolean", "date", "time", "time with time zone", "timestamp", "timestamp with time zone"),
+    *("timestamp_s", "timestamp_ms", "timestamp_ns"),
+}
+# A cell that starts so is run as a formula, also behind a tab or a line break, and in the wide forms of East Asian
+# keyboards. https://owasp.org/www-community/attacks/CSV_Injection
+_STARTS_A_FORMULA = "^[=+@\\-\\t\\r\\n\uff1d\uff0b\uff0d\uff20]"
+
+
+class ExportError(PipelineError):
+    """The rows cannot be written where or as they were asked for. Nothing was written."""
+
+
+def chosen_format(asked: str | None, output: Path | None) -> str | None:
+    """The format to write: the one asked for, else the one that the file's name says; None for a table on screen.
+
+    Raises ExportError where a file's name says none.
+    """
+    if asked or output is None:
+        return asked
+    suffix = output.suffix.removeprefix(".").lower()
+    if suffix not in FORMATS:
+        raise ExportError(
+            f"{output}: its name does not say in which format to write; "
+            f"end it in .{', .'.join(FORMATS)}, or give --format"
+        )
+    return suffix
+
+
+def export(
+    connection: duckdb.DuckDBPyConnection, sql: str, chosen: str, output: Path | None, data: DataDirectory
+) -> None:
+    """Writes the rows of `sql` to `output`, replacing what is there, or to standard output.
+
+    Raises ExportError, and duckdb.Error for what is wrong with the query.
+    """
+    if output is None and chosen == "parquet" and sys.stdout.isatty():
+        raise ExportError("Parquet is not for reading on a terminal: give --output FILE, or send it on with > or |")
+    if output is not None:
+        _refuse_bad_places(output, data)
+    rows = connection.sql(sql)
+    if rows is None:
+        raise ExportError("the statement gives no rows to write: give a query such as 'FROM item_types'")
+
+    def write(path: Path) -> None:
+        quoted = str(path).replace("'", "''")
+        rows.query("rows_to_write", f"COPY ({_selection(rows, chosen)}) TO '{quoted}' ({_OPTIONS[chosen]})")
+
+    if output is None:
+        _to_standard_output(write)
+    else:
+        _to_file(output, write)
+
+
+def _selection(rows: duckdb.DuckDBPyRelation, chosen: str) -> str:
+    """The rows as the format needs them; columns are told by position, since two may have one name."""
+    positions = [f"column_{i}" for i in range(len(rows.columns))]
+    cells = [
+        f"{_cell(position, kind.id, chosen)} AS {_identifier(_header(name, chosen))}"
+        for position, name, kind in zip(positions, rows.columns, rows.types, strict=True)
+    ]
+    return f"SELECT {', '.join(cells)} FROM rows_to_write AS r({', '.join(positions)})"
+
+
+def _cell(column: str, kind: str, chosen: str) -> str:
+    if chosen == "csv" and kind not in _NEVER_FORMULAS:
+        text = f"{column}::VARCHAR"
+        # A leading apostrophe is how a spreadsheet is told that a cell is text.
+        return f"CASE WHEN regexp_matches({text}, '{_STARTS_A_FORMULA}') THEN '''' || {text} ELSE {text} END"
+    if chosen == "json" and kind in _FLOATS:
+        return f"CASE WHEN isfinite({column}) THEN {column} END"  # JSON has no infinity, and no NaN
+    return column
+
+
+def _header(name: str, chosen: str) -> str:
+    return f"'{name}" if chosen == "csv" and re.match(_STARTS_A_FORMULA, name) else name
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _refuse_bad_places(output: Path, data: DataDirectory) -> None:
+    place = output.absolute()
+    if output.is_dir():
+        raise ExportError(f"{output} is a folder: name a file in it")
+    if not place.parent.is_dir():
+        raise ExportError(f"there is no folder {place.parent}: make it first, or write elsewhere")
+    own = [data.warehouse, *(data.root / folder for folder in ("raw", "staging", "lake"))]
+    if any(place.resolve().is_relative_to(path.resolve()) for path in own):
+        raise ExportError(f"{output} is among the pipeline's own files, which queries must not change: write elsewhere")
+
+
+def _to_file(output: Path, write: Callable[[Path], object]) -> None:
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(output)
+    except (OSError, duckdb.IOException) as error:
+        words = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise ExportError(f"{output} could not be written: {words}; what was there before is untouched") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _to_standard_output(write: Callable[[Path], object]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "rows"
+        write(whole)
+        try:
+            with whole.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            # Whoever read had enough, `head` say. Python would complain once more when it closes the pipe.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
