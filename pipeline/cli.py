@@ -86,6 +86,7 @@ def refresh() -> None:
     print_summary(_console, workspace.data.warehouse)
     _console.print(f"DuckDB:  {workspace.data.warehouse}", soft_wrap=True)
     _console.print(f"Parquet: {workspace.data.root / 'lake'}", soft_wrap=True)
+    _console.print(f"Report:  {workspace.data.report}", soft_wrap=True)
 
 
 @cli.command()
@@ -115,6 +116,12 @@ def rebuild(as_of: str | None, into: Path | None) -> None:
     for name, count in published.row_counts.items():
         click.echo(f"{count:>12,} {name}")
     click.echo(f"DuckDB: {published.path}")
+
+
+@cli.command()
+def report() -> None:
+    """Make the report anew from the published DuckDB file, and tell where it is."""
+    click.echo(f"Report: {Workspace.open_for_reading().report()}")
 
 
 @cli.command()

@@ -88,6 +88,13 @@ class Workspace:
             compaction.compact(self.data, now())
         return published
 
+    def report(self) -> Path:
+        """Writes the report on the published file, and returns where it is. Raises PublishError and ReportError."""
+        # Drawing charts takes a second to import, which nothing else needs to wait for.
+        from pipeline.report.page import write_report
+
+        return write_report(self.data, self.settings.env, now())
+
     def rebuild(self) -> Published:
         """Makes every table anew from raw, and publishes."""
         with self.builder() as builder:

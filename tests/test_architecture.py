@@ -21,7 +21,7 @@ MAY_IMPORT_DAGSTER = {"assets", "definitions.py", "commands/refresh.py"}
 # Each may import those to its left, and itself.
 LAYERS = (
     *("errors", "settings", "schema", "lake", "polling", "submissions", "simulator"),
-    *("tables", "warehouse", "workspace", "assets", "commands"),
+    *("tables", "warehouse", "report", "workspace", "assets", "commands"),
 )
 
 

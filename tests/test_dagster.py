@@ -31,7 +31,7 @@ GROUPS = {
         *("item_types", "buyback_values", "pack_economics", "resolution_funnel", "data_issues"),
         *("pending_ageing", "buyback_outstanding", "top_pulls", "daily_type_mix", "repulled_items", "tier_hit_rates"),
     },
-    "publish": {"warehouse"},
+    "publish": {"warehouse", "report"},
 }
 EXECUTE = [sys.executable, "-m", "dagster", "job", "execute", "-m", "pipeline.definitions", "-j", "refresh"]
 
@@ -69,6 +69,7 @@ def test_the_lineage_leads_from_the_inbox_to_the_warehouse():
     assert deps["purchases"] == {"session_submissions", "status_responses"}
     assert deps["pulls"] == {"status_responses", "purchases"}
     assert deps["warehouse"] == {table.name for table in PUBLISHED}
+    assert deps["report"] == {"warehouse"}
 
 
 def test_every_check_is_an_asset_check():

@@ -1,4 +1,4 @@
-"""Group `publish`: the DuckDB file that notebooks open."""
+"""Group `publish`: the DuckDB file that notebooks open, and the report on it that anybody can open."""
 
 import dagster as dg
 
@@ -25,3 +25,17 @@ def warehouse(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.MaterializeR
             **{f"{name}_rows": count for name, count in published.row_counts.items()},
         }
     )
+
+
+@dg.asset(
+    group_name="publish",
+    description="One HTML page on what the DuckDB file holds, for any browser, with no network. When it fails, the "
+    "tables are published all the same.",
+    kinds={"html"},
+    owners=OWNERS,
+    deps=[warehouse],
+)
+def report(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.MaterializeResult[None]:
+    with workspace.open() as opened:
+        path = opened.report()
+    return dg.MaterializeResult(metadata={"path": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size})

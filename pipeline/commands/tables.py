@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from decimal import Decimal
 
 import duckdb
@@ -11,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-# Control characters other than tab and line feed, and the marks of writing direction. Names of items are received text.
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+from pipeline.report.wording import harmless
 
 
 def print_rows(
@@ -71,12 +69,7 @@ def _cell(value: object) -> str:
         case dt.datetime():
             return value.isoformat(sep=" ", timespec="seconds")
         case _:
-            return _harmless(str(value))
-
-
-def _harmless(text: str) -> str:
-    """Text with what a terminal would obey, or what turns the order of letters, written out instead."""
-    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+            return harmless(str(value))
 
 
 def _decimal(value: Decimal) -> str:

@@ -25,8 +25,8 @@ class DataDirectoryError(PipelineError):
 class DataDirectory:
     """One environment's data, below `root`.
 
-    `inbox/` and `reference/` are the users'; `raw/`, `staging/`, `lake/` and `phygitals.duckdb` are written by the
-    pipeline.
+    `inbox/` and `reference/` are the users'; `raw/`, `staging/`, `lake/`, `phygitals.duckdb` and `report.html` are
+    written by the pipeline.
     """
 
     def __init__(self, root: Path) -> None:
@@ -34,6 +34,7 @@ class DataDirectory:
         self.inbox = root / "inbox"
         self.packs_file = root / "reference" / "packs.csv"
         self.warehouse = root / "phygitals.duckdb"
+        self.report = root / "report.html"
         self.journal = root / "raw" / "status_responses" / ".journal"
         self.inbox_index = root / "staging" / "inbox_index.json"
         self.scratch = root / ".scratch"

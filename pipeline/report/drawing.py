@@ -1,0 +1,133 @@
+"""How the report's charts are drawn: by Vega-Altair, as inline SVG without script, in the style sheet's colours.
+
+Each chart is drawn twice, for wide pages and for phones, since text in a drawing that is scaled down cannot be read.
+Colours are CSS variables, so that one drawing serves light and dark pages and paper.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+from markupsafe import Markup
+
+from pipeline.report.queries import Row
+from pipeline.report.wording import short
+
+_WIDE = 900
+_NARROW = 340
+_NARROW_BELOW = 500
+_LABEL_LENGTH = 22
+
+INK, MUTED, _GRID, STRONG = "var(--ink)", "var(--muted)", "var(--grid)", "var(--c1)"
+SERIES = [f"var(--c{i})" for i in range(1, 8)]
+_LOG_MONEY = [10.0**power for power in range(-4, 12)]
+# What is written at an axis, as Vega expressions.
+PERCENT = "format(100 * datum.value, '~g') + ' %'"
+DOLLARS = "datum.value ? format(datum.value, '$~s') : '$0'"
+COUNT = "format(datum.value, ',~r')"
+
+_CONFIG: dict[str, Any] = {
+    "aria": False,  # the page describes each chart in words; marks one by one would only be noise
+    # Room for text is reckoned while drawing, so the fonts are those of nearly the same widths everywhere.
+    "font": "'Liberation Sans', Arial, Helvetica, Roboto, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": MUTED,
+        "titleColor": MUTED,
+        "titleFontWeight": "normal",
+        "gridColor": _GRID,
+        "domainColor": _GRID,
+        "tickColor": _GRID,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "labelLimit": 190,
+        "titlePadding": 8,
+    },
+    "legend": {
+        "orient": "top",
+        "title": None,
+        "labelColor": INK,
+        "labelFontSize": 12,
+        "symbolType": "square",
+        "symbolStrokeWidth": 3,
+        "columnPadding": 14,
+    },
+    "text": {"color": INK, "fontSize": 12},
+    "rule": {"color": MUTED},
+}
+
+Plot = Any  # Altair gives one of several kinds of charts, by what is laid over what
+NAMES = alt.Axis(domain=False, ticks=False, labelColor=INK, labelPadding=8)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One chart as SVG, for wide pages and for phones."""
+
+    wide: Markup
+    narrow: Markup
+
+
+def draw(chart: Callable[[int], Plot], height: int) -> Drawing:
+    return Drawing(*(_svg(chart(width).properties(width=width, height=height)) for width in (_WIDE, _NARROW)))
+
+
+def _svg(chart: Plot) -> Markup:
+    described = chart.properties(
+        background="transparent", padding=2, autosize=alt.AutoSizeParams(type="fit", contains="padding")
+    ).configure(**_CONFIG)
+    written = io.StringIO()
+    described.save(written, format="svg")
+    # Vega escapes every text that it draws; a test feeds it markup.
+    return Markup(written.getvalue())  # noqa: S704
+
+
+def data(rows: Iterable[Row]) -> alt.InlineData:
+    return alt.InlineData(values=list(rows))
+
+
+def labels(names: Sequence[str | None], missing: str) -> list[str]:
+    """Short labels of received names, each different from the others."""
+    made: list[str] = []
+    for name in names:
+        label = wanted = missing if name is None else short(name, _LABEL_LENGTH)
+        times = 1
+        while label in made:
+            times += 1
+            label = f"{wanted} ({times})"
+        made.append(label)
+    return made
+
+
+def days_between(dates: Iterable[dt.date]) -> list[str]:
+    """Every day from the first to the last, as its label; those without rows stay empty places."""
+    known = sorted(dates)
+    return [day_label(known[0] + dt.timedelta(days=i)) for i in range((known[-1] - known[0]).days + 1)]
+
+
+def day_label(date: dt.date) -> str:
+    return f"{date.day} {date:%b}"
+
+
+def day_axis(days: list[str], width: int) -> alt.X:
+    step = -(-len(days) // (4 if width < _NARROW_BELOW else 10))
+    axis = alt.Axis(values=days[::-1][::step], labelAngle=0, grid=False, ticks=False, labelPadding=6)
+    scale = alt.Scale(domain=days, paddingInner=0.08, paddingOuter=0.04)
+    return alt.X("day:O", scale=scale, axis=axis, title=None)
+
+
+def money_axis(field: str, title: str | None, lowest: float, highest: float) -> alt.X:
+    values = [value for value in _LOG_MONEY if lowest <= value <= highest]
+    axis = alt.Axis(values=values, format="$~s" if lowest >= 1 else "$~g", tickSize=4)
+    return alt.X(field, scale=alt.Scale(type="log", domain=[lowest, highest], nice=False), axis=axis, title=title)
+
+
+def legend(names: Sequence[str], width: int, symbol: str = "square") -> alt.Legend:
+    columns = 2 if width < _NARROW_BELOW else len(names)
+    size = 300 if symbol == "stroke" else 100
+    return alt.Legend(columns=columns, labelLimit=140, symbolType=symbol, symbolSize=size)

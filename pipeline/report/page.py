@@ -1,0 +1,142 @@
+"""Puts the report together and writes it: `report.html` beside the published file, replaced in one step."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jinja2
+
+from pipeline.errors import PipelineError
+from pipeline.lake.directory import DataDirectory, DataDirectoryError, replace_file
+from pipeline.lake.store import first_line
+from pipeline.report import charts, wording
+from pipeline.report.drawing import Drawing
+from pipeline.report.queries import BINS_PER_DECADE, DAYS_SHOWN, Facts, Row, read
+from pipeline.warehouse.publish import open_warehouse
+
+_STALE_AFTER = dt.timedelta(hours=36)  # a daily run that was missed
+_MATURE_AFTER = dt.timedelta(hours=24)  # before that, what is still pending would make a rate look better than it is
+_BY_FEW = 0.5  # share of a pack's value in ten pulls from which its mean is theirs
+
+_FILTERS = (wording.count, wording.money, wording.percent, wording.multiple, wording.duration, wording.day)
+_SOURCES = {
+    "local": "Simulated data: every purchase and price here was made up by the bundled simulator.",
+    "sandbox": "Sandbox data: prices are frozen, nothing is ever pending, and times to fulfilment mean nothing.",
+    "production": "",
+}
+
+
+class ReportError(PipelineError):
+    """The report could not be made. The tables are published all the same, and the report before it is as it was."""
+
+
+def write_report(data: DataDirectory, environment: str, moment: dt.datetime) -> Path:
+    """Writes the report on the published file as it is, and returns where it is.
+
+    Raises PublishError when nothing has been published yet, and ReportError.
+    """
+    with open_warehouse(data.warehouse) as connection:
+        try:
+            facts = read(connection, moment)
+        except duckdb.Error as error:
+            raise ReportError(
+                f"{data.report} could not be made from {data.warehouse}: {first_line(error)}; "
+                "the published file is as it was: `phygitals refresh` publishes it anew"
+            ) from error
+    try:
+        replace_file(data.report, render(facts, environment))
+    except DataDirectoryError as error:
+        raise ReportError(f"the tables are published, the report is not: {error}") from error
+    return data.report
+
+
+def render(facts: Facts, environment: str) -> str:
+    """The page. Text that was received is escaped wherever it stands."""
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters.update({worded.__name__: worded for worded in _FILTERS})
+    templates.filters.update({"short": wording.short, "moment": wording.moment})
+    return templates.get_template("report.html").render(
+        facts=facts,
+        counted=wording.counted,
+        overall=facts.purchases["overall"] | facts.pulls["overall"],
+        yesterday=facts.purchases["yesterday"] | facts.pulls["yesterday"],
+        week=facts.purchases["week_before"] | facts.pulls["week_before"],
+        source=_SOURCES.get(environment, ""),
+        is_stale=_is_stale(facts),
+        days_shown=DAYS_SHOWN,
+        by_few=_BY_FEW,
+        value_tail=_value_tail(facts.bins),
+        mature=_mature(facts),
+        pending_price=_sum(row["price_usd"] for row in facts.pending_ageing),
+        pending_unpriced=sum(row["unpriced"] for row in facts.pending_ageing),
+        **_drawings(facts),
+    )
+
+
+def _drawings(facts: Facts) -> dict[str, Drawing | None]:
+    """Each chart by its name in the template; None where there is nothing to draw."""
+    pulls, mature = facts.pulls["overall"], _mature(facts)
+    timed = [row for row in facts.funnel if row["latency_p50_seconds"] is not None]
+    quoted_packs = [row for row in facts.packs if row["win_rate"] is not None]
+    banded_packs = [row for row in facts.packs if row["quoted_count"]]
+    drawn_as = charts.types_shown(facts.types)
+    has_values = any(row["total_usd"] for row in facts.days)
+    return {
+        "histogram": charts.buyback_histogram(
+            facts.bins, float(pulls["median_usd"]), float(pulls["buyback_usd"]) / pulls["priced_pulls"]
+        )
+        if facts.bins
+        else None,
+        "value_shares": charts.pulls_against_value(facts.bins) if facts.bins else None,
+        "type_quotes": charts.quotes_by_type(facts.types),
+        "pulls_by_day": charts.by_day_and_type(facts.days, drawn_as, "pulls", "pulls") if facts.days else None,
+        "value_by_day": charts.by_day_and_type(facts.days, drawn_as, "total_usd", "quoted buyback")
+        if has_values
+        else None,
+        "win_rates": charts.win_rates(quoted_packs) if quoted_packs else None,
+        "multiple_bands": charts.multiple_bands(banded_packs) if banded_packs else None,
+        "outcomes": charts.outcomes_by_day(facts.funnel) if facts.funnel else None,
+        "failed_rates": charts.failed_rate_by_day(mature) if mature else None,
+        "latencies": charts.latency_by_day(timed) if timed else None,
+        "pending_ages": charts.pending_by_age(facts.pending_ageing) if facts.pending_longest else None,
+    }
+
+
+def _is_stale(facts: Facts) -> bool:
+    known_until = facts.purchases["overall"]["known_until"]
+    return known_until is not None and facts.moment - known_until > _STALE_AFTER
+
+
+def _mature(facts: Facts) -> list[Row]:
+    """The days of the funnel that ended 24 hours ago or more, and on which something became final."""
+    latest = (facts.moment.astimezone(dt.UTC) - _MATURE_AFTER).date() - dt.timedelta(days=1)
+    return [row for row in facts.funnel if row["submitted_date"] <= latest and row["failed_rate"] is not None]
+
+
+def _value_tail(bins: list[Row]) -> dict[str, float] | None:
+    """The dearest pulls that together hold half of the quoted value or more: from which quote, and their shares."""
+    if not bins:
+        return None
+    pulls, value = (sum(row[column] for row in bins) for column in ("pulls", "total_usd"))
+    pulls_above = value_above = 0
+    for row in reversed(bins):
+        pulls_above += row["pulls"]
+        value_above += row["total_usd"]
+        if value_above >= value / 2:
+            lowest = 10 ** (row["bin"] / BINS_PER_DECADE)
+            return {"from_usd": lowest, "pull_share": pulls_above / pulls, "value_share": value_above / value}
+    return None
+
+
+def _sum(amounts: Any) -> Any:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if known else None

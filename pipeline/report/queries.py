@@ -1,0 +1,183 @@
+"""What the report asks of the published file: one query a subject, each small whatever the size of the tables."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+Row = dict[str, Any]
+
+DAYS_SHOWN = 30
+PACKS_SHOWN = 15
+_ROWS_SHOWN = 10
+_ISSUES_SHOWN = 25
+
+BINS_PER_DECADE = 6
+
+# A purchase belongs to the day on which it was initiated, else first seen, as a pull does.
+_PERIODS = """periods AS (
+    FROM (VALUES
+        ('yesterday', $yesterday, $yesterday),
+        ('week_before', $yesterday - 7, $yesterday - 1),
+        ('overall', DATE '0001-01-01', DATE '9999-12-31')
+    ) AS p(period, first_day, last_day)
+)"""
+
+_PURCHASES = f"""
+    WITH {_PERIODS}
+    SELECT period, count(session_id) AS purchases,
+        count(session_id) FILTER (status = 'fulfilled') AS fulfilled,
+        count(session_id) FILTER (status = 'failed') AS failed,
+        count(session_id) FILTER (status = 'pending') AS pending,
+        count(session_id) FILTER (status = 'expired') AS expired,
+        sum(price_usd) FILTER (status = 'fulfilled') AS spend_usd,
+        sum(buyback_value_usd) FILTER (status = 'fulfilled' AND price_usd IS NOT NULL) AS quoted_of_spend_usd,
+        count(session_id) FILTER (status = 'fulfilled' AND price_usd IS NULL) AS unpriced,
+        count(session_id) FILTER (status = 'fulfilled' AND poll_count = 1) AS fulfilled_when_first_asked,
+        min(coalesce(initiated_at, submitted_at)) AS first_at,
+        max(greatest(submitted_at, coalesce(last_polled_at, submitted_at))) AS known_until
+    FROM periods LEFT JOIN purchases
+        ON coalesce(initiated_at, submitted_at)::DATE BETWEEN first_day AND last_day
+    GROUP BY period
+"""
+
+# The median is interpolated, as in the marts, from counts of each price rather than from all prices.
+_PULLS = f"""
+    WITH {_PERIODS},
+    prices AS (
+        SELECT period, buyback_price_usd AS price, count(session_id) AS pulls
+        FROM periods LEFT JOIN pulls ON pulled_at::DATE BETWEEN first_day AND last_day
+        GROUP BY period, price
+    ),
+    ranked AS (
+        SELECT *, sum(pulls) FILTER (price IS NOT NULL) OVER (PARTITION BY period ORDER BY price) AS rank,
+            (sum(pulls) FILTER (price IS NOT NULL) OVER (PARTITION BY period) - 1) / 2 AS middle
+        FROM prices
+    )
+    SELECT period, sum(pulls)::BIGINT AS pulls,
+        coalesce(sum(pulls) FILTER (price IS NOT NULL), 0)::BIGINT AS priced_pulls,
+        coalesce(sum(pulls) FILTER (price = 0), 0)::BIGINT AS zero_pulls,
+        sum(price::DECIMAL(38,4) * pulls) AS buyback_usd,
+        (min(price) FILTER (rank > floor(middle)) + min(price) FILTER (rank > ceil(middle))) / 2 AS median_usd,
+        max(price) AS dearest_usd
+    FROM ranked GROUP BY period
+"""
+
+_BINS = f"""
+    SELECT floor({BINS_PER_DECADE} * log10(buyback_price_usd::DOUBLE))::INTEGER AS bin, count(*) AS pulls,
+        sum(buyback_price_usd)::DOUBLE AS total_usd
+    FROM pulls WHERE buyback_price_usd > 0
+    GROUP BY bin ORDER BY bin
+"""
+
+_TYPES = "FROM item_types ORDER BY pull_count DESC, item_type"
+
+# A date in the future is somebody's mistake, and must not push the present out of the picture.
+_DAYS = f"""
+    SELECT pulled_date, item_type, sum(pull_count)::BIGINT AS pulls, sum(buyback_total_usd)::DOUBLE AS total_usd,
+        max(buyback_max_usd) AS dearest_usd
+    FROM buyback_values
+    WHERE pulled_date <= $today
+        AND pulled_date > (SELECT max(pulled_date) FROM buyback_values WHERE pulled_date <= $today) - {DAYS_SHOWN}
+    GROUP BY pulled_date, item_type ORDER BY pulled_date, item_type
+"""
+
+_PACKS = f"""
+    SELECT *, count(*) OVER () AS pack_count,
+        multiple_below_0_5_count + multiple_0_5_to_1_count + multiple_1_to_2_count + multiple_2_to_5_count
+            + multiple_5_to_20_count + multiple_20_and_above_count AS quoted_count
+    FROM pack_economics ORDER BY spend_usd DESC NULLS LAST, pack_id LIMIT {PACKS_SHOWN}
+"""
+
+_FUNNEL = f"""
+    FROM resolution_funnel
+    WHERE submitted_date <= $today AND submitted_date >
+        (SELECT max(submitted_date) FROM resolution_funnel WHERE submitted_date <= $today) - {DAYS_SHOWN}
+    ORDER BY submitted_date
+"""
+
+# Ages count from the first sight of the session to the moment of the report. A mart that says the same can stand here.
+_PENDING_AGEING = """
+    SELECT age_band, count(session_id) AS sessions, sum(price_usd) AS price_usd,
+        count(session_id) FILTER (price_usd IS NULL) AS unpriced
+    FROM (VALUES
+        (1, 'under 1 minute', INTERVAL 0 SECONDS, INTERVAL 1 MINUTE),
+        (2, '1 to 10 minutes', INTERVAL 1 MINUTE, INTERVAL 10 MINUTES),
+        (3, '10 to 60 minutes', INTERVAL 10 MINUTES, INTERVAL 1 HOUR),
+        (4, '1 to 24 hours', INTERVAL 1 HOUR, INTERVAL 24 HOURS),
+        (5, 'over 24 hours', INTERVAL 24 HOURS, INTERVAL 1000 YEARS)
+    ) AS bands(position, age_band, from_age, to_age)
+    LEFT JOIN (SELECT *, greatest($moment - submitted_at, INTERVAL 0 SECONDS) AS age
+        FROM purchases WHERE status = 'pending') AS waiting
+        ON age >= from_age AND age < to_age
+    GROUP BY position, age_band ORDER BY position
+"""
+_PENDING_LONGEST = f"""
+    SELECT session_id, pack_id, price_usd, submitted_at, last_polled_at, poll_count,
+        epoch($moment - submitted_at) AS age_seconds
+    FROM purchases WHERE status = 'pending' ORDER BY submitted_at, session_id LIMIT {_ROWS_SHOWN}
+"""
+
+_DEAREST = f"""
+    SELECT name, item_id, item_type, pack_id, buyback_price_usd, pulled_at
+    FROM pulls WHERE buyback_price_usd IS NOT NULL
+    ORDER BY buyback_price_usd DESC, pulled_at, session_id, pull_number LIMIT {_ROWS_SHOWN}
+"""
+
+_ISSUES = f"""
+    SELECT severity, rule, count(*) AS findings, count(DISTINCT session_id) AS sessions,
+        max(observed_at) AS latest_at, arg_max(detail, observed_at) AS detail, arg_max(field, observed_at) AS field,
+        arg_max(raw_value, observed_at) AS raw_value, count(*) OVER () AS rule_count
+    FROM data_issues GROUP BY severity, rule
+    ORDER BY list_position(['error', 'warning', 'info'], severity), findings DESC, rule LIMIT {_ISSUES_SHOWN}
+"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the page tells, as rows of plain values. `purchases` and `pulls` are by period: `yesterday` (the UTC day
+    before the moment), `week_before` (the seven days before that) and `overall`."""
+
+    moment: dt.datetime
+    yesterday: dt.date
+    purchases: dict[str, Row]
+    pulls: dict[str, Row]
+    bins: list[Row]
+    types: list[Row]
+    days: list[Row]
+    packs: list[Row]
+    funnel: list[Row]
+    pending_ageing: list[Row]
+    pending_longest: list[Row]
+    dearest: list[Row]
+    issues: list[Row]
+
+
+def read(connection: duckdb.DuckDBPyConnection, moment: dt.datetime) -> Facts:
+    """Asks the published file, which has its time zone set to UTC. Raises duckdb.Error."""
+    today = moment.astimezone(dt.UTC).date()
+    yesterday = today - dt.timedelta(days=1)
+
+    def rows(sql: str, **values: object) -> list[Row]:
+        cursor = connection.execute(sql, values or None)
+        names = [column[0] for column in cursor.description or []]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    return Facts(
+        moment=moment,
+        yesterday=yesterday,
+        purchases={row["period"]: row for row in rows(_PURCHASES, yesterday=yesterday)},
+        pulls={row["period"]: row for row in rows(_PULLS, yesterday=yesterday)},
+        bins=rows(_BINS),
+        types=rows(_TYPES),
+        days=rows(_DAYS, today=today),
+        packs=rows(_PACKS),
+        funnel=rows(_FUNNEL, today=today),
+        pending_ageing=rows(_PENDING_AGEING, moment=moment),
+        pending_longest=rows(_PENDING_LONGEST, moment=moment),
+        dearest=rows(_DEAREST),
+        issues=rows(_ISSUES),
+    )
