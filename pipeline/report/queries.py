@@ -16,54 +16,33 @@ _ROWS_SHOWN = 10
 _ISSUES_SHOWN = 25
 
 BINS_PER_DECADE = 6
+_DAY = dt.timedelta(days=1)
 
 # A purchase belongs to the day on which it was initiated, else first seen, as a pull does.
-_PERIODS = """periods AS (
-    FROM (VALUES
-        ('yesterday', $yesterday, $yesterday),
-        ('week_before', $yesterday - 7, $yesterday - 1),
-        ('overall', DATE '0001-01-01', DATE '9999-12-31')
-    ) AS p(period, first_day, last_day)
-)"""
-
-_PURCHASES = f"""
-    WITH {_PERIODS}
-    SELECT period, count(session_id) AS purchases,
-        count(session_id) FILTER (status = 'fulfilled') AS fulfilled,
-        count(session_id) FILTER (status = 'failed') AS failed,
-        count(session_id) FILTER (status = 'pending') AS pending,
-        count(session_id) FILTER (status = 'expired') AS expired,
+_PURCHASES = """
+    SELECT count(*) AS purchases,
+        count(*) FILTER (status = 'fulfilled') AS fulfilled,
+        count(*) FILTER (status = 'failed') AS failed,
+        count(*) FILTER (status = 'pending') AS pending,
+        count(*) FILTER (status = 'expired') AS expired,
         sum(price_usd) FILTER (status = 'fulfilled') AS spend_usd,
         sum(buyback_value_usd) FILTER (status = 'fulfilled' AND price_usd IS NOT NULL) AS quoted_of_spend_usd,
-        count(session_id) FILTER (status = 'fulfilled' AND price_usd IS NULL) AS unpriced,
-        count(session_id) FILTER (status = 'fulfilled' AND poll_count = 1) AS fulfilled_when_first_asked,
+        count(*) FILTER (status = 'fulfilled' AND price_usd IS NULL) AS unpriced,
+        count(*) FILTER (status = 'fulfilled' AND poll_count = 1) AS fulfilled_when_first_asked,
         min(coalesce(initiated_at, submitted_at)) AS first_at,
         max(greatest(submitted_at, coalesce(last_polled_at, submitted_at))) AS known_until
-    FROM periods LEFT JOIN purchases
-        ON coalesce(initiated_at, submitted_at)::DATE BETWEEN first_day AND last_day
-    GROUP BY period
+    FROM purchases
+    WHERE coalesce(initiated_at, submitted_at) >= $first::TIMESTAMPTZ
+        AND coalesce(initiated_at, submitted_at) < $end::TIMESTAMPTZ
 """
 
-# The median is interpolated, as in the marts, from counts of each price rather than from all prices.
-_PULLS = f"""
-    WITH {_PERIODS},
-    prices AS (
-        SELECT period, buyback_price_usd AS price, count(session_id) AS pulls
-        FROM periods LEFT JOIN pulls ON pulled_at::DATE BETWEEN first_day AND last_day
-        GROUP BY period, price
-    ),
-    ranked AS (
-        SELECT *, sum(pulls) FILTER (price IS NOT NULL) OVER (PARTITION BY period ORDER BY price) AS rank,
-            (sum(pulls) FILTER (price IS NOT NULL) OVER (PARTITION BY period) - 1) / 2 AS middle
-        FROM prices
-    )
-    SELECT period, sum(pulls)::BIGINT AS pulls,
-        coalesce(sum(pulls) FILTER (price IS NOT NULL), 0)::BIGINT AS priced_pulls,
-        coalesce(sum(pulls) FILTER (price = 0), 0)::BIGINT AS zero_pulls,
-        sum(price::DECIMAL(38,4) * pulls) AS buyback_usd,
-        (min(price) FILTER (rank > floor(middle)) + min(price) FILTER (rank > ceil(middle))) / 2 AS median_usd,
-        max(price) AS dearest_usd
-    FROM ranked GROUP BY period
+_PULLS = """
+    SELECT count(*) AS pulls, count(buyback_price_usd) AS priced_pulls,
+        count(*) FILTER (buyback_price_usd = 0) AS zero_pulls,
+        sum(buyback_price_usd) AS buyback_usd,
+        median(buyback_price_usd::DECIMAL(18,6))::DECIMAL(18,4) AS median_usd,
+        max(buyback_price_usd) AS dearest_usd
+    FROM pulls WHERE pulled_at >= $first::TIMESTAMPTZ AND pulled_at < $end::TIMESTAMPTZ
 """
 
 _BINS = f"""
@@ -159,18 +138,26 @@ class Facts:
 def read(connection: duckdb.DuckDBPyConnection, moment: dt.datetime) -> Facts:
     """Asks the published file, which has its time zone set to UTC. Raises duckdb.Error."""
     today = moment.astimezone(dt.UTC).date()
-    yesterday = today - dt.timedelta(days=1)
+    yesterday, midnight = today - _DAY, dt.datetime.combine(today, dt.time(), dt.UTC)
+    periods = {
+        "yesterday": (midnight - _DAY, midnight),
+        "week_before": (midnight - 8 * _DAY, midnight - _DAY),
+        "overall": ("-infinity", "infinity"),
+    }
 
     def rows(sql: str, **values: object) -> list[Row]:
         cursor = connection.execute(sql, values or None)
         names = [column[0] for column in cursor.description or []]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
+    def by_period(sql: str) -> dict[str, Row]:
+        return {name: rows(sql, first=first, end=end)[0] for name, (first, end) in periods.items()}
+
     return Facts(
         moment=moment,
         yesterday=yesterday,
-        purchases={row["period"]: row for row in rows(_PURCHASES, yesterday=yesterday)},
-        pulls={row["period"]: row for row in rows(_PULLS, yesterday=yesterday)},
+        purchases=by_period(_PURCHASES),
+        pulls=by_period(_PULLS),
         bins=rows(_BINS),
         types=rows(_TYPES),
         days=rows(_DAYS, today=today),
