@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pipeline.commands.export import FORMATS, chosen_format, export
 from pipeline.errors import PipelineError
+from pipeline.settings import Settings
 from pipeline.submissions import formats, inbox, rows
 from pipeline.workspace import Workspace, now
 
@@ -171,6 +172,19 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
         _console.print(f"the first {count:,} rows; --limit 0 prints all, --output FILE writes all")
     else:
         _console.print(f"{count:,} {'row' if count == 1 else 'rows'}")
+
+
+@cli.command()
+@click.option("--keep-days", type=click.IntRange(1, 36_500), help="Days to keep; PHYGITALS_KEEP_RUN_DAYS if not given.")
+def prune(keep_days: int | None) -> None:
+    """Remove old runs, with their logs, from Dagster's history; no data.
+
+    What asset pages show the latest state of is kept, and every run that has not ended.
+    """
+    from pipeline.assets.retention import prune_history
+
+    days = Settings.load(needs_key=False).keep_run_days if keep_days is None else keep_days
+    click.echo(prune_history(days, click.echo).line)
 
 
 @cli.command()

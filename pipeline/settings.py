@@ -64,6 +64,19 @@ def _valid_prefix(value: str) -> str:
     return "/" + value.strip("/")
 
 
+def _valid_webhook(value: SecretStr) -> SecretStr:
+    try:
+        parts = urlsplit(value.get_secret_value())
+        host = parts.hostname or ""
+        is_allowed = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+        is_url = bool(host) and parts.port != 0 and is_allowed
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise ValueError("allowed is an https URL, or plain http to a loopback address")
+    return value
+
+
 def _valid_key(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if not (text.isascii() and text.isprintable()) or " " in text:
@@ -85,13 +98,28 @@ Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 SecondsOrNever = Annotated[float, Field(ge=0, le=3_153_600_000, allow_inf_nan=False)]
 
 
-class Settings(BaseSettings):
+class WebhookSettings(BaseSettings):
+    """Who is told of a failed run. Apart from the rest, because wrong settings are a reason why runs fail."""
+
+    model_config = SettingsConfigDict(env_prefix="PHYGITALS_", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    failure_webhook: Annotated[SecretStr, AfterValidator(_valid_webhook)] | None = None
+
+    @classmethod
+    def failure_webhook_url(cls, env_file: Path | None = None) -> str | None:
+        """The URL in clear, to post to and for nothing else, since whoever has it can post. None if unset or wrong."""
+        try:
+            webhook = WebhookSettings(_env_file=env_file or PROJECT_ROOT / ".env").failure_webhook  # type: ignore[call-arg]
+        except ValidationError:
+            return None
+        return webhook.get_secret_value() if webhook else None
+
+
+class Settings(WebhookSettings):
     """The validated settings. Durations are seconds; rates are requests per second.
 
     Made by `load`, which turns what pydantic finds into one line for a person.
     """
-
-    model_config = SettingsConfigDict(env_prefix="PHYGITALS_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     env: Environment = "local"
     api_url: Annotated[str, AfterValidator(_valid_url)] | None = None
@@ -105,6 +133,7 @@ class Settings(BaseSettings):
     poll_interval: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 2.0
     expire_after: SecondsOrNever = 604_800.0
     daily_cron: Annotated[str, AfterValidator(_valid_cron)] = "0 2 * * *"
+    keep_run_days: Annotated[int, Field(ge=1, le=36_500)] = 30
 
     @property
     def base_url(self) -> str | None:
@@ -149,6 +178,14 @@ class Settings(BaseSettings):
             )
         return settings
 
+    @classmethod
+    def load_or_defaults(cls) -> Settings:
+        """The settings, or their defaults while they are wrong, for what goes on until a run says what is wrong."""
+        try:
+            return cls.load(needs_key=False)
+        except SettingsError:
+            return cls.model_construct()
+
 
 def _describe(error: object) -> str:
     details: dict[str, object] = dict(error)  # type: ignore[call-overload]
@@ -157,7 +194,7 @@ def _describe(error: object) -> str:
     message = str(details["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     if not message.startswith("allowed"):
         message = f"allowed is {_range(field) or message}"
-    may_hold_secret = field == "api_key" or (field == "api_url" and "@" in str(details["input"]))
+    may_hold_secret = field in ("api_key", "failure_webhook") or (field == "api_url" and "@" in str(details["input"]))
     shown = "the value (not shown)" if may_hold_secret else repr(details["input"])
     return f"{variable}={shown} is refused: {message}"
 

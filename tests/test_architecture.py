@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT_DAGSTER = {"assets", "definitions.py", "commands/refresh.py"}
 # Each may import those to its left, and itself.
 LAYERS = (
-    *("errors", "settings", "schema", "lake", "polling", "submissions", "simulator"),
+    *("errors", "webhook", "settings", "schema", "lake", "polling", "submissions", "simulator"),
     *("tables", "warehouse", "report", "workspace", "assets", "commands"),
 )
 

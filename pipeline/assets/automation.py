@@ -1,16 +1,30 @@
-"""What starts the job by itself: the daily schedule, and the sensor that watches the inbox."""
+"""What starts a refresh by itself: the daily schedule, new files in the inbox, and pending sessions that are due."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
 
 import dagster as dg
 
 from pipeline.assets.dead_runs import fail_dead_runs
 from pipeline.errors import PipelineError
-from pipeline.settings import Settings, SettingsError
+from pipeline.settings import Settings
 from pipeline.submissions.inbox import fingerprint, new_files
+from pipeline.tables.due import Due, due, due_state
 from pipeline.workspace import Workspace, now
 
-_TICK_SECONDS = 15
+_INBOX_TICK_SECONDS = 15
+_PENDING_TICK_SECONDS = 60
 _NAMES_SHOWN = 3
 _NAMES_LENGTH = 80
+_UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 refresh = dg.define_asset_job(
     "refresh",
@@ -19,29 +33,27 @@ refresh = dg.define_asset_job(
 )
 
 
-def _daily_cron() -> str:
-    """The setting, or its default while the settings are wrong; the run then says what is wrong."""
-    try:
-        return Settings.load().daily_cron
-    except SettingsError:
-        return str(Settings.model_fields["daily_cron"].default)
-
-
 daily_refresh = dg.ScheduleDefinition(
     name="daily_refresh",
     job=refresh,
-    cron_schedule=_daily_cron(),
+    cron_schedule=Settings.load_or_defaults().daily_cron,
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Follows every pending session once a day, whether or not new files came.",
+    description=(
+        "Follows every pending session once a day, whether or not new files came, and lets expire what is too old. "
+        "`PHYGITALS_DAILY_CRON` sets when, in UTC."
+    ),
 )
 
 
 @dg.sensor(
     job=refresh,
-    minimum_interval_seconds=_TICK_SECONDS,
+    minimum_interval_seconds=_INBOX_TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Starts a refresh when files lie in the inbox that no run has read, and clears away dead runs.",
+    description=(
+        "Starts a refresh when files lie in the inbox that no run has read, and reports runs as failed whose process "
+        "is gone. A tick lists the inbox once and opens no file. The same unread files are asked for once an hour."
+    ),
 )
 def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     try:
@@ -57,3 +69,55 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
     # Files that are still unread in an hour, since their run was cancelled, say, are asked for again.
     run_key = f"{fingerprint(found)}-{now():%Y%m%dT%H}"
     return dg.RunRequest(run_key=run_key, tags={"inbox_files": str(len(found)), "inbox": names[:_NAMES_LENGTH]})
+
+
+@dg.sensor(
+    job=refresh,
+    minimum_interval_seconds=_PENDING_TICK_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Starts a refresh when pending sessions are due though no file came: a quarter of an hour after they were last "
+        "asked, later the longer they have been pending (an eighth of their age). A tick reads one small file, and the "
+        "tables only when a run has changed them. While a run is queued or under way it does nothing."
+    ),
+)
+def pending_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    if context.instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY), limit=1):
+        return dg.SkipReason("a run is queued or under way")
+    try:
+        data = Workspace.open().data
+        if data.is_being_written():
+            return dg.SkipReason("a run is under way")
+        state, known = due_state(data), _Known.of(context.cursor)
+        if known.state != state:
+            known = _Known(state, due(data))
+            context.update_cursor(known.cursor)
+    except PipelineError as error:
+        return dg.SkipReason(str(error))
+    if known.due is None:
+        return dg.SkipReason("no session is pending")
+    seconds = known.due.at - now().timestamp()
+    if seconds > 0:
+        return dg.SkipReason(f"{known.due.pending:,} sessions are pending, the first is due in {seconds / 60:,.0f} min")
+    # A run that fails before it asked leaves them due; it is tried again in the next hour.
+    run_key = f"{state}-{now():%Y%m%dT%H}"
+    return dg.RunRequest(run_key=run_key, tags={"pending_sessions": str(known.due.pending)})
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the sensor remembers from tick to tick, and over restarts, in its cursor."""
+
+    state: str | None
+    due: Due | None
+
+    @classmethod
+    def of(cls, cursor: str | None) -> _Known:
+        if not cursor:
+            return cls(None, None)
+        state, pending, at = json.loads(cursor)
+        return cls(state, Due(pending, at) if pending else None)
+
+    @property
+    def cursor(self) -> str:
+        return json.dumps([self.state, self.due.pending if self.due else 0, self.due.at if self.due else None])

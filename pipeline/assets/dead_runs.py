@@ -12,6 +12,10 @@ from pipeline.lake.directory import DataDirectory
 from pipeline.workspace import now
 
 _SILENT_FOR = 120.0  # seconds without an event; a run that has just started, or only reads, holds no lock
+_WORDS = (
+    "The process of this run is gone; what it had received is kept. The daemon starts it again by itself, twice at "
+    "most; if it dies again, look at the machine: its memory, its disk, who restarts it."
+)
 _UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
@@ -21,7 +25,7 @@ def fail_dead_runs(instance: dg.DagsterInstance, data: DataDirectory) -> list[st
         return []
     dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)) if _is_silent(instance, run.run_id)]
     for run in dead:
-        instance.report_run_failed(run, "The process of this run is gone; what it had received is kept.")
+        instance.report_run_failed(run, _WORDS)
     return [run.run_id for run in dead]
 
 

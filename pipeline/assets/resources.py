@@ -11,6 +11,8 @@ from pipeline.errors import PipelineError
 from pipeline.polling.progress import Progress
 from pipeline.workspace import Workspace
 
+_LONGEST_WORDS = 500
+
 
 class WorkspaceResource:
     """The workspace of one run, opened when a step needs it, so that definitions load whatever the settings are.
@@ -67,3 +69,10 @@ def _told_to_people() -> Iterator[None]:
     except PipelineError as error:
         # From None: the line says it all, and a person should not have to find it in a traceback.
         raise dg.Failure(str(error), allow_retries=False) from None
+    except Exception as error:
+        words = " ".join(str(error).split())[:_LONGEST_WORDS]
+        raise dg.Failure(
+            f"{type(error).__name__}: {words} (this is unexpected: start the run once more, and if it fails again, "
+            "report what its page says)",
+            allow_retries=False,
+        ) from error

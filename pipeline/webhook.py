@@ -1,0 +1,42 @@
+"""Posts one JSON message to a webhook, within a bounded time and without ever showing its URL.
+
+The URL of a webhook is a secret: whoever has it can post. So nothing here logs it, no error repeats it,
+and redirects, which would carry the message elsewhere, are not followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import aiohttp
+
+from pipeline.errors import PipelineError
+
+TIMEOUT = 10.0  # seconds, from looking up the name to the answer's headers
+
+
+class WebhookError(PipelineError):
+    """The message was not taken. Says why, and not to whom."""
+
+
+def post(url: str, message: Mapping[str, str], timeout: float = TIMEOUT) -> None:
+    """Posts the message; any 2xx is a success. Raises WebhookError."""
+    asyncio.run(_post(url, message, timeout))
+
+
+async def _post(url: str, message: Mapping[str, str], seconds: float) -> None:
+    limits = aiohttp.ClientTimeout(total=seconds)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=limits) as session,
+            session.post(url, json=message, allow_redirects=False) as response,
+        ):
+            status = response.status
+    except TimeoutError:
+        raise WebhookError(f"PHYGITALS_FAILURE_WEBHOOK did not answer within {seconds:g} s") from None
+    # From None: the library's words may name the URL.
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise WebhookError(f"PHYGITALS_FAILURE_WEBHOOK could not be reached ({type(error).__name__})") from None
+    if not 200 <= status < 300:
+        raise WebhookError(f"PHYGITALS_FAILURE_WEBHOOK answered HTTP {status}: check that its URL is still valid")
