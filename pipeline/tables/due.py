@@ -46,7 +46,7 @@ def due(data: DataDirectory) -> Due | None:
                 SELECT submitted_at, initiated_at, last_polled_at FROM {store.scan(PURCHASES)} WHERE status = 'pending'
                 UNION ALL
                 SELECT submitted_at, initiated_at, last_polled_at FROM {store.scan(PENDING_SESSIONS)}
-                ANTI JOIN {store.scan(PURCHASES)} USING (session_id)
+                WHERE session_id NOT IN (SELECT session_id FROM {store.scan(PURCHASES)})
             ),
             seconds AS (
                 SELECT epoch(submitted_at) AS submitted, epoch(coalesce(initiated_at, submitted_at)) AS started,
