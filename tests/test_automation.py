@@ -15,7 +15,7 @@ from pipeline.assets.automation import pending_sensor
 from pipeline.assets.freshness import freshness_policy
 from pipeline.definitions import defs
 from pipeline.settings import PROJECT_ROOT
-from pipeline.simulator.server import PENDING, Reply, Simulator
+from pipeline.simulator.server import PENDING, Simulator
 from pipeline.tables import due as due_module
 from pipeline.tables.due import due, due_state
 from pipeline.workspace import Workspace, now

@@ -41,7 +41,7 @@ daily_refresh = dg.ScheduleDefinition(
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description=(
         "Follows every pending session once a day, whether or not new files came, and lets expire what is too old. "
-        "`PHYGITALS_DAILY_CRON` sets when, in UTC."
+        "PHYGITALS_DAILY_CRON sets when, in UTC."
     ),
 )
 

@@ -66,7 +66,7 @@ def _of_checks(events: Sequence[dg.DagsterEvent]) -> str:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Ends the log of a failed run with one line that says what to do, and posts it as JSON to the webhook in "
-        "`PHYGITALS_FAILURE_WEBHOOK`, where one is set. A webhook that fails is told of here, and changes nothing."
+        "PHYGITALS_FAILURE_WEBHOOK, where one is set. A webhook that fails is told of here, and changes nothing."
     ),
 )
 def failure_sensor(context: dg.RunFailureSensorContext) -> None:

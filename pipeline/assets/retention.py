@@ -153,7 +153,7 @@ weekly_prune = dg.ScheduleDefinition(
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description=(
-        "Removes runs older than `PHYGITALS_KEEP_RUN_DAYS` on Sundays, as `phygitals prune` does. The runs that asset "
+        "Removes runs older than PHYGITALS_KEEP_RUN_DAYS on Sundays, as phygitals prune does. The runs that asset "
         "pages show the latest state of stay, and so does every run that has not ended."
     ),
 )

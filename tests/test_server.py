@@ -1,0 +1,115 @@
+"""The examples for a server: the daemon and the webserver as two services on one instance, from start to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pipeline.settings import PROJECT_ROOT
+from pipeline.simulator.server import Simulator
+from pipeline.workspace import Workspace
+from tests.conftest import drop, rows
+from tests.processes import free_port, is_served, living, started, wait_until
+from tests.test_polling import Arrivals
+
+DEPLOY = PROJECT_ROOT / "deploy"
+UNITS = sorted(DEPLOY.glob("*.service"))
+INSTALLED = "/srv/phygitals/"
+# What Dagster says of itself on a fresh instance; all other warnings are somebody's mistake.
+OF_DAGSTER = re.compile("No cursor for event type")
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find orphans")
+
+
+def lines_of(unit: Path, key: str) -> list[str]:
+    return re.findall(rf"^{key}=(.*)$", unit.read_text(), re.MULTILINE)
+
+
+def command_of(unit: Path) -> str:
+    """What the unit starts, relative to the folder that it is installed in."""
+    (command,) = lines_of(unit, "ExecStart")
+    assert command.startswith(INSTALLED)
+    return command.removeprefix(INSTALLED)
+
+
+def here(command: str, port: int) -> list[str]:
+    """The same with this project's Python, on a free port."""
+    program, *arguments = shlex.split(command)
+    scripts = Path(sys.executable).parent
+    return [str(scripts / Path(program).name), *(str(port) if word == "3000" else word for word in arguments)]
+
+
+@pytest.fixture
+def home():
+    """A DAGSTER_HOME with its databases made, as `make setup` leaves it."""
+    with dg.DagsterInstance.get():
+        return Path(os.environ["DAGSTER_HOME"])
+
+
+def runs(tag: str) -> list[dg.DagsterRun]:
+    with dg.DagsterInstance.get() as instance:
+        return [run for run in instance.get_runs() if tag in run.tags]
+
+
+def test_the_procfile_starts_what_the_units_start():
+    procfile = dict(line.split(": ", 1) for line in (DEPLOY / "Procfile").read_text().splitlines())
+    assert procfile == {unit.stem.removeprefix("phygitals-"): command_of(unit) for unit in UNITS}
+
+
+def test_both_units_run_one_instance_and_read_one_set_of_settings():
+    for key in ("WorkingDirectory", "Environment", "User"):
+        assert len({tuple(lines_of(unit, key)) for unit in UNITS}) == 1
+
+
+def test_a_server_starts_refreshes_on_schedule_and_stops_without_orphans(api, configure, home, tmp_path):
+    api(Simulator(delay_scale=0, hold=0))
+    configure(daily_cron="* * * * *")
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "one\ntwo\n")
+    port = free_port()
+    logs = {unit: tmp_path / f"{unit.stem}.log" for unit in UNITS}
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(started(here(command_of(unit), port), logs[unit])) for unit in UNITS]
+        wait_until(lambda: is_served(f"http://127.0.0.1:{port}"), "the webserver answers")
+        wait_until(
+            lambda: any(run.is_success for run in runs("dagster/schedule_name")), "a scheduled refresh has succeeded"
+        )
+        assert rows(workspace, "SELECT count(*) FROM purchases WHERE status <> 'pending'") == [(2,)]
+        for process in processes:
+            process.terminate()
+        wait_until(lambda: living(home) == [], f"nothing lives any more of {living(home)}")
+        assert [process.wait() for process in processes] == [0, 0]
+    said = "".join(log.read_text() for log in logs.values())
+    assert [line for line in said.splitlines() if "warn" in line.lower() and not OF_DAGSTER.search(line)] == []
+
+
+def test_a_daemon_that_is_stopped_while_a_run_polls_keeps_what_came(api, configure, home, tmp_path):
+    arrivals = Arrivals(wanted=40)
+    api(Simulator(delay_scale=0, hold=0, on_request=arrivals))
+    configure(requests_per_second=20, poll_budget=100)
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "\n".join(f"s{i}" for i in range(1000)))
+    (daemon,) = (unit for unit in UNITS if "daemon" in unit.stem)
+    with started(here(command_of(daemon), 0), tmp_path / "daemon.log") as process:
+        assert arrivals.reached.wait(120)
+        # What KillMode=control-group does.
+        os.killpg(process.pid, signal.SIGTERM)
+        wait_until(lambda: living(home) == [], f"nothing lives any more of {living(home)}")
+    (run,) = runs("dagster/sensor_name")
+    assert run.is_finished
+    assert list(workspace.data.journal.iterdir()) == []
+    assert list(workspace.data.root.glob("raw/status_responses/*/*.parquet")) != []
+
+
+def test_make_dev_starts_both_halves_of_one_instance():
+    shown = subprocess.run(["make", "-n", "dev"], capture_output=True, text=True, cwd=PROJECT_ROOT, check=True).stdout
+    assert "dagster dev -h 127.0.0.1 -p 3000" in shown
