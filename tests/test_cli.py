@@ -111,7 +111,7 @@ def test_numbers_are_shown_whole(api):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["submit"], ["refresh"], ["status"], ["simulate"], ["query"], ["trace"], ["rebuild"]]
+    "command", [[], ["submit"], ["refresh"], ["status"], ["simulate"], ["query"], ["report"], ["trace"], ["rebuild"]]
 )
 def test_help_is_everywhere(command):
     result = phygitals(*command, "--help")
