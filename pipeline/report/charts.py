@@ -10,18 +10,19 @@ from pipeline.report.drawing import (
     INK,
     MUTED,
     NAMES,
+    NAMES_WITH_N,
     PERCENT,
     SERIES,
     STRONG,
     Drawing,
     Plot,
+    colours,
     data,
     day_axis,
     day_label,
     days_between,
     draw,
     labels,
-    legend,
     money_axis,
 )
 from pipeline.report.queries import BINS_PER_DECADE, Row
@@ -62,19 +63,18 @@ def outcomes_by_day(funnel: list[Row]) -> Drawing:
     days = days_between(row["submitted_date"] for row in funnel)
 
     def chart(width: int) -> Plot:
-        colour = alt.Color("outcome:N", scale=alt.Scale(domain=list(_OUTCOMES), range=list(_OUTCOMES.values())))
         return (
             alt.Chart(data(rows))
             .mark_bar(stroke="var(--page)", strokeWidth=0.4)
             .encode(
                 x=day_axis(days, width),
                 y=alt.Y("sessions:Q", title="sessions", axis=alt.Axis(tickCount=4, domain=False, ticks=False)),
-                color=colour.legend(legend(list(_OUTCOMES), width)),
+                color=colours("outcome", _OUTCOMES),
                 order="order:O",
             )
         )
 
-    return draw(chart, 240)
+    return draw(chart, 240, _OUTCOMES)
 
 
 def failed_rate_by_day(mature: list[Row]) -> Drawing:
@@ -100,6 +100,7 @@ def failed_rate_by_day(mature: list[Row]) -> Drawing:
 def latency_by_day(funnel: list[Row]) -> Drawing:
     """Median and 90th percentile of the time to the first fulfilled answer, on a log axis."""
     shown = {"median": 50, "90 % within": 90}
+    key = dict(zip(shown, SERIES, strict=False))
     rows = [
         {"day": day_label(row["submitted_date"]), "figure": name, "seconds": max(1.0, seconds)}
         for row in funnel
@@ -115,18 +116,17 @@ def latency_by_day(funnel: list[Row]) -> Drawing:
     def chart(width: int) -> Plot:
         axis = alt.Axis(values=ticks, labelExpr=f"{names}[datum.value]", domain=False, ticks=False)
         scale = alt.Scale(type="log", domain=[1, max(top, 10)], nice=False)
-        colour = alt.Color("figure:N", scale=alt.Scale(domain=list(shown), range=[SERIES[0], SERIES[1]]))
         return (
             alt.Chart(data(rows))
             .mark_line(point=alt.OverlayMarkDef(size=30, opacity=1), strokeWidth=1.5)
             .encode(
                 x=day_axis(days, width),
                 y=alt.Y("seconds:Q", title="at most", scale=scale, axis=axis),
-                color=colour.legend(legend(list(shown), width, "stroke")),
+                color=colours("figure", key),
             )
         )
 
-    return draw(chart, 220)
+    return draw(chart, 220, key)
 
 
 def _edges(bins: list[Row]) -> tuple[list[Row], float, float]:
@@ -173,6 +173,7 @@ def pulls_against_value(bins: list[Row]) -> Drawing:
     """Cumulative shares of pulls and of quoted value, by quote, on a log axis."""
     edges, lowest, highest = _edges(bins)
     series = {"share of pulls": "pulls", "share of value": "total_usd"}
+    key = dict(zip(series, SERIES, strict=False))
     rows: list[Row] = []
     for name, column in series.items():
         whole, so_far = sum(row[column] for row in bins), 0.0
@@ -182,20 +183,19 @@ def pulls_against_value(bins: list[Row]) -> Drawing:
             so_far += row[column]
             rows.append({"quote": edge["to"], "share": so_far / whole, "series": name})
 
-    def chart(width: int) -> Plot:
+    def chart(_width: int) -> Plot:
         y = alt.Axis(labelExpr=PERCENT, values=[0, 0.25, 0.5, 0.75, 1], domain=False, ticks=False)
-        colour = alt.Color("series:N", scale=alt.Scale(domain=list(series), range=[SERIES[0], SERIES[1]]))
         return (
             alt.Chart(data(rows))
             .mark_line(strokeWidth=2.5)
             .encode(
                 x=money_axis("quote:Q", "quoted at this or less, log scale", lowest, highest),
                 y=alt.Y("share:Q", title=None, axis=y),
-                color=colour.legend(legend(list(series), width, "stroke")),
+                color=colours("series", key),
             )
         )
 
-    return draw(chart, 240)
+    return draw(chart, 240, key)
 
 
 def quotes_by_type(types: list[Row]) -> Drawing | None:
@@ -206,7 +206,7 @@ def quotes_by_type(types: list[Row]) -> Drawing | None:
     least = min(float(row["buyback_p5_usd"]) for row in priced) or 0.01
     floor = max(0.0001, least)
     names = [
-        f"{label} · n {row['priced_pull_count']:,}"
+        f"{label}\nn {row['priced_pull_count']:,}"
         for label, row in zip(labels([row["item_type"] for row in priced], "unknown"), priced, strict=True)
     ]
     columns = {"p5": "buyback_p5_usd", "p25": "buyback_p25_usd", "median": "buyback_median_usd"} | {
@@ -220,7 +220,7 @@ def quotes_by_type(types: list[Row]) -> Drawing | None:
     highest = max(row["p95"] for row in rows)
 
     def chart(_width: int) -> Plot:
-        y = alt.Y("type:N", sort=None, title=None, axis=NAMES)
+        y = alt.Y("type:N", sort=None, title=None, axis=NAMES_WITH_N)
         base = alt.Chart(data(rows)).encode(y=y)
         title = "quoted buyback, log scale"
         wide = base.mark_rule(strokeWidth=2, color=STRONG, opacity=0.45)
@@ -232,7 +232,7 @@ def quotes_by_type(types: list[Row]) -> Drawing | None:
             + middle.encode(x="median:Q")
         )
 
-    return draw(chart, 44 + 34 * len(rows))
+    return draw(chart, 44 + 38 * len(rows))
 
 
 def types_shown(types: list[Row]) -> dict[str, str]:
@@ -254,32 +254,32 @@ def by_day_and_type(values: list[Row], drawn_as: dict[str, str], column: str, ti
         for (day, name), amount in amounts.items()
     ]
     days = days_between(row["pulled_date"] for row in values)
+    key = dict(zip(order, SERIES, strict=False))
     in_dollars = column.endswith("_usd")
 
     def chart(width: int) -> Plot:
         axis = alt.Axis(labelExpr=DOLLARS if in_dollars else COUNT, tickCount=4, domain=False, ticks=False)
-        colour = alt.Color("type:N", scale=alt.Scale(domain=order, range=SERIES[: len(order)]))
         return (
             alt.Chart(data(rows))
             .mark_bar(stroke="var(--page)", strokeWidth=0.4)
             .encode(
                 x=day_axis(days, width),
                 y=alt.Y("amount:Q", title=title, axis=axis),
-                color=colour.legend(legend(order, width)),
+                color=colours("type", key),
                 order="order:O",
             )
         )
 
-    return draw(chart, 240)
+    return draw(chart, 240, key)
 
 
 def _pack_axis() -> alt.Y:
-    return alt.Y("pack:N", sort=None, title=None, axis=NAMES)
+    return alt.Y("pack:N", sort=None, title=None, axis=NAMES_WITH_N)
 
 
 def _pack_names(packs: list[Row]) -> list[str]:
     names = labels([row["pack_id"] for row in packs], "no pack")
-    return [f"{name} · n {row['quoted_count']:,}" for name, row in zip(names, packs, strict=True)]
+    return [f"{name}\nn {row['quoted_count']:,}" for name, row in zip(names, packs, strict=True)]
 
 
 def win_rates(packs: list[Row]) -> Drawing:
@@ -312,10 +312,9 @@ def multiple_bands(packs: list[Row]) -> Drawing:
         for order, (band, column) in enumerate(_BANDS.items())
         if row[column]
     ]
-    colours = [f"var(--b{i})" for i in range(1, 7)]
+    key = {band: f"var(--b{i})" for i, band in enumerate(_BANDS, 1)}
 
-    def chart(width: int) -> Plot:
-        colour = alt.Color("band:N", scale=alt.Scale(domain=list(_BANDS), range=colours))
+    def chart(_width: int) -> Plot:
         return (
             alt.Chart(data(rows))
             .mark_bar(size=20, stroke="var(--page)", strokeWidth=1)
@@ -324,12 +323,12 @@ def multiple_bands(packs: list[Row]) -> Drawing:
                 x=alt.X(
                     "pulls:Q", stack="normalize", title="share of pulls", axis=alt.Axis(labelExpr=PERCENT, tickCount=4)
                 ),
-                color=colour.legend(legend(list(_BANDS), width)),
+                color=colours("band", key),
                 order="order:O",
             )
         )
 
-    return draw(chart, 80 + 34 * len({row["pack"] for row in rows}))
+    return draw(chart, 50 + 36 * len({row["pack"] for row in rows}), key)
 
 
 def pending_by_age(ageing: list[Row]) -> Drawing:

@@ -45,46 +45,48 @@ _CONFIG: dict[str, Any] = {
         "tickColor": _GRID,
         "labelFontSize": 12,
         "titleFontSize": 12,
-        "labelLimit": 190,
         "titlePadding": 8,
     },
-    "legend": {
-        "orient": "top",
-        "title": None,
-        "labelColor": INK,
-        "labelFontSize": 12,
-        "symbolType": "square",
-        "symbolStrokeWidth": 3,
-        "columnPadding": 14,
-    },
+    "legend": {"disable": True},  # the page has a key of its own, which breaks into lines as the width needs
     "text": {"color": INK, "fontSize": 12},
     "rule": {"color": MUTED},
 }
 
 Plot = Any  # Altair gives one of several kinds of charts, by what is laid over what
-NAMES = alt.Axis(domain=False, ticks=False, labelColor=INK, labelPadding=8)
+_ROW_NAMES: dict[str, Any] = {"domain": False, "ticks": False, "labelColor": INK, "labelPadding": 8}
+NAMES = alt.Axis(**_ROW_NAMES)
+# With their n on a line of its own, and so half a line higher.
+NAMES_WITH_N = alt.Axis(**_ROW_NAMES, labelExpr="split(datum.label, '\\n')", labelOffset=-6)
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """One chart as SVG, for wide pages and for phones."""
+    """One chart as SVG, for wide pages and for phones, and the colours of its parts by their names."""
 
     wide: Markup
     narrow: Markup
+    key: dict[str, str]
 
 
-def draw(chart: Callable[[int], Plot], height: int) -> Drawing:
-    return Drawing(*(_svg(chart(width).properties(width=width, height=height)) for width in (_WIDE, _NARROW)))
+def draw(chart: Callable[[int], Plot], height: int, key: dict[str, str] | None = None) -> Drawing:
+    wide, narrow = (_svg(chart(width).properties(width=width, height=height), width) for width in (_WIDE, _NARROW))
+    return Drawing(wide, narrow, key or {})
 
 
-def _svg(chart: Plot) -> Markup:
+def _svg(chart: Plot, width: int) -> Markup:
+    axis = _CONFIG["axis"] | {"labelLimit": 120 if width < _NARROW_BELOW else 190}
     described = chart.properties(
         background="transparent", padding=2, autosize=alt.AutoSizeParams(type="fit", contains="padding")
-    ).configure(**_CONFIG)
+    ).configure(**_CONFIG | {"axis": axis})
     written = io.StringIO()
     described.save(written, format="svg")
     # Vega escapes every text that it draws; a test feeds it markup.
     return Markup(written.getvalue())  # noqa: S704
+
+
+def colours(field: str, key: dict[str, str]) -> alt.Color:
+    """The colour of a mark by the name in a field."""
+    return alt.Color(f"{field}:N", scale=alt.Scale(domain=list(key), range=list(key.values())))
 
 
 def data(rows: Iterable[Row]) -> alt.InlineData:
@@ -125,9 +127,3 @@ def money_axis(field: str, title: str | None, lowest: float, highest: float) -> 
     values = [value for value in _LOG_MONEY if lowest <= value <= highest]
     axis = alt.Axis(values=values, format="$~s" if lowest >= 1 else "$~g", tickSize=4)
     return alt.X(field, scale=alt.Scale(type="log", domain=[lowest, highest], nice=False), axis=axis, title=title)
-
-
-def legend(names: Sequence[str], width: int, symbol: str = "square") -> alt.Legend:
-    columns = 2 if width < _NARROW_BELOW else len(names)
-    size = 300 if symbol == "stroke" else 100
-    return alt.Legend(columns=columns, labelLimit=140, symbolType=symbol, symbolSize=size)
