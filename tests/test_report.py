@@ -275,24 +275,26 @@ def test_the_median_is_the_one_of_the_marts(published, prices):
     assert found == pytest.approx(expected[0]) if expected[0] is not None else found is None
 
 
-def test_pending_sessions_are_aged_into_bands_without_gap_or_overlap(published):
-    ages = [-5, 0, 59, 60, 599, 600, 3_599, 3_600, 86_399, 86_400, 90_000_000]
-    values = ", ".join(f"('s{i}', to_seconds({age}))" for i, age in enumerate(ages))
+def test_pending_sessions_are_told_by_age_with_those_that_wait_longest(published):
     path = published(
         purchases=f"""
-            SELECT session_id, 'pending' AS status, TIMESTAMPTZ '{NOON.isoformat()}' - age AS submitted_at,
-                0 AS poll_count, CASE WHEN session_id <> 's1' THEN 2 END AS price_usd
-            FROM (VALUES {values}) AS v(session_id, age)
-        """
+            SELECT 's' || i AS session_id, 'pending' AS status, 0 AS poll_count,
+                TIMESTAMPTZ '{NOON.isoformat()}' - to_days(i::INTEGER * 100) AS submitted_at
+            FROM range(12) AS r(i)
+        """,
+        pending_ageing="""
+            SELECT 'over 24 hours' AS age_band, 86400 AS age_from_seconds, 11 AS session_count,
+                9 AS priced_session_count, 18.5 AS price_usd
+            UNION ALL BY NAME SELECT 'under 1 minute' AS age_band, 0 AS age_from_seconds, 1 AS session_count,
+                0 AS priced_session_count
+        """,
     )
     facts = facts_of(path)
-    assert [row["sessions"] for row in facts.pending_ageing] == [3, 2, 2, 2, 2]
-    assert (facts.pending_ageing[0]["price_usd"], facts.pending_ageing[0]["unpriced"]) == (4, 1)
-    assert [row["session_id"] for row in facts.pending_longest][:2] == ["s10", "s9"]
-    assert len(facts.pending_longest) == 10
-    assert (
-        "1041.7 days" in Page(render(facts, "production")).text or "1042 days" in Page(render(facts, "production")).text
-    )
+    assert [row["age_band"] for row in facts.pending_ageing] == ["under 1 minute", "over 24 hours"]
+    assert [row["session_id"] for row in facts.pending_longest] == [f"s{i}" for i in range(11, 1, -1)]
+    page = Page(render(facts, "production"))
+    assert "12 sessions are pending, $18.50 of purchases (3 without a price)." in page.text
+    assert "1100 days" in page.text
 
 
 def test_a_date_in_the_future_does_not_push_the_present_out(published):
@@ -310,13 +312,13 @@ def test_rates_of_failure_leave_out_days_that_are_not_settled(published):
         purchases="SELECT 'a' AS session_id, 'failed' AS status, now() AS submitted_at, 1 AS poll_count",
         resolution_funnel="""
             SELECT day::DATE AS submitted_date, 1 AS submitted, 1 AS failed, 0 AS fulfilled, 0 AS pending, 0 AS expired,
-                1.0 AS failed_rate, 0.2 AS failed_rate_low, 1.0 AS failed_rate_high
+                1.0 AS failed_rate, 0.2 AS failed_rate_low, 1.0 AS failed_rate_high,
+                day < DATE '2026-03-09' AS is_mature
             FROM generate_series(DATE '2026-01-01', DATE '2026-03-10', INTERVAL 1 DAY) AS g(day)
         """,
     )
     facts = facts_of(path)
     assert len(facts.funnel) == DAYS_SHOWN
-    # The 10th is today and the 9th ended twelve hours ago.
     assert f"n = {DAYS_SHOWN - 2} final sessions" in Page(render(facts, "production")).text
 
 
@@ -331,7 +333,8 @@ def test_many_types_and_packs_are_cut_and_the_rest_is_counted(published):
             FROM (SELECT 'type ' || i AS item_type, 100 - i AS pull_count FROM range(30) AS r(i))
         """,
         pack_economics="""
-            SELECT 'pack ' || i AS pack_id, 1000 - i AS spend_usd, 1 AS pull_count, COLUMNS('multiple_.*_count')
+            SELECT 'pack ' || i AS pack_id, 1000 - i AS spend_usd, 1 AS pull_count, 1 AS quoted_pull_count,
+                COLUMNS('multiple_.*_count')
             FROM range(40) AS r(i), (SELECT 1 AS multiple_below_0_5_count, 0 AS multiple_0_5_to_1_count,
                 0 AS multiple_1_to_2_count, 0 AS multiple_2_to_5_count, 0 AS multiple_5_to_20_count,
                 0 AS multiple_20_and_above_count)

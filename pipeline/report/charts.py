@@ -279,7 +279,7 @@ def _pack_axis() -> alt.Y:
 
 def _pack_names(packs: list[Row]) -> list[str]:
     names = labels([row["pack_id"] for row in packs], "no pack")
-    return [f"{name}\nn {row['quoted_count']:,}" for name, row in zip(names, packs, strict=True)]
+    return [f"{name}\nn {row['quoted_pull_count']:,}" for name, row in zip(names, packs, strict=True)]
 
 
 def win_rates(packs: list[Row]) -> Drawing:

@@ -18,7 +18,6 @@ from pipeline.report.queries import BINS_PER_DECADE, DAYS_SHOWN, Facts, Row, rea
 from pipeline.warehouse.publish import open_warehouse
 
 _STALE_AFTER = dt.timedelta(hours=36)  # a daily run that was missed
-_MATURE_AFTER = dt.timedelta(hours=24)  # before that, what is still pending would make a rate look better than it is
 _BY_FEW = 0.5  # share of a pack's value in ten pulls from which its mean is theirs
 
 _FILTERS = (wording.count, wording.money, wording.percent, wording.multiple, wording.duration, wording.day)
@@ -87,7 +86,7 @@ def _drawings(facts: Facts) -> dict[str, Drawing | None]:
     pulls, mature = facts.pulls["overall"], _mature(facts)
     timed = [row for row in facts.funnel if row["latency_p50_seconds"] is not None]
     quoted_packs = [row for row in facts.packs if row["win_rate"] is not None]
-    banded_packs = [row for row in facts.packs if row["quoted_count"]]
+    banded_packs = [row for row in facts.packs if row["quoted_pull_count"]]
     drawn_as = charts.types_shown(facts.types)
     has_values = any(row["total_usd"] for row in facts.days)
     return {
@@ -117,9 +116,8 @@ def _is_stale(facts: Facts) -> bool:
 
 
 def _mature(facts: Facts) -> list[Row]:
-    """The days of the funnel that ended 24 hours ago or more, and on which something became final."""
-    latest = (facts.moment.astimezone(dt.UTC) - _MATURE_AFTER).date() - dt.timedelta(days=1)
-    return [row for row in facts.funnel if row["submitted_date"] <= latest and row["failed_rate"] is not None]
+    """The days of the funnel whose rates no longer move, and on which something became final."""
+    return [row for row in facts.funnel if row["is_mature"] and row["failed_rate"] is not None]
 
 
 def _value_tail(bins: list[Row]) -> dict[str, float] | None:

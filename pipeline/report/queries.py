@@ -65,9 +65,7 @@ _DAYS = f"""
 """
 
 _PACKS = f"""
-    SELECT *, count(*) OVER () AS pack_count,
-        multiple_below_0_5_count + multiple_0_5_to_1_count + multiple_1_to_2_count + multiple_2_to_5_count
-            + multiple_5_to_20_count + multiple_20_and_above_count AS quoted_count
+    SELECT *, count(*) OVER () AS pack_count
     FROM pack_economics ORDER BY spend_usd DESC NULLS LAST, pack_id LIMIT {PACKS_SHOWN}
 """
 
@@ -78,21 +76,9 @@ _FUNNEL = f"""
     ORDER BY submitted_date
 """
 
-# Ages count from the first sight of the session to the moment of the report. A mart that says the same can stand here.
 _PENDING_AGEING = """
-    SELECT age_band, count(session_id) AS sessions, sum(price_usd) AS price_usd,
-        count(session_id) FILTER (price_usd IS NULL) AS unpriced
-    FROM (VALUES
-        (1, 'under 1 minute', INTERVAL 0 SECONDS, INTERVAL 1 MINUTE),
-        (2, '1 to 10 minutes', INTERVAL 1 MINUTE, INTERVAL 10 MINUTES),
-        (3, '10 to 60 minutes', INTERVAL 10 MINUTES, INTERVAL 1 HOUR),
-        (4, '1 to 24 hours', INTERVAL 1 HOUR, INTERVAL 24 HOURS),
-        (5, 'over 24 hours', INTERVAL 24 HOURS, INTERVAL 1000 YEARS)
-    ) AS bands(position, age_band, from_age, to_age)
-    LEFT JOIN (SELECT *, greatest($moment - submitted_at, INTERVAL 0 SECONDS) AS age
-        FROM purchases WHERE status = 'pending') AS waiting
-        ON age >= from_age AND age < to_age
-    GROUP BY position, age_band ORDER BY position
+    SELECT age_band, session_count AS sessions, price_usd, session_count - priced_session_count AS unpriced
+    FROM pending_ageing ORDER BY age_from_seconds
 """
 _PENDING_LONGEST = f"""
     SELECT session_id, pack_id, price_usd, submitted_at, last_polled_at, poll_count,
@@ -163,7 +149,7 @@ def read(connection: duckdb.DuckDBPyConnection, moment: dt.datetime) -> Facts:
         days=rows(_DAYS, today=today),
         packs=rows(_PACKS),
         funnel=rows(_FUNNEL, today=today),
-        pending_ageing=rows(_PENDING_AGEING, moment=moment),
+        pending_ageing=rows(_PENDING_AGEING),
         pending_longest=rows(_PENDING_LONGEST, moment=moment),
         dearest=rows(_DEAREST),
         issues=rows(_ISSUES),
