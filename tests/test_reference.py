@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.lake.directory import DataDirectory
 from pipeline.schema import TABLES
+from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.tables.reference import COLUMNS, PackRow, read_packs
 from pipeline.workspace import Workspace, now
@@ -44,6 +45,18 @@ def test_a_row_a_tier_is_read_with_the_percentage_as_a_share(tmp_path):
 def test_columns_come_in_any_order_and_others_are_ignored(tmp_path):
     (row,) = read(tmp_path, "x,5,p", header="colour, price_usd ,pack_id")
     assert (row.pack_id, row.price_usd, row.name) == ("p", Decimal(5), None)
+
+
+def test_the_readme_s_example_is_taken_as_it_stands(tmp_path):
+    readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+    example = readme.split("```csv\n")[1].split("```")[0]
+    header, *lines = example.splitlines()
+    found = read(tmp_path, *lines, header=header)
+    assert [row.rejected_reason for row in found] == [None] * len(lines)
+    assert [(row.pack_id, row.buyback_share) for row in found if row.buyback_share] == [
+        ("elite-50", 0.85),
+        ("rookie-10", 0.85),
+    ]
 
 
 def test_no_file_is_no_rows(tmp_path):
