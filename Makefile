@@ -6,7 +6,7 @@ DEMO_SESSIONS ?= 2500
 DEMO_POLL_BUDGET ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check fix lock benchmarks clean
+.PHONY: help setup demo dev test screenshots check fix lock benchmarks clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -32,6 +32,9 @@ dev: setup ## Open the Dagster UI at http://127.0.0.1:3000, with schedule and se
 
 test: setup ## Run the whole test suite
 	$(BIN)/pytest
+
+screenshots: setup ## Keep a picture of each page of the Dagster UI in build/screenshots; needs Chromium
+	PHYGITALS_SCREENSHOTS=$(CURDIR)/build/screenshots $(BIN)/pytest tests/test_browser.py
 
 check: setup ## Lint and type-check; changes nothing
 	$(BIN)/ruff format --check .

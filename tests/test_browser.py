@@ -41,7 +41,7 @@ class Server:
     """`dagster dev` on an instance where the inbox sensor has run one refresh."""
 
     url: str
-    home: Path
+    instance: dg.DagsterInstance
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
                 url = f"http://127.0.0.1:{port}"
                 wait_until(lambda: is_served(url), "the UI answers")
                 wait_until(lambda: any(run.is_success for run in instance.get_runs()), "the first refresh succeeds")
-                yield Server(url, home)
+                yield Server(url, instance)
                 process.terminate()
                 wait_until(lambda: living(home) == [], "`dagster dev` stops without orphans")
 
@@ -86,6 +86,7 @@ def picture(page) -> Callable[[str], None]:
 
     def keep(name: str) -> None:
         if PICTURES:
+            page.wait_for_load_state("networkidle")
             page.screenshot(path=Path(PICTURES) / f"{name}.png", animations="disabled")
 
     return keep
@@ -109,6 +110,19 @@ def test_the_lineage_shows_every_asset_in_its_group(page, picture):
         for name in names:
             playwright.expect(nodes.filter(has_text=_as_drawn(name)).first).to_be_visible()
     picture("lineage")
+    if PICTURES:
+        keep_small_picture(page)
+
+
+def keep_small_picture(page: playwright.Page) -> None:
+    """The lineage for the README: a window that all of it fits in, at half the size."""
+    window = {"width": 1700, "height": 1400}
+    small = page.context.browser.new_page(viewport=window, device_scale_factor=0.5, base_url=page.url)
+    small.goto(page.url)
+    playwright.expect(small.locator("svg foreignObject").filter(has_text="warehouse").first).to_be_visible()
+    small.wait_for_load_state("networkidle")
+    small.screenshot(path=Path(PICTURES) / "lineage-small.png", animations="disabled")
+    small.close()
 
 
 def _as_drawn(name: str) -> re.Pattern[str]:
@@ -172,15 +186,14 @@ def test_the_button_starts_a_materialization_that_succeeds(server, page, picture
     page.get_by_role("button", name="Materialize").first.click()
     see(page, re.compile("^Launched run"))
     picture("materialize")
-    with dg.DagsterInstance.get() as instance:
-        key = dg.AssetKey("item_types")
+    key = dg.AssetKey("item_types")
 
-        def has_succeeded() -> bool:
-            return any(run.is_success and run.asset_selection == {key} for run in instance.get_runs())
+    def has_succeeded() -> bool:
+        return any(run.is_success and run.asset_selection == {key} for run in server.instance.get_runs())
 
-        wait_until(has_succeeded, "the run that the button started succeeds")
-        latest = instance.get_latest_materialization_event(key)
-        assert latest is not None
-        page.goto(f"/runs/{latest.run_id}")
+    wait_until(has_succeeded, "the run that the button started succeeds")
+    latest = server.instance.get_latest_materialization_event(key)
+    assert latest is not None
+    page.goto(f"/runs/{latest.run_id}")
     see(page, "Success", re.compile("item_types"))
     picture("run")
