@@ -137,6 +137,8 @@ def test_a_failed_run_ends_with_what_to_do_and_the_webhook_is_told(failed_run, r
     instance, result = failed_run
     log = tell(instance, result)
     assert log[-1].startswith("What to do: PHYGITALS_EXPIRE_AFTER='never' is refused")
+    shown = instance.get_run_by_id(result.run_id).tags["what_to_do"]
+    assert shown.startswith("PHYGITALS_EXPIRE_AFTER='never' is refused")
     (message,) = kept.messages
     assert message["text"].startswith("refresh failed: PHYGITALS_EXPIRE_AFTER='never' is refused")
     assert (message["job"], message["run_id"]) == ("refresh", result.run_id)

@@ -11,6 +11,7 @@ from pipeline.errors import PipelineError
 from pipeline.settings import WebhookSettings
 
 _TICK_SECONDS = 30
+_TAG_LENGTH = 250  # it stands in the list of runs
 _TELLING = [
     dg.DagsterEventType.STEP_FAILURE,
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
@@ -65,8 +66,9 @@ def _of_checks(events: Sequence[dg.DagsterEvent]) -> str:
     minimum_interval_seconds=_TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Ends the log of a failed run with one line that says what to do, and posts it as JSON to the webhook in "
-        "PHYGITALS_FAILURE_WEBHOOK, where one is set. A webhook that fails is told of here, and changes nothing."
+        "Ends the log of a failed run with one line that says what to do, tags the run with it, and posts it as JSON "
+        "to the webhook in PHYGITALS_FAILURE_WEBHOOK, where one is set. A webhook that fails is told of here, and "
+        "changes nothing."
     ),
 )
 def failure_sensor(context: dg.RunFailureSensorContext) -> None:
@@ -74,6 +76,7 @@ def failure_sensor(context: dg.RunFailureSensorContext) -> None:
     records = context.instance.get_records_for_run(run.run_id, of_type=set(_TELLING)).records
     line = what_to_do([record.event_log_entry.get_dagster_event() for record in records])
     context.instance.report_engine_event(f"What to do: {line}", run)
+    context.instance.add_run_tags(run.run_id, {"what_to_do": line[:_TAG_LENGTH]})
     url = WebhookSettings.failure_webhook_url()
     if url is None:
         return
