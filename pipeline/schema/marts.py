@@ -1,10 +1,11 @@
 """Marts: the tables that answer an analyst's questions."""
 
-from pipeline.schema.table import MONEY, TIME, Column, Table
+from pipeline.schema.staging import SEVERITIES
+from pipeline.schema.table import MONEY, SHARE, TIME, Column, Reference, Table
 
 
 def _share(name: str, description: str) -> Column:
-    return Column(name, "DOUBLE", f"{description}, 0 to 1")
+    return Column(name, "DOUBLE", f"{description}, 0 to 1", unit=SHARE)
 
 
 def _money(name: str, description: str) -> Column:
@@ -77,6 +78,7 @@ BUYBACK_VALUES = Table(
     ),
     group="marts",
     sources=("pulls",),
+    references=(Reference(("item_type",), "item_types"),),
 )
 
 PACK_ECONOMICS = Table(
@@ -119,6 +121,7 @@ PACK_ECONOMICS = Table(
     ),
     group="marts",
     sources=("purchases", "pulls", "reference_packs"),
+    references=(Reference(("pack_id",), "purchases"),),
 )
 
 RESOLUTION_FUNNEL = Table(
@@ -288,7 +291,7 @@ DATA_ISSUES = Table(
     "One row per finding.",
     (
         Column("rule", "VARCHAR", "Short name of the rule that found it", nullable=False),
-        Column("severity", "VARCHAR", "`error`, `warning` or `info`", nullable=False),
+        Column("severity", "VARCHAR", "`error`, `warning` or `info`", nullable=False, accepted=SEVERITIES),
         Column("table_name", "VARCHAR", "Table that the finding is about", nullable=False),
         Column("session_id", "VARCHAR", "The session, where there is one"),
         Column("pull_number", "INTEGER", "The pull, where there is one"),

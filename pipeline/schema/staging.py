@@ -1,6 +1,6 @@
 """Staging tables: purchases, pulls, attributes and items, one row per thing that exists."""
 
-from pipeline.schema.table import MONEY, TIME, Column, Partition, Table, Zone
+from pipeline.schema.table import MONEY, TIME, Column, Partition, Reference, Table, Zone
 
 _ATTRIBUTE = (
     'STRUCT(trait_type VARCHAR, "traitType" VARCHAR, "key" VARCHAR, "name" VARCHAR, "value" VARCHAR, '
@@ -14,6 +14,8 @@ _ITEM = (
     f"content STRUCT(metadata {_METADATA}, links STRUCT(image VARCHAR, back_image VARCHAR)), problems {_PROBLEM}[])"
 )
 
+STATUSES = ("pending", "fulfilled", "failed", "expired")
+SEVERITIES = ("error", "warning", "info")
 _ON_CHAIN = ("mint_address", "collection_address", "token_standard")
 
 SESSION_POLLS = Table(
@@ -112,7 +114,7 @@ PURCHASES = Table(
     "One row per submitted session.",
     (
         Column("session_id", "VARCHAR", "The session, as returned by buy/init", key=True),
-        Column("status", "VARCHAR", "`pending`, `fulfilled`, `failed` or `expired`", nullable=False),
+        Column("status", "VARCHAR", "`pending`, `fulfilled`, `failed` or `expired`", nullable=False, accepted=STATUSES),
         Column("initiated_at", TIME, "When the purchase was initiated, as submitted"),
         Column("submitted_at", TIME, "When the pipeline first saw the session", nullable=False),
         Column("first_polled_at", TIME, "When the first request for it was sent"),
@@ -160,6 +162,7 @@ PULLS = Table(
     group="staging",
     partition=Partition.OBSERVED,
     sources=("fulfilled_results", "purchases"),
+    references=(Reference(("session_id",), "purchases"),),
 )
 
 ITEM_ATTRIBUTES = Table(
@@ -177,12 +180,14 @@ ITEM_ATTRIBUTES = Table(
             "VARCHAR",
             "`string`, `number`, `boolean`, `null`, `object` or `array`",
             nullable=False,
+            accepted=("string", "number", "boolean", "null", "object", "array"),
         ),
         Column("value_number", "DOUBLE", "The value when it is a number or a numeric string"),
     ),
     group="staging",
     partition=Partition.OBSERVED,
     sources=("fulfilled_results", "purchases"),
+    references=(Reference(("session_id", "pull_number"), "pulls"),),
 )
 
 ITEM_DAYS = Table(
@@ -268,4 +273,5 @@ ITEMS = Table(
     ),
     group="staging",
     sources=("item_days",),
+    references=(Reference(("item_id",), "pulls"),),
 )

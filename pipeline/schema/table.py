@@ -11,6 +11,10 @@ import pyarrow as pa
 
 MONEY = "DECIMAL(18,4)"
 TIME = "TIMESTAMP WITH TIME ZONE"
+SHARE = "share 0 to 1"
+
+_UNITS_OF_TYPES = {MONEY: "USD", TIME: "UTC", "DATE": "UTC day"}
+_UNITS_OF_NAMES = {"_seconds": "seconds", "_share": SHARE, "_rate": SHARE, "_ratio": "ratio"}
 
 
 class Zone(Enum):
@@ -34,6 +38,8 @@ class Column:
     """One column: its DuckDB type, its meaning, and whether it is part of the key or may be NULL.
 
     A column may be NULL unless it is said to be otherwise, a key's may not unless it is said that it may.
+    The unit follows from the type or from the end of the name, where it is not said. Where `accepted` lists
+    values, there are no others.
     """
 
     name: str
@@ -41,6 +47,13 @@ class Column:
     description: str
     key: bool = False
     nullable: bool | None = None
+    unit: str | None = None
+    accepted: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        by_name = (unit for suffix, unit in _UNITS_OF_NAMES.items() if self.name.endswith(suffix))
+        unit = self.unit or _UNITS_OF_TYPES.get(self.type) or next(by_name, None)
+        object.__setattr__(self, "unit", unit)
 
     @property
     def is_required(self) -> bool:
@@ -48,8 +61,16 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """Columns that, where they are set, name a row of another table, which has columns of the same names."""
+
+    columns: tuple[str, ...]
+    table: str
+
+
+@dataclass(frozen=True)
 class Table:
-    """One table: its grain, columns, and the tables that its SQL reads.
+    """One table: its grain, columns, the tables that its SQL reads and those that its rows refer to.
 
     With `reads_answer_text` the SQL also finds `answers`, the JSON text of a day's answers.
     """
@@ -62,6 +83,7 @@ class Table:
     partition: Partition = Partition.NONE
     sources: tuple[str, ...] = ()
     reads_answer_text: bool = False
+    references: tuple[Reference, ...] = ()
 
     @property
     def key(self) -> tuple[str, ...]:

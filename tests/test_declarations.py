@@ -1,0 +1,44 @@
+"""What a declaration says beyond names and types."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.polling.answers import Outcome
+from pipeline.schema import TABLES
+from pipeline.schema.table import MONEY, SHARE, TIME, Column
+
+
+@pytest.mark.parametrize(
+    ("column", "unit"),
+    [
+        (Column("price_usd", MONEY, ""), "USD"),
+        (Column("pulled_at", TIME, ""), "UTC"),
+        (Column("pulled_date", "DATE", ""), "UTC day"),
+        (Column("latency_p50_seconds", "DOUBLE", ""), "seconds"),
+        (Column("pull_share", "DOUBLE", ""), SHARE),
+        (Column("return_ratio", "DOUBLE", ""), "ratio"),
+        (Column("age", "DOUBLE", "", unit="hours"), "hours"),
+        (Column("name", "VARCHAR", ""), None),
+    ],
+)
+def test_a_unit_follows_from_the_type_or_the_name_unless_it_is_said(column, unit):
+    assert column.unit == unit
+
+
+def test_every_share_and_every_price_has_its_unit():
+    columns = [column for table in TABLES.values() for column in table.columns]
+    assert {c.unit for c in columns if c.name.endswith("_usd")} == {"USD"}
+    assert {c.unit for c in columns if c.name.endswith(("_share", "_rate", "_rate_low", "_rate_high"))} == {SHARE}
+
+
+def test_what_a_table_refers_to_exists_with_those_columns():
+    for table in TABLES.values():
+        for reference in table.references:
+            names = {column.name for column in TABLES[reference.table].columns} & {c.name for c in table.columns}
+            assert set(reference.columns) <= names
+
+
+def test_the_accepted_outcomes_are_those_that_an_answer_can_have():
+    (outcome,) = [c for c in TABLES["status_responses"].columns if c.name == "outcome"]
+    assert set(outcome.accepted) == {outcome.value for outcome in Outcome}

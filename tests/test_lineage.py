@@ -1,0 +1,85 @@
+"""Where each column comes from is read out of the SQL, and every answer names something that exists."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pipeline.schema import TABLES
+from pipeline.schema.table import Zone
+from pipeline.tables import lineage
+from pipeline.tables.lineage import LineageError, Origin, asset_origins, origins
+
+DERIVED = [table for table in TABLES.values() if table.zone is not Zone.RAW]
+
+
+@pytest.mark.parametrize("table", DERIVED, ids=lambda t: t.name)
+def test_every_derived_column_has_a_source_that_exists(table):
+    for found in (origins(table), asset_origins(table)):
+        assert list(found) == [column.name for column in table.columns]
+        for name, sources in found.items():
+            assert sources, f"{table.name}.{name} comes from nowhere"
+            for origin in sources:
+                columns = {column.name for column in TABLES[origin.table].columns}
+                assert origin.column is None or origin.column in columns
+
+
+@pytest.mark.parametrize("table", DERIVED, ids=lambda t: t.name)
+def test_sources_are_the_declared_ones_and_assets_where_users_look(table):
+    assert {o.table for found in origins(table).values() for o in found} <= set(table.sources)
+    assert all(TABLES[o.table].is_asset for found in asset_origins(table).values() for o in found)
+
+
+def test_known_columns_come_from_where_their_sql_says():
+    purchases, items = asset_origins(TABLES["purchases"]), asset_origins(TABLES["items"])
+    assert purchases["user_id"] == (Origin("session_submissions", "user_id"), Origin("status_responses", "body"))
+    assert items["latest_buyback_price_usd"] == (Origin("pulls", "buyback_price_usd"),)
+    assert items["pull_count"] == (Origin("pulls", None),)
+    assert items["pull_count"][0].label == "rows of pulls"
+
+
+def read(sql: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Origin, ...]]:
+    """The origins in a query of its own over `pulls` and `purchases`, with columns a and b."""
+    columns = tuple(dataclasses.replace(TABLES["pulls"].columns[0], name=name) for name in ("a", "b"))
+    table = dataclasses.replace(TABLES["pulls"], name="probe", columns=columns, sources=("pulls", "purchases"))
+    monkeypatch.setattr(lineage, "query", lambda _table: sql)
+    return origins.__wrapped__(table)
+
+
+FORMS = {
+    "SELECT name AS a, count(*) AS b FROM pulls GROUP BY ALL": (["name"], [None]),
+    "WITH x AS (FROM pulls) SELECT name AS a, item_id || name AS b FROM x": (["name"], ["item_id", "name"]),
+    "SELECT name AS a, name AS b FROM pulls UNION ALL SELECT item_id, 'x' FROM pulls": (["item_id", "name"], ["name"]),
+    "SELECT list_transform([name], lambda n: n || item_id) AS a, 1 + pull_number AS b FROM pulls": (
+        ["item_id", "name"],
+        ["pull_number"],
+    ),
+    "SELECT arg_min(name, (pulled_at, item_id)) AS a, (SELECT max(item_id) FROM pulls) AS b FROM pulls": (
+        ["name"],
+        ["item_id"],
+    ),
+    "SELECT name AS a, own_macro(item_id, 1) AS b FROM pulls WHERE pull_number > 1 ORDER BY session_id": (
+        ["name"],
+        ["item_id"],
+    ),
+}
+
+
+@pytest.mark.parametrize("sql", FORMS)
+def test_each_form_of_sql_is_followed(sql, monkeypatch):
+    found = read(sql, monkeypatch)
+    assert tuple([origin.column for origin in found[name]] for name in "ab") == FORMS[sql]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT x.nothing AS a, x.name AS b FROM (SELECT name FROM pulls) AS x",
+        "SELECT nothing AS a, name AS b FROM pulls JOIN purchases USING (session_id)",
+        "SELECT FROM WHERE",
+    ],
+)
+def test_a_column_that_comes_from_nowhere_is_refused(sql, monkeypatch):
+    with pytest.raises(LineageError, match="query of probe"):
+        read(sql, monkeypatch)
