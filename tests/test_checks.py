@@ -22,10 +22,17 @@ BREAKS = {
     "pulls.refers_to_purchases": "UPDATE pulls SET session_id = 'nobody' WHERE session_id = 's1'",
     "item_attributes.refers_to_pulls": "UPDATE item_attributes SET pull_number = 99 WHERE session_id = 's1'",
     "items.refers_to_pulls": "UPDATE items SET item_id = 'nothing' WHERE item_id = (SELECT min(item_id) FROM items)",
+    "buyback_values.refers_to_item_types": "UPDATE buyback_values SET item_type = 'cards'",
+    "pack_economics.refers_to_purchases": "UPDATE pack_economics SET pack_id = 'another'",
+    "purchases.every_accepted_session_is_a_purchase": "DELETE FROM purchases WHERE session_id = 's1'",
+    "purchases.every_resolution_is_an_answer": "UPDATE purchases SET resolved_at = resolved_at - INTERVAL 1 DAY",
+    "purchases.only_what_is_final_is_resolved": "UPDATE purchases SET resolved_at = NULL WHERE session_id = 's1'",
     "pulls.every_item_is_a_pull": "DELETE FROM pulls WHERE session_id = 's1'",
-    "purchases.status_is_known": "UPDATE purchases SET status = 'lost' WHERE session_id = 's1'",
-    "item_types.counts_every_pull": "UPDATE item_types SET pull_count = pull_count + 1",
+    "item_attributes.every_attribute_is_kept": "DELETE FROM item_attributes WHERE attribute_number = 2",
+    "items.counts_every_pull": "UPDATE items SET pull_count = pull_count + 1",
+    "item_types.counts_every_pull": "UPDATE item_types SET buyback_total_usd = buyback_total_usd + 0.0001",
     "buyback_values.counts_every_pull": "UPDATE buyback_values SET pull_count = pull_count + 1",
+    "pack_economics.counts_every_priced_purchase": "UPDATE pack_economics SET spend_usd = spend_usd + 1",
     "resolution_funnel.counts_every_purchase": "UPDATE resolution_funnel SET failed = failed + 1",
     "daily_type_mix.counts_every_pull": "UPDATE daily_type_mix SET pull_count = pull_count + 1",
     "pending_ageing.counts_every_pending_session": "UPDATE pending_ageing SET session_count = session_count + 1",
@@ -33,6 +40,28 @@ BREAKS = {
     "tier_hit_rates.counts_every_quoted_pull": "UPDATE tier_hit_rates SET hit_count = hit_count + 1",
     "top_pulls.refers_to_pulls": "UPDATE top_pulls SET pull_number = 99 WHERE pull_rank = 1",
     "repulled_items.refers_to_items": "UPDATE repulled_items SET item_id = 'nothing'",
+    "purchases.tx_hash_is_of_one_session": "UPDATE purchases SET tx_hash = 'the same'",
+    "purchases.public_id_is_of_one_session": "UPDATE purchases SET public_id = 'the same'",
+    "purchases.times_are_in_order": "UPDATE purchases SET initiated_at = submitted_at + INTERVAL 1 SECOND",
+    "purchases.fulfilled_is_identified": "UPDATE purchases SET user_id = NULL",
+    "purchases.pull_count_is_quantity": "UPDATE purchases SET quantity = pull_count + 1",
+    "purchases.is_of_one_environment": "UPDATE purchases SET is_sandbox = (session_id = 's1')",
+    "pulls.item_is_pulled_once_a_session": "INSERT INTO pulls SELECT * REPLACE (99 AS pull_number) FROM pulls",
+    "pulls.mint_address_is_the_item": "UPDATE pulls SET item_id = 'v1|1|0', mint_address = '0OIl'",
+    "pulls.type_agrees_with_chain": "UPDATE pulls SET item_type = 'enft', is_on_chain = false",
+    "pulls.on_chain_items_are_complete": "UPDATE pulls SET is_on_chain = true, token_standard = NULL",
+    "pulls.quotes_are_plausible": "UPDATE pulls SET buyback_price_usd = 999999999",
+    "pulls.images_have_a_known_scheme": "UPDATE pulls SET image_url = 'javascript:alert(1)'",
+    "pulls.names_are_what_they_look_like": "UPDATE pulls SET name = 'R\u0430\u0443dium'",
+    "items.certificate_is_of_one_item": "UPDATE items SET grader = 'PSA', cert_digits = '12345678'",
+    "items.card_facts_can_be_read": "UPDATE items SET cert_number = '1.40102E+12', cert_digits = NULL",
+    "resolution_funnel.not_everything_fails": "UPDATE resolution_funnel SET failed = 20, fulfilled = 0",
+    "resolution_funnel.failed_rate_is_usual": """
+        UPDATE resolution_funnel SET failed = 20, fulfilled = 20;
+        INSERT INTO resolution_funnel FROM (
+            SELECT * REPLACE (submitted_date - 10 AS submitted_date, 1 AS failed, 99 AS fulfilled)
+            FROM resolution_funnel)
+    """,
     "data_issues.has_no_errors": "UPDATE data_issues SET severity = 'error'",
     "data_issues.has_no_schema_drift": "UPDATE data_issues SET rule = 'unknown_field'",
 }
@@ -48,7 +77,10 @@ def break_for(check: Check) -> str:
     if check.name == "required_columns_are_set":
         required = [c.name for c in check.table.columns if c.is_required]
         return f"UPDATE {check.table.name} SET {required[-1]} = NULL"
-    return BREAKS[name(check)]
+    if name(check) in BREAKS:
+        return BREAKS[name(check)]
+    assert check.name.endswith("_is_known"), f"no break is known for {name(check)}"
+    return f"UPDATE {check.table.name} SET {check.name.removesuffix('_is_known')} = 'never heard of'"
 
 
 def sessions_with_an_item_in_common() -> tuple[str, str]:
@@ -86,8 +118,7 @@ def lake(tmp_path_factory):
 
 
 def test_the_lake_that_the_pipeline_builds_passes_every_check(lake):
-    for check in CHECKS:
-        assert run(check, lake.data).offender_count == 0, name(check)
+    assert {name(check): message for check in CHECKS if (message := run(check, lake.data).message)} == {}
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=name)
@@ -109,7 +140,9 @@ def test_a_broken_lake_is_noticed(check, lake):
             path.write_bytes(content)
     assert finding.offender_count > 0
     assert finding.examples
+    assert finding.message
 
 
 def test_every_table_is_checked():
-    assert {check.table.name for check in CHECKS} == {t.name for t in TABLES.values() if t.zone.value == "lake"}
+    assert {check.table.name for check in CHECKS} == {t.name for t in TABLES.values() if t.is_asset}
+    assert len({name(check) for check in CHECKS}) == len(CHECKS)

@@ -217,6 +217,7 @@ TOP_PULLS = Table(
     ),
     group="marts",
     sources=("pulls", "purchases", "reference_packs"),
+    references=(Reference(("session_id", "pull_number"), "pulls"),),
 )
 
 DAILY_TYPE_MIX = Table(
@@ -256,6 +257,7 @@ REPULLED_ITEMS = Table(
     ),
     group="marts",
     sources=("items", "pulls"),
+    references=(Reference(("item_id",), "items"),),
 )
 
 TIER_HIT_RATES = Table(

@@ -1,0 +1,79 @@
+"""What a check is, and the checks that follow from a table's declaration.
+
+A check is a query for the rows that break it: none found, it passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.schema.table import Column, Reference, Table, Zone
+
+
+@dataclass(frozen=True)
+class Check:
+    """`offenders` selects the rows that break the rule. After a blocking one, nothing is built on the table."""
+
+    table: Table
+    name: str
+    description: str
+    offenders: str
+    is_blocking: bool = True
+
+
+def declared(table: Table) -> Iterator[Check]:
+    """The checks of keys, of what may not be NULL, of accepted values and of references."""
+    if table.key:
+        yield _key(table)
+    if any(c.is_required for c in table.columns):
+        yield _required(table)
+    for column in table.columns:
+        if column.accepted:
+            yield _accepted(table, column)
+    for reference in table.references:
+        yield _reference(table, reference)
+
+
+def _key(table: Table) -> Check:
+    key = ", ".join(table.key)
+    return Check(
+        table,
+        "key_is_unique",
+        f"No two rows share {key}.",
+        f"SELECT {key}, count(*) AS row_count FROM {table.name} GROUP BY ALL HAVING count(*) > 1",
+        # What is derived from raw takes one row of each session, whatever else was kept of it.
+        is_blocking=table.zone is not Zone.RAW,
+    )
+
+
+def _required(table: Table) -> Check:
+    required = [c.name for c in table.columns if c.is_required]
+    return Check(
+        table,
+        "required_columns_are_set",
+        f"No NULL in {', '.join(required)}.",
+        f"SELECT {', '.join(required)} FROM {table.name} WHERE {' OR '.join(f'{c} IS NULL' for c in required)}",
+    )
+
+
+def _accepted(table: Table, column: Column) -> Check:
+    known = ", ".join(f"'{value}'" for value in column.accepted)
+    named = ", ".join(name for name in (*table.key, column.name))
+    return Check(
+        table,
+        f"{column.name}_is_known",
+        f"Every {column.name} is one of {', '.join(column.accepted)}.",
+        f"SELECT {named} FROM {table.name} WHERE {column.name} NOT IN ({known})",
+    )
+
+
+def _reference(table: Table, reference: Reference) -> Check:
+    columns = ", ".join(reference.columns)
+    is_set = " AND ".join(f"{column} IS NOT NULL" for column in reference.columns)
+    return Check(
+        table,
+        f"refers_to_{reference.table}",
+        f"Every {columns} stands in {reference.table}.",
+        f"SELECT DISTINCT {columns} FROM {table.name} ANTI JOIN {reference.table} USING ({columns}) WHERE {is_set}",
+    )
