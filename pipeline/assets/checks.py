@@ -14,7 +14,7 @@ def _asset_check(check: Check) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(
             passed=finding.offender_count == 0,
             severity=dg.AssetCheckSeverity.ERROR if check.is_blocking else dg.AssetCheckSeverity.WARN,
-            description="; ".join(finding.examples) or None,
+            description=finding.message,
             metadata={"offending_rows": finding.offender_count},
         )
 

@@ -152,6 +152,11 @@ class Store:
         modified: datetime = self._fs.get_file_info(path).mtime
         return modified
 
+    def byte_count(self, table: Table) -> int:
+        """The size of the table's objects."""
+        paths = [path for of_part in self.parts(table).values() for path in of_part]
+        return sum(info.size for info in self._fs.get_file_info(paths)) if paths else 0
+
     def stamp(self, path: str) -> str:
         """What tells an object from the one that it replaced: its size, and when it was written."""
         info = self._fs.get_file_info(path)

@@ -10,6 +10,7 @@ import duckdb
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.schema import TABLES
+from pipeline.tables.markdown import code
 from pipeline.tables.observations import OBSERVATIONS
 from pipeline.tables.queries import macros
 from pipeline.tables.reconciliations import RECONCILIATIONS
@@ -26,7 +27,7 @@ CHECKS: tuple[Check, ...] = (
 
 @dataclass(frozen=True)
 class Finding:
-    """How many rows break a check, and the first few of them as text."""
+    """How many rows break a check, and the first few of them, in Markdown."""
 
     offender_count: int
     examples: list[str]
@@ -55,7 +56,7 @@ def run(check: Check, data: DataDirectory) -> Finding:
 
 
 def _row(names: list[str], values: tuple[object, ...]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
+    return ", ".join(f"{name} {code(value) or 'NULL'}" for name, value in zip(names, values, strict=True))
 
 
 def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:

@@ -1,0 +1,75 @@
+"""Markdown for people: received text shown as it is, small tables, and lines so small that they stand in a text.
+
+Text that was received may be anything. In a code span nothing is interpreted, not even an address as a link.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+INLINE = 1000  # characters, below which Dagster's UI shows Markdown in place instead of behind a link
+_CELL_WIDTHS = (40, 30, 20, 14, 8)
+_POINTS = 40
+_WIDTH, _HEIGHT = 160, 24  # pixels
+_COLOUR = "#4f43dd"
+_SIGNS = str.maketrans({"`": "'", "\\": "∖"})  # what could end a code span, or the escape of a cell's border
+
+
+def code(value: object, width: int = 80) -> str:
+    """A value in a code span of one line, cut to `width` characters. Empty for None, and for nothing to show."""
+    if value is None:
+        return ""
+    # Cut before it is looked through, since a received text may be as long as a whole answer.
+    shown = "".join("\ufffd" if _is_unseen(sign) else sign for sign in " ".join(str(value)[: 4 * width].split()))
+    if len(shown) > width:
+        shown = shown[: width - 1] + "…"
+    return f"`{shown.translate(_SIGNS)}`" if shown else ""
+
+
+def _is_unseen(sign: str) -> bool:
+    """Whether it has no shape of its own: a control, a mark of direction, half a character."""
+    return unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co", "Cn")
+
+
+def preview(rows: Sequence[Mapping[str, object]]) -> str:
+    """The rows side by side, a line a column, with as many rows and as wide as can be shown in place."""
+    if not rows:
+        return "no rows"
+    for count in range(len(rows), 0, -1):
+        for width in _CELL_WIDTHS:
+            if len(text := _side_by_side(rows[:count], width)) < INLINE:
+                return text
+    return _side_by_side(rows[:1], _CELL_WIDTHS[-1])
+
+
+def _side_by_side(rows: Sequence[Mapping[str, object]], width: int) -> str:
+    lines = ["|column|" + "".join(f"row {number}|" for number in range(1, len(rows) + 1)), "|-|" + "-|" * len(rows)]
+    for name in rows[0]:
+        cells = "".join(code(row[name], width).replace("|", r"\|") + "|" for row in rows)
+        lines.append(f"|{name}|{cells}")
+    return "\n".join(lines)
+
+
+def sparkline(values: Sequence[float], title: str) -> str:
+    """The values from left to right as a line from zero up, in an image that needs no other file; none for none.
+
+    More values than the line has points are added up in neighbours. The title must be our own words.
+    """
+    if not values:
+        return ""
+    per_point = -(-len(values) // _POINTS)
+    points = [sum(values[start : start + per_point]) for start in range(0, len(values), per_point)]
+    top = max(points) or 1
+    step = _WIDTH / max(len(points) - 1, 1)
+    places = " ".join(
+        f"{i * step:.0f},{_HEIGHT - 1 - (_HEIGHT - 2) * point / top:.0f}" for i, point in enumerate(points)
+    )
+    if len(points) == 1:
+        places += f" {_WIDTH},{places.split(',')[1]}"
+    image = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}">'
+        f'<polyline points="{places}" fill="none" stroke="{_COLOUR}" stroke-width="1.5"/></svg>'
+    )
+    return f"![{title}](data:image/svg+xml,{quote(image, safe='/:=,')})"
