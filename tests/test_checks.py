@@ -13,7 +13,8 @@ from pipeline.lake.database import connect
 from pipeline.schema import TABLES
 from pipeline.simulator import catalogue
 from pipeline.simulator.server import DEFAULT_SEED
-from pipeline.tables.checks import CHECKS, Check, run
+from pipeline.tables.checks import CHECKS, run
+from pipeline.tables.rules import Check
 from pipeline.workspace import Workspace
 from tests.conftest import drop, refresh
 

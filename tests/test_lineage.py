@@ -59,6 +59,10 @@ FORMS = {
         ["name"],
         ["item_id"],
     ),
+    "SELECT max(name) OVER (PARTITION BY item_id) AS a, row_number() OVER (ORDER BY item_id) AS b FROM pulls": (
+        ["name"],
+        ["item_id"],
+    ),
     "SELECT name AS a, own_macro(item_id, 1) AS b FROM pulls WHERE pull_number > 1 ORDER BY session_id": (
         ["name"],
         ["item_id"],

@@ -3,7 +3,8 @@
 import dagster as dg
 
 from pipeline.assets.resources import WorkspaceResource
-from pipeline.tables.checks import CHECKS, Check, run
+from pipeline.tables.checks import CHECKS, run
+from pipeline.tables.rules import Check
 
 
 def _asset_check(check: Check) -> dg.AssetChecksDefinition:

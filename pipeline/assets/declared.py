@@ -1,14 +1,20 @@
-"""What an asset shows of its table, from the table's declaration."""
+"""What an asset shows of its table, from the table's declaration and from where its SQL takes each column."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
 
+from pipeline.lake.directory import DataDirectory
 from pipeline.schema import TABLES
-from pipeline.schema.table import Table, Zone
+from pipeline.schema.table import Column, Partition, Table, Zone
+from pipeline.settings import Settings, SettingsError
 from pipeline.tables.build import BuildReport, derivation
+from pipeline.tables.lineage import Origin, asset_origins
+from pipeline.tables.vital_signs import vital_signs
+from pipeline.workspace import Workspace, now
 
 OWNERS = ["team:data"]
 
@@ -18,11 +24,16 @@ def asset_options(table: Table, deps: list[str] | None = None) -> dict[str, Any]
     return {
         "name": table.name,
         "group_name": table.group,
-        "description": table.grain,
+        "description": _description(table),
         "kinds": {"parquet"} if table.zone is Zone.RAW else {"duckdb", "parquet"},
         "owners": OWNERS,
+        "tags": {"zone": table.zone.value},
         "code_version": None if table.zone is Zone.RAW else derivation(table)[:12],
-        "metadata": {"dagster/column_schema": column_schema(table), "dagster/table_name": table.name},
+        "metadata": {
+            "dagster/column_schema": column_schema(table),
+            "dagster/table_name": table.name,
+            **_uri(table),
+        },
         "deps": upstream(table) if deps is None else deps,
     }
 
@@ -41,34 +52,82 @@ def column_schema(table: Table) -> dg.TableSchema:
             dg.TableColumn(
                 column.name,
                 column.type,
-                column.description,
-                dg.TableColumnConstraints(nullable=not column.is_required, unique=table.key == (column.name,)),
+                _column_description(column, asset_origins(table)[column.name]),
+                dg.TableColumnConstraints(
+                    nullable=not column.is_required,
+                    unique=table.key == (column.name,),
+                    other=_constraints(table, column),
+                ),
             )
             for column in table.columns
         ]
     )
 
 
-def built(report: BuildReport, preview: list[dict[str, Any]]) -> dg.MaterializeResult[None]:
-    """What the materialization of a table shows."""
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": report.row_count,
-            "parts_written": len(report.written),
-            "parts_unchanged": report.unchanged_count,
-            "preview": dg.MetadataValue.md(_markdown(preview)),
+def column_lineage(table: Table) -> dg.TableColumnLineage:
+    """The columns that each column is made of. The assets of counted rows are named in its description alone."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(dg.AssetKey(o.table), o.column) for o in origins if o.column]
+            for column, origins in asset_origins(table).items()
         }
     )
 
 
-def _markdown(rows: list[dict[str, Any]]) -> str:
-    if not rows:
-        return "no rows"
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
-    lines += ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows]
-    return "\n".join(lines)
+def materialized(
+    workspace: Workspace, table: Table, numbers: Mapping[str, int | float], texts: Mapping[str, str] | None = None
+) -> dg.MaterializeResult[None]:
+    """What the materialization of a table shows: what this run did, and how the table stands."""
+    signs = vital_signs(workspace.data, table, now())
+    metadata: dict[str, Any] = {**signs.numbers, **numbers}
+    metadata |= {name: dg.MetadataValue.md(text) for name, text in {**signs.texts, **(texts or {})}.items()}
+    if table.sources:
+        metadata["dagster/column_lineage"] = column_lineage(table)
+    return dg.MaterializeResult(metadata=metadata)
 
 
-def _cell(value: object) -> str:
-    text = "" if value is None else " ".join(str(value).split())
-    return text[:40].replace("|", "\\|").replace("<", "&lt;")
+def built(workspace: Workspace, report: BuildReport, seconds: float) -> dg.MaterializeResult[None]:
+    """The same for a table that a builder made, in so many seconds."""
+    done = {"parts_written": len(report.written), "parts_unchanged": report.unchanged_count}
+    return materialized(workspace, report.table, {**done, "seconds": round(seconds, 2)})
+
+
+def _uri(table: Table) -> dict[str, str]:
+    """Where the table's Parquet objects lie; nothing while the settings are wrong, which a run then says."""
+    try:
+        root = Settings.load(needs_key=False).data_directory
+    except SettingsError:
+        return {}
+    return {"dagster/uri": f"file://{DataDirectory(root).store.folder(table)}"}
+
+
+def _description(table: Table) -> str:
+    lines = [table.grain, ""]
+    if table.key:
+        lines.append(f"- Key: {', '.join(f'`{name}`' for name in table.key)}.")
+    if table.partition is not Partition.NONE:
+        lines.append(f"- Parquet: by UTC day, the {table.partition.value}.")
+    for reference in table.references:
+        columns = ", ".join(f"`{name}`" for name in reference.columns)
+        lines.append(f"- Refers by {columns} to {_link(reference.table, reference.table)}.")
+    if table.sources:
+        lines.append(f"- Derived from {', '.join(_link(name, name) for name in upstream(table))}.")
+    return "\n".join(lines).strip()
+
+
+def _column_description(column: Column, origins: Iterable[Origin]) -> str:
+    parts = [column.description + (f" ({column.unit})" if column.unit else "")]
+    if sources := ", ".join(_link(origin.table, origin.label) for origin in origins):
+        parts.append(f"From {sources}")
+    return ". ".join(parts)
+
+
+def _constraints(table: Table, column: Column) -> list[str]:
+    named = ["key"] if column.key else []
+    named += [f"one of {', '.join(column.accepted)}"] if column.accepted else []
+    return named + [f"in {reference.table}" for reference in table.references if column.name in reference.columns]
+
+
+def _link(asset: str, text: str) -> str:
+    """A link to the asset's page within the UI."""
+    return f"[{text}](/assets/{asset})"

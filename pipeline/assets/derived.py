@@ -1,5 +1,7 @@
 """Groups `staging` and `marts`: one asset for each declared table, all made the same way."""
 
+import time
+
 import dagster as dg
 
 from pipeline.assets.declared import asset_options, built
@@ -10,9 +12,11 @@ from pipeline.schema.table import Table
 
 def _table_asset(table: Table) -> dg.AssetsDefinition:
     def build(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.MaterializeResult[None]:
-        with workspace.open() as opened, opened.builder() as builder:
-            report = builder.build(table)
-            return built(report, builder.sample(table))
+        started = time.monotonic()
+        with workspace.open() as opened:
+            with opened.builder() as builder:
+                report = builder.build(table)
+            return built(opened, report, time.monotonic() - started)
 
     definition: dg.AssetsDefinition = dg.asset(build, **asset_options(table))
     return definition

@@ -23,7 +23,6 @@ from pipeline.tables.answer_text import create_answers
 from pipeline.tables.queries import macros, query
 from pipeline.tables.reference import read_packs
 
-_SAMPLE_ROWS = 5
 _ROWS_A_BATCH = 20_480  # few enough that one batch is written while the next is derived
 NO_DAYS = "no-days-yet"
 _RESOLUTION_DAYS_OF_TOUCHED = """
@@ -107,11 +106,6 @@ class Builder:
         self._define_sources(table)
         self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS {query(table)}")
         return self._connection
-
-    def sample(self, table: Table) -> list[dict[str, Any]]:
-        """A few rows of the table, for a person to look at."""
-        rows = self._connection.execute(f"FROM {self._store.scan(table)} LIMIT {_SAMPLE_ROWS}").to_arrow_table()
-        return list(rows.to_pylist())
 
     def _remove_damaged(self, table: Table) -> None:
         if table.zone is not Zone.RAW and table.name not in self._looked_through:

@@ -160,9 +160,12 @@ def _declared(table: str, column: str | None) -> Origin:
 
 
 def _only_ranks(column: exp.Column) -> bool:
-    """Whether arg_min or arg_max only looks at it to choose among the values of another."""
-    chosen = column.find_ancestor(exp.ArgMin, exp.ArgMax)
-    return chosen is not None and chosen.this is not column and column not in chosen.this.find_all(exp.Column)
+    """Whether arg_min, arg_max or a window only looks at it to choose among the values of other columns."""
+    chooser = column.find_ancestor(exp.ArgMin, exp.ArgMax, exp.Window)
+    if chooser is None:
+        return False
+    values = [id(value) for value in chooser.this.find_all(exp.Column)]
+    return bool(values) and id(column) not in values
 
 
 def _is_parameter(column: exp.Column) -> bool:

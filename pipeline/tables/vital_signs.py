@@ -92,7 +92,7 @@ def _counts_by_value(connection: duckdb.DuckDBPyConnection, table: Table) -> dic
     counts: dict[str, int | float] = {}
     for column in (column for column in table.columns if column.accepted):
         found = dict(connection.execute(f"SELECT {column.name}, count(*) FROM {table.name} GROUP BY ALL").fetchall())
-        counts |= {f"{column.name}_{value}": found.get(value, 0) for value in column.accepted}
+        counts |= {f"{column.name}_{value}_rows": found.get(value, 0) for value in column.accepted}
     return counts
 
 
