@@ -132,6 +132,8 @@ class _Reader:
 
     def _of_column(self, scope: Scope, column: exp.Column) -> Iterator[Origin]:
         source = scope.sources.get(column.table)
+        if isinstance(source, Scope) and isinstance(source.expression, exp.Values):
+            return  # what the query says itself comes from nowhere
         if isinstance(source, Scope):
             outputs = self.outputs(source)
             if column.name in outputs:
