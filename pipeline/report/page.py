@@ -106,7 +106,9 @@ def _drawings(facts: Facts) -> dict[str, Drawing | None]:
         "outcomes": charts.outcomes_by_day(facts.funnel) if facts.funnel else None,
         "failed_rates": charts.failed_rate_by_day(mature) if mature else None,
         "latencies": charts.latency_by_day(timed) if timed else None,
-        "pending_ages": charts.pending_by_age(facts.pending_ageing) if facts.pending_longest else None,
+        "pending_ages": charts.pending_by_age(facts.pending_ageing)
+        if facts.pending_longest and facts.pending_ageing
+        else None,
     }
 
 
