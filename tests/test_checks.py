@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +17,7 @@ from pipeline.simulator import catalogue
 from pipeline.simulator.server import DEFAULT_SEED
 from pipeline.tables.checks import CHECKS, run
 from pipeline.tables.rules import Check
+from pipeline.warehouse.agreement import disagreements
 from pipeline.workspace import Workspace
 from tests.conftest import drop, refresh
 
@@ -147,3 +150,26 @@ def test_a_broken_lake_is_noticed(check, lake):
 def test_every_table_is_checked():
     assert {check.table.name for check in CHECKS} == {t.name for t in TABLES.values() if t.is_asset}
     assert len({name(check) for check in CHECKS}) == len(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("DELETE FROM items", "items: the lake has"),
+        (
+            "UPDATE pulls SET buyback_price_usd = buyback_price_usd + 0.0001 WHERE session_id = 's1'",
+            "pulls: the lake has",
+        ),
+    ],
+)
+def test_a_published_file_that_holds_something_else_is_noticed(change, words, lake, tmp_path):
+    assert disagreements(lake.data).message is None
+    kept = shutil.copy(lake.data.warehouse, tmp_path)
+    try:
+        with duckdb.connect(lake.data.warehouse) as connection:
+            connection.execute(change)
+        finding = disagreements(lake.data)
+    finally:
+        shutil.copy(kept, lake.data.warehouse)
+    assert finding.offender_count == 1
+    assert words in str(finding.message)

@@ -1,25 +1,35 @@
-"""The tables' checks as Dagster asset checks."""
+"""The tables' checks, and the published file's, as Dagster asset checks."""
 
 import dagster as dg
 
 from pipeline.assets.resources import WorkspaceResource
-from pipeline.tables.checks import CHECKS, run
+from pipeline.tables.checks import CHECKS, Finding, run
 from pipeline.tables.rules import Check
+from pipeline.warehouse.agreement import DESCRIPTION, disagreements
+
+
+def _result(finding: Finding, is_blocking: bool) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=finding.offender_count == 0,
+        severity=dg.AssetCheckSeverity.ERROR if is_blocking else dg.AssetCheckSeverity.WARN,
+        description=finding.message,
+        metadata={"offending_rows": finding.offender_count},
+    )
 
 
 def _asset_check(check: Check) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=check.table.name, name=check.name, description=check.description, blocking=check.is_blocking)
     def execute(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.AssetCheckResult:
         with workspace.read() as opened:
-            finding = run(check, opened.data)
-        return dg.AssetCheckResult(
-            passed=finding.offender_count == 0,
-            severity=dg.AssetCheckSeverity.ERROR if check.is_blocking else dg.AssetCheckSeverity.WARN,
-            description=finding.message,
-            metadata={"offending_rows": finding.offender_count},
-        )
+            return _result(run(check, opened.data), check.is_blocking)
 
     return execute
 
 
-ASSET_CHECKS = [_asset_check(check) for check in CHECKS]
+@dg.asset_check(asset="warehouse", description=DESCRIPTION, blocking=True)
+def holds_what_the_lake_holds(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.AssetCheckResult:
+    with workspace.read() as opened:
+        return _result(disagreements(opened.data), is_blocking=True)
+
+
+ASSET_CHECKS = [*(_asset_check(check) for check in CHECKS), holds_what_the_lake_holds]

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 INLINE = 1000  # characters, below which Dagster's UI shows Markdown in place instead of behind a link
-_CELL_WIDTHS = (40, 30, 20, 14, 8)
+_IN_VIEW = 28  # characters of values that stand beside a column's name in the UI without scrolling
+_LEAST_WIDTH = 8
 _POINTS = 40
 _WIDTH, _HEIGHT = 160, 24  # pixels
 _COLOUR = "#4f43dd"
@@ -38,10 +39,10 @@ def preview(rows: Sequence[Mapping[str, object]]) -> str:
     if not rows:
         return "no rows"
     for count in range(len(rows), 0, -1):
-        for width in _CELL_WIDTHS:
+        for width in (_IN_VIEW // count, _LEAST_WIDTH):
             if len(text := _side_by_side(rows[:count], width)) < INLINE:
                 return text
-    return _side_by_side(rows[:1], _CELL_WIDTHS[-1])
+    return _side_by_side(rows[:1], _LEAST_WIDTH)
 
 
 def _side_by_side(rows: Sequence[Mapping[str, object]], width: int) -> str:

@@ -13,7 +13,7 @@ from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.schema.table import TIME, Partition, Table
 from pipeline.tables.markdown import code, preview, sparkline
 
-_SAMPLE_ROWS = 3
+_SAMPLE_ROWS = 2
 _OLDEST_SHOWN = 5
 
 
@@ -35,9 +35,8 @@ def vital_signs(data: DataDirectory, table: Table, now: datetime) -> VitalSigns:
             "bytes": data.store.byte_count(table),
             **_counts_by_value(connection, table),
         }
-        texts = {"preview": preview(_sample(connection, table))}
-        if by_day:
-            texts["rows_by_day"] = _in_words(by_day)
+        texts = {"rows_by_day": _in_words(by_day)} if by_day else {}
+        texts["preview"] = preview(_sample(connection, table))
         if table is PENDING_SESSIONS:
             numbers["oldest_age_seconds"] = _oldest_age(connection, now)
             texts["oldest"] = _oldest(connection)
