@@ -73,9 +73,9 @@ def test_the_readme_lists_every_table_and_column_as_declared():
     for table in PUBLISHED:
         section = README.split(f"#### `{table.name}`")[1].split("\n####")[0].split("\n## ")[0]
         assert table.grain in section
-        listed = re.findall(r"^\| `(\w+)` \| (.+?) \| (.*?) \| (.*) \|$", section, re.MULTILINE)
+        listed = re.findall(r"^\| `(\w+)` \| (.+?) \| (.*?) \| (.*?) \| (.*) \|$", section, re.MULTILINE)
         declared = [
-            (c.name, c.type, "key" if c.key else "required" if c.is_required else "", c.description)
+            (c.name, c.type, c.unit or "", "key" if c.key else "required" if c.is_required else "", c.description)
             for c in table.columns
         ]
         assert listed == declared

@@ -27,8 +27,12 @@ def insert(text: str) -> str:
 
 
 def _section(table: Table) -> str:
-    rows = "\n".join(f"| `{c.name}` | {c.type} | {_role(c)} | {c.description} |" for c in table.columns)
-    return f"#### `{table.name}`\n\n{table.grain}\n\n| column | type | | meaning |\n|---|---|---|---|\n{rows}\n"
+    rows = "\n".join(
+        f"| `{c.name}` | {c.type} | {c.unit or ''} | {_role(c)} | {c.description} |" for c in table.columns
+    )
+    return (
+        f"#### `{table.name}`\n\n{table.grain}\n\n| column | type | unit | | meaning |\n|---|---|---|---|---|\n{rows}\n"
+    )
 
 
 def _role(column: Column) -> str:
