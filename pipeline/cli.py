@@ -102,10 +102,11 @@ def status() -> None:
 @click.option("--as-of", metavar="TIME", help="The tables as they stood then (ISO 8601; UTC where it names no zone).")
 @click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="A new folder for the tables of the past.")
 def rebuild(as_of: str | None, into: Path | None) -> None:
-    """Make every table anew from raw; with --as-of and --into, those of a moment of the past, beside today's."""
+    """Make every table anew from raw, and the report; with --as-of and --into, the tables of a moment of the past."""
     workspace = Workspace.open_for_reading()
     if as_of is None and into is None:
         published = workspace.rebuild()
+        workspace.report()
     elif as_of is None or into is None:
         raise click.UsageError("--as-of and --into go together")
     else:

@@ -384,7 +384,7 @@ def test_a_report_that_cannot_be_written_loses_nothing(api):
     assert list(workspace.data.root.glob(".report*")) == []
 
 
-def test_a_refresh_writes_the_report_and_the_command_writes_it_anew(api):
+def test_a_refresh_writes_the_report_and_its_command_and_a_rebuild_write_it_anew(api):
     api(Simulator(delay_scale=0, hold=0))
     workspace = Workspace.open()
     drop(workspace, "a.txt", "one\n")
@@ -395,7 +395,10 @@ def test_a_refresh_writes_the_report_and_the_command_writes_it_anew(api):
     told = phygitals("report")
     assert told.returncode == 0, told.stderr
     assert told.stdout == f"Report: {workspace.data.report}\n"
-    assert workspace.data.report.stat().st_ino != before
+    told_of = workspace.data.report.stat().st_ino
+    assert told_of != before
+    assert phygitals("rebuild").returncode == 0
+    assert workspace.data.report.stat().st_ino != told_of
 
 
 @pytest.mark.parametrize(
