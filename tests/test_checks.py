@@ -153,6 +153,23 @@ def test_every_table_is_checked():
 
 
 @pytest.mark.parametrize(
+    ("name_sent", "is_odd"),
+    [
+        ("R\u0430\u0443dium", True),
+        ("gnp.\u202eexe", True),
+        ("Pok\ufffdmon", True),
+        ("Charizard δ", False),
+        ("Pokémon", False),
+    ],
+)
+def test_only_look_alikes_within_a_word_are_odd_names(name_sent, is_odd):
+    (check,) = [check for check in CHECKS if check.name == "names_are_what_they_look_like"]
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE pulls AS SELECT 's' AS session_id, 1 AS pull_number, ? AS name", [name_sent])
+        assert bool(connection.execute(check.offenders).fetchall()) is is_odd
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ("DELETE FROM items", "items: the lake has"),

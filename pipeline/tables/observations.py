@@ -136,10 +136,11 @@ _OF_PULLS = (
     _observation(
         "pulls",
         "names_are_what_they_look_like",
-        "No name mixes alphabets that look alike, turns the direction of writing, or holds a replaced character.",
+        "No word of a name mixes alphabets that look alike, and no name turns the direction of writing or holds a "
+        "replaced character.",
         r"""
         SELECT session_id, pull_number, name FROM pulls
-        WHERE (regexp_matches(name, '\p{Latin}') AND regexp_matches(name, '\p{Cyrillic}|\p{Greek}'))
+        WHERE regexp_matches(name, '\p{Latin}[\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}]\p{Latin}')
             OR regexp_matches(name, '[\x{200E}\x{200F}\x{202A}-\x{202E}\x{2066}-\x{2069}\x{FFFD}]')
         """,
     ),
