@@ -11,11 +11,12 @@ import dagster as dg
 import pytest
 
 from pipeline.assets import automation
-from pipeline.assets.automation import pending_sensor
+from pipeline.assets.automation import inbox_sensor, pending_sensor
 from pipeline.assets.freshness import freshness_policy
 from pipeline.definitions import defs
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Simulator
+from pipeline.submissions import inbox
 from pipeline.tables import due as due_module
 from pipeline.tables.due import due, due_state
 from pipeline.workspace import Workspace, now
@@ -117,6 +118,17 @@ def test_the_tables_are_read_only_when_a_run_has_changed_them(pending, ticks, mo
     ticks.tick()
     monkeypatch.setattr(due_module, "connect", None)
     assert "1 sessions are pending" in str(ticks.tick().skip_message)
+
+
+def test_a_tick_of_the_inbox_sensor_lists_the_inbox_once(api, monkeypatch):
+    api(Simulator(hold=0))
+    drop(Workspace.open(), "folder/a.txt", "one\n")
+    listed = []
+    listing = inbox.listing
+    monkeypatch.setattr(inbox, "listing", lambda data: listed.append(data.inbox) or listing(data))
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert isinstance(inbox_sensor(dg.build_sensor_context(instance)), dg.RunRequest)
+    assert listed == [Workspace.open().data.inbox]
 
 
 def test_a_run_under_way_is_not_joined_by_another(pending, ticks):

@@ -51,6 +51,8 @@ def server(tmp_path_factory) -> Iterator[Server]:
     home.mkdir()
     shutil.copy(PROJECT_ROOT / "dagster_home" / "dagster.yaml", home)
     with pytest.MonkeyPatch.context() as patch:
+        for variable in [name for name in os.environ if name.startswith("PHYGITALS_")]:
+            patch.delenv(variable)
         patch.setenv("DAGSTER_HOME", str(home))
         patch.setenv("PHYGITALS_DATA_DIR", str(folder / "data"))
         patch.setenv("PHYGITALS_POLL_BUDGET", "3")
