@@ -92,7 +92,7 @@ def test_a_server_starts_refreshes_on_schedule_and_stops_without_orphans(api, co
     assert [line for line in said.splitlines() if "warn" in line.lower() and not OF_DAGSTER.search(line)] == []
 
 
-def test_a_daemon_that_is_stopped_while_a_run_polls_keeps_what_came(api, configure, home, tmp_path):
+def test_a_daemon_that_is_stopped_while_a_run_polls_keeps_what_came_and_will_carry_on(api, configure, home, tmp_path):
     arrivals = Arrivals(wanted=40)
     api(Simulator(delay_scale=0, hold=0, on_request=arrivals))
     configure(requests_per_second=20, poll_budget=100)
@@ -106,6 +106,7 @@ def test_a_daemon_that_is_stopped_while_a_run_polls_keeps_what_came(api, configu
         wait_until(lambda: living(home) == [], f"nothing lives any more of {living(home)}")
     (run,) = runs("dagster/sensor_name")
     assert run.is_finished
+    assert run.tags["dagster/will_retry"] == "true"
     assert list(workspace.data.journal.iterdir()) == []
     assert list(workspace.data.root.glob("raw/status_responses/*/*.parquet")) != []
 
