@@ -11,6 +11,7 @@ from pipeline.assets.declared import column_lineage
 from pipeline.definitions import defs
 from pipeline.schema import TABLES
 from pipeline.simulator.server import PENDING, Reply, Simulator
+from pipeline.tables.lineage import asset_origins
 from pipeline.tables.markdown import INLINE
 from pipeline.workspace import Workspace
 from tests.conftest import drop
@@ -43,8 +44,9 @@ def test_every_column_shows_its_declaration_and_links_to_its_sources(table):
         assert str(column.description).startswith(declared.description)
         assert declared.unit is None or f"({declared.unit})" in column.description
         links = re.findall(r"\[[\w. ]+\]\(/assets/(\w+)\)", column.description)
-        assert bool(links) == bool(table.sources)
-        assert set(links) <= {asset.name for asset in ASSETS}
+        origins = asset_origins(table)[declared.name]
+        assert set(links) == {origin.table for origin in origins if TABLES[origin.table].is_asset}
+        assert all(origin.label in column.description for origin in origins)
 
 
 def test_keys_accepted_values_and_references_are_shown_as_constraints():

@@ -68,7 +68,11 @@ def column_lineage(table: Table) -> dg.TableColumnLineage:
     """The columns that each column is made of. The assets of counted rows are named in its description alone."""
     return dg.TableColumnLineage(
         {
-            column: [dg.TableColumnDep(dg.AssetKey(o.table), o.column) for o in origins if o.column]
+            column: [
+                dg.TableColumnDep(dg.AssetKey(o.table), o.column)
+                for o in origins
+                if o.column and TABLES[o.table].is_asset
+            ]
             for column, origins in asset_origins(table).items()
         }
     )
@@ -117,9 +121,13 @@ def _description(table: Table) -> str:
 
 def _column_description(column: Column, origins: Iterable[Origin]) -> str:
     parts = [column.description + (f" ({column.unit})" if column.unit else "")]
-    if sources := ", ".join(_link(origin.table, origin.label) for origin in origins):
+    if sources := ", ".join(_origin(origin) for origin in origins):
         parts.append(f"From {sources}")
     return ". ".join(parts)
+
+
+def _origin(origin: Origin) -> str:
+    return _link(origin.table, origin.label) if TABLES[origin.table].is_asset else origin.label
 
 
 def _constraints(table: Table, column: Column) -> list[str]:

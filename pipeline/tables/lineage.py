@@ -68,7 +68,7 @@ def origins(table: Table) -> dict[str, tuple[Origin, ...]]:
 
 @functools.cache
 def asset_origins(table: Table) -> dict[str, tuple[Origin, ...]]:
-    """The same in the tables that users see, looking through the steps inside a derivation."""
+    """The same in the tables that users see, and those read from files, looking through the steps of derivations."""
     return {
         name: _in_order({seen for origin in direct for seen in _visible(origin)})
         for name, direct in origins(table).items()
@@ -81,7 +81,7 @@ def _in_order(found: set[Origin]) -> tuple[Origin, ...]:
 
 def _visible(origin: Origin) -> Iterator[Origin]:
     table = TABLES[origin.table]
-    if table.is_asset:
+    if table.is_asset or not table.sources:
         yield origin
     elif origin.column is None:
         yield from (Origin(name, None) for name in table.sources if TABLES[name].is_asset)
