@@ -31,7 +31,7 @@ dev: setup ## Open the Dagster UI at http://127.0.0.1:3000, with schedule and se
 	$(BIN)/dagster dev -h 127.0.0.1 -p 3000
 
 test: setup ## Run the whole test suite
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 screenshots: setup ## Keep a picture of each page of the Dagster UI in build/screenshots; needs Chromium
 	PHYGITALS_SCREENSHOTS=$(CURDIR)/build/screenshots $(BIN)/pytest tests/test_browser.py

@@ -99,6 +99,13 @@ def see(page: playwright.Page, *texts: str | re.Pattern[str]) -> None:
         playwright.expect(page.get_by_text(text, exact=isinstance(text, str)).first).to_be_visible()
 
 
+def is_seen_anew(page: playwright.Page, text: str) -> bool:
+    """Whether the text is there when the page is loaded again: an open page does not learn everything by itself."""
+    page.reload()
+    page.wait_for_load_state("networkidle")
+    return bool(page.get_by_text(text, exact=True).first.is_visible())
+
+
 def test_the_lineage_shows_every_asset_in_its_group(page, picture):
     page.goto("/asset-groups")
     see(page, "Materialize all", *GROUPS)
@@ -137,7 +144,8 @@ def test_each_asset_has_a_page_that_says_what_it_is_and_how_it_is(name, page, pi
     page.goto(f"/assets/{name}")
     (spec,) = [spec for spec in defs.resolve_all_asset_specs() if spec.key.to_user_string() == name]
     see(page, str(spec.description).splitlines()[0].split("`")[0].strip(), str(spec.group_name))
-    see(page, "Latest materialization", "Freshness policy", "Passing", "Owners", "data")
+    see(page, "Latest materialization", "Freshness policy", "Owners", "data")
+    wait_until(lambda: is_seen_anew(page, "Passing"), "the daemon looks at freshness, as it does each minute or so")
     if name in TABLES:
         first, *_, last = TABLES[name].columns
         see(page, "Columns", first.name, last.name, last.type)

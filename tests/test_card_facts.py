@@ -79,7 +79,7 @@ def published(api: Api, cards: list[Traits]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.skipif(not CORPUS.exists(), reason="the corpus of real payloads is not beside this checkout")
-def test_nearly_all_grades_and_graders_of_real_cards_are_parsed_and_as_their_names_say(api, capsys):
+def test_nearly_all_grades_and_graders_of_real_cards_are_parsed_and_as_their_names_say(api, record_property):
     lines = (CORPUS / "card_items.jsonl").read_text(encoding="utf-8").splitlines()
     sent = [json.loads(line)["nft"]["content"]["metadata"] for line in lines]
     cards = [{a["trait_type"]: a["value"] for a in metadata["attributes"]} for metadata in sent]
@@ -96,8 +96,7 @@ def test_nearly_all_grades_and_graders_of_real_cards_are_parsed_and_as_their_nam
         read_items = [item for item in given_items if item[parsed] is not None]
         shares[parsed] = len(read_items) / len(given_items)
         refused = sorted({item[text] for item in given_items if item[parsed] is None})
-        with capsys.disabled():
-            print(f"\n{parsed}: {len(read_items)} of {len(given_items)} parsed; refused: {refused or 'none'}", end="")
+        record_property(parsed, f"{len(read_items)} of {len(given_items)} parsed; refused: {refused or 'none'}")
     assert min(shares["grader"], shares["grade_number"]) >= SHARE_WANTED
     for metadata, card, item in zip(sent, cards, items, strict=True):
         assert (item["grading_company"], item["grade"]) == (card["Grader"], card["Grade"])
