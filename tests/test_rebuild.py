@@ -11,7 +11,9 @@ import pytest
 import pipeline.workspace as workspace_module
 from pipeline.lake.directory import DataDirectoryError
 from pipeline.schema import PUBLISHED, TABLES
+from pipeline.schema.staging import PURCHASES
 from pipeline.simulator.server import FAILED, PENDING, Simulator
+from pipeline.tables import build
 from pipeline.workspace import SnapshotError, Workspace, now
 from tests.conftest import drop, refresh, rows
 from tests.test_cli import assert_one_line_error, phygitals
@@ -46,6 +48,21 @@ def test_a_rebuild_gives_the_same_rows_in_the_same_order(workspace):
     workspace.rebuild()
     assert lake_hashes(workspace) == before
     assert everything(workspace.data.warehouse) == published
+
+
+def test_a_history_too_long_to_be_held_at_once_gives_the_same_rows(workspace, monkeypatch):
+    for days_ago in (3, 2, 1):
+        with monkeypatch.context() as past:
+            past.setattr(workspace_module, "now", lambda ago=days_ago: now() - timedelta(days=ago))
+            drop(workspace, f"{days_ago}.txt", f"first-{days_ago}\nsecond-{days_ago}\n")
+            workspace.take_in()
+    refresh(workspace)
+    before = lake_hashes(workspace)
+    assert len(workspace.data.store.parts(PURCHASES)) == 3
+    for sessions_at_once in (1, 4):
+        monkeypatch.setattr(build, "_SESSIONS_AT_ONCE", sessions_at_once)
+        workspace.rebuild()
+        assert lake_hashes(workspace) == before
 
 
 def test_a_rebuild_removes_days_that_raw_does_not_have(workspace):

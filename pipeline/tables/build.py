@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -25,6 +26,11 @@ from pipeline.tables.reference import read_packs
 
 _ROWS_A_BATCH = 20_480  # few enough that one batch is written while the next is derived
 NO_DAYS = "no-days-yet"
+_SESSIONS_AT_ONCE = 500_000
+_SUBMISSIONS_OF_TOUCHED_DAYS = """
+    SELECT day::VARCHAR, count(submitted_at) FROM touched_days LEFT JOIN session_submissions ON submitted_at::DATE = day
+    GROUP BY day ORDER BY day
+"""
 _RESOLUTION_DAYS_OF_TOUCHED = """
     SELECT DISTINCT resolved_at::DATE::VARCHAR FROM rebuilt SEMI JOIN touched USING (session_id)
     WHERE resolved_at IS NOT NULL
@@ -173,7 +179,7 @@ class Builder:
         )
         self._connection.execute(
             f"""
-            CREATE OR REPLACE TEMP TABLE days AS
+            CREATE OR REPLACE TEMP TABLE touched_days AS
             SELECT min(submitted_at)::DATE AS day FROM session_submissions
             WHERE rejected_reason IS NULL AND session_id IN (SELECT session_id FROM touched)
             GROUP BY session_id
@@ -183,17 +189,37 @@ class Builder:
             """,
             {"stale": stale},
         )
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE rebuilt AS {query(PURCHASES)}")
-        for (day,) in self._connection.execute("SELECT day::VARCHAR FROM days ORDER BY day").fetchall():
-            rows = f"SELECT * FROM rebuilt WHERE submitted_at::DATE = '{day}' ORDER BY submitted_at, session_id"
-            self._write(report, day, inputs[day], rows)
+        for days in self._batches_of_touched_days():
+            self._rebuild_purchases(report, days, inputs)
         report.unchanged_count = len(inputs) - len(report.written)
-        for (day,) in self._connection.execute(_RESOLUTION_DAYS_OF_TOUCHED).fetchall():
-            self._manifest.written(PURCHASES, _resolved(day), uuid.uuid4().hex)
-        self._connection.execute("DROP TABLE rebuilt")
         for day in answered:
             self._manifest.written(PURCHASES, _seen(day), observed[day])
         self._tidy_days(report, set(inputs))
+
+    def _batches_of_touched_days(self) -> Iterator[list[str]]:
+        """The touched days, in groups whose sessions can be held at once: a rebuild touches the whole history."""
+        batch: list[str] = []
+        size = 0
+        for day, count in self._connection.execute(_SUBMISSIONS_OF_TOUCHED_DAYS).fetchall():
+            if batch and size + count > _SESSIONS_AT_ONCE:
+                yield batch
+                batch, size = [], 0
+            batch.append(day)
+            size += count
+        if batch:
+            yield batch
+
+    def _rebuild_purchases(self, report: BuildReport, days: list[str], inputs: dict[str, str]) -> None:
+        self._connection.execute(
+            "CREATE OR REPLACE TEMP TABLE days AS SELECT unnest($days::DATE[]) AS day", {"days": days}
+        )
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE rebuilt AS {query(PURCHASES)}")
+        for day in days:
+            rows = f"SELECT * FROM rebuilt WHERE submitted_at::DATE = '{day}' ORDER BY submitted_at, session_id"
+            self._write(report, day, inputs[day], rows)
+        for (day,) in self._connection.execute(_RESOLUTION_DAYS_OF_TOUCHED).fetchall():
+            self._manifest.written(PURCHASES, _resolved(day), uuid.uuid4().hex)
+        self._connection.execute("DROP TABLE rebuilt")
 
     def _purchase_inputs(self, day: str) -> str:
         return digest(derivation(PURCHASES), self._expire_after, self._state(SESSION_SUBMISSIONS, day))
