@@ -100,9 +100,9 @@ def see(page: playwright.Page, *texts: str | re.Pattern[str]) -> None:
 
 
 def is_seen_anew(page: playwright.Page, text: str) -> bool:
-    """Whether the text is there when the page is loaded again: an open page does not learn everything by itself."""
+    """Whether the text is on an asset's page when it is loaded again: it does not learn of freshness by itself."""
     page.reload()
-    page.wait_for_load_state("networkidle")
+    see(page, "Freshness policy")
     return bool(page.get_by_text(text, exact=True).first.is_visible())
 
 
