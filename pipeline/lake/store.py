@@ -29,7 +29,7 @@ from pipeline.schema.table import Table, Zone
 
 MERGED = "merged-"  # how the name of an object begins that was merged from others
 _REPLACES = b"replaces"
-ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group, one unit of its parallelism
+_ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group, one unit of its parallelism
 _ROWS_READ = 8_192
 # A group of large rows is closed earlier, for memory's sake, and earlier still where a process should stay small.
 _GROUP_BYTES = 16 * 1024 * 1024
@@ -294,7 +294,7 @@ class ObjectWriter:
         self._group_rows += rows.num_rows
         self._group_bytes += rows.nbytes
         self.row_count += rows.num_rows
-        if self._group_rows >= ROWS_PER_GROUP or self._group_bytes >= self._most_group_bytes:
+        if self._group_rows >= _ROWS_PER_GROUP or self._group_bytes >= self._most_group_bytes:
             self._write_group()
 
     def _write_group(self) -> None:

@@ -55,7 +55,8 @@ def publish(data: DataDirectory) -> Published:
         _remove(building)
         with connect(data) as connection:
             parts = {table: _parts(connection, data, table) for table in PUBLISHED}
-            kept = {table: _kept(parts[table], record.parts(table)) for table in PUBLISHED}
+            held = {table: record.parts(table) for table in PUBLISHED}
+            kept = {table: _kept(parts[table], held[table]) for table in PUBLISHED}
             is_patch = _rows(kept) > 0 and _rows(kept) >= _LEAST_KEPT_SHARE * _rows(parts)
             if is_patch:
                 shutil.copyfile(data.warehouse, building)
@@ -64,7 +65,7 @@ def publish(data: DataDirectory) -> Published:
                 kept = {table: [] for table in PUBLISHED}
                 connection.execute(f"ATTACH '{_quoted(building)}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
             for table in PUBLISHED:
-                if parts[table] != record.parts(table) or not is_patch:
+                if parts[table] != held[table] or not is_patch:
                     _bring(connection, table, kept[table], parts[table])
             connection.execute("CHECKPOINT published")
             is_wasteful = _free_share(connection) > _MOST_FREE_SHARE
@@ -85,7 +86,7 @@ def publish(data: DataDirectory) -> Published:
             f"{data.warehouse} could not be replaced: {first_line(error)}; "
             "the published file is as it was: mend the cause and run again"
         ) from error
-    row_counts = {table.name: _rows({table: held}) for table, held in parts.items()}
+    row_counts = {table.name: _rows({table: published}) for table, published in parts.items()}
     return Published(data.warehouse, data.warehouse.stat().st_size, row_counts, _rows(kept))
 
 
