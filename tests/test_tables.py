@@ -261,6 +261,30 @@ def test_unknown_fields_are_counted_by_path(api):
     ]
 
 
+def test_unknown_fields_are_found_where_values_of_several_kinds_meet(api):
+    described = {"id": "i", "content": {"metadata": {"attributes": [{"trait_type": "a", "unit": "x"}]}}}
+    bodies = {
+        "entries": answer(
+            "entries", [{"id": "i", "content": {"metadata": {"attributes": ["b", {"value": 1, "rank": 2}]}}}]
+        ),
+        "attributes": answer("attributes", [described, {"id": "j", "content": {"metadata": {"attributes": {"a": 1}}}}]),
+        "contents": answer("contents", [{"id": "i", "content": "x"}, {"id": "j", "content": {"files": []}}]),
+        "items": answer("items", ["x", {"id": "i", "rarity": 1}]),
+        "empty": answer("empty", [{"id": "i", "content": {"metadata": {}}}]),
+        "values": answer(
+            "values", [{"id": "i", "content": {"metadata": {"attributes": [{"value": 1}, {"value": {}}]}}}]
+        ),
+    }
+    workspace = published(api, bodies)
+    found = rows(workspace, "SELECT field FROM data_issues WHERE rule = 'unknown_field' ORDER BY field")
+    assert [field for (field,) in found] == [
+        "$.result.nfts[*].content.files",
+        "$.result.nfts[*].content.metadata.attributes[*].rank",
+        "$.result.nfts[*].content.metadata.attributes[*].unit",
+        "$.result.nfts[*].rarity",
+    ]
+
+
 def test_purchases_take_what_the_answer_says_and_else_what_was_submitted(api):
     bodies = {
         "a": answer("a", [{"id": "i", "buyback_price": 1.5}, {"id": "j", "buyback_price": 2}, {"id": "k"}]),

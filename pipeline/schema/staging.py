@@ -2,16 +2,15 @@
 
 from pipeline.schema.table import MONEY, TIME, Column, Partition, Reference, Table, Zone
 
-_ATTRIBUTE = (
-    'STRUCT(trait_type VARCHAR, "traitType" VARCHAR, "key" VARCHAR, "name" VARCHAR, "value" VARCHAR, '
-    "value_type VARCHAR)"
-)
-_PROBLEM = "STRUCT(rule VARCHAR, severity VARCHAR, field VARCHAR, detail VARCHAR, raw_value VARCHAR)"
-_METADATA = f'STRUCT("name" VARCHAR, image VARCHAR, back_image VARCHAR, attributes {_ATTRIBUTE}[])'
+_ATTRIBUTE = 'STRUCT(trait_type VARCHAR, "value" VARCHAR, value_type VARCHAR)'
+_LINKS = "STRUCT(image VARCHAR, back_image VARCHAR)"
 _ITEM = (
     'STRUCT(id VARCHAR, "type" VARCHAR, buyback_price DECIMAL(22,10), mint_address VARCHAR, '
-    "collection_address VARCHAR, token_standard VARCHAR, "
-    f"content STRUCT(metadata {_METADATA}, links STRUCT(image VARCHAR, back_image VARCHAR)), problems {_PROBLEM}[])"
+    'collection_address VARCHAR, token_standard VARCHAR, "name" VARCHAR, image VARCHAR, back_image VARCHAR, '
+    f"links {_LINKS})"
+)
+_PROBLEM = (
+    "STRUCT(pull_number INTEGER, rule VARCHAR, severity VARCHAR, field VARCHAR, detail VARCHAR, raw_value VARCHAR)"
 )
 
 STATUSES = ("pending", "fulfilled", "failed", "expired")
@@ -49,8 +48,10 @@ FULFILLED_RESULTS = Table(
         Column("tx_hash", "VARCHAR", "Transaction hash"),
         Column("item_count", "BIGINT", "Items in the answer"),
         Column("buyback_value_usd", MONEY, "Sum of the items' prices, each rounded to four places; NULL without any"),
-        Column("items", f"{_ITEM}[]", "The answer's `nfts` in their order, named as there, with findings about each"),
-        Column("problems", f"{_PROBLEM}[]", "Findings about the answer itself"),
+        Column("items", f"{_ITEM}[]", "The answer's `nfts` in their order, without their attributes"),
+        # Apart from the items: DuckDB reads a nested column whole, and the two are read by different tables.
+        Column("attributes", f"{_ATTRIBUTE}[][]", "The attributes of each item, in the items' order"),
+        Column("problems", f"{_PROBLEM}[]", "Findings about the answer and its items; NULL where it is a plain one"),
     ),
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,

@@ -74,7 +74,7 @@ RECONCILIATIONS = (
         SELECT session_id, answered, kept
         FROM (
             SELECT results.session_id,
-                sum(list_sum(list_transform(items, lambda i: len(i.content.metadata.attributes)))) AS answered
+                sum(list_sum(list_transform(attributes, lambda a: len(a)))) AS answered
             FROM fulfilled_results AS results
             SEMI JOIN purchases ON purchases.session_id = results.session_id
                 AND purchases.status = 'fulfilled' AND purchases.resolved_at = results.received_at

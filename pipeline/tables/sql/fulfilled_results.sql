@@ -1,7 +1,7 @@
 -- The day's first fulfilled answer of each session, parsed into types once; tables are selects over this.
 -- Nearly every answer is plain: each value is of the kind that belongs there, and one call reads it. The others are
 -- read as JSON first, value by value, and what is strange about them is found.
-WITH fulfilled AS (
+WITH fulfilled AS NOT MATERIALIZED (
     SELECT session_id, received_at, body_sha256, text FROM answers WHERE outcome = 'fulfilled'
 ),
 others AS MATERIALIZED (
@@ -13,10 +13,8 @@ plain AS (
             "id":"VARCHAR","type":"VARCHAR","buyback_price":"DECIMAL(22,10)","mint_address":"VARCHAR",
             "collection_address":"VARCHAR","token_standard":"VARCHAR","content":{
                 "metadata":{"name":"VARCHAR","image":"VARCHAR","back_image":"VARCHAR","attributes":[{
-                    "trait_type":"VARCHAR","traitType":"VARCHAR","key":"VARCHAR","name":"VARCHAR","value":"VARCHAR",
-                    "value_type":"VARCHAR"}]},
-                "links":{"image":"VARCHAR","back_image":"VARCHAR"}},
-            "problems":[{"rule":"VARCHAR","severity":"VARCHAR","field":"VARCHAR","detail":"VARCHAR","raw_value":"VARCHAR"}]
+                    "trait_type":"VARCHAR","traitType":"VARCHAR","key":"VARCHAR","name":"VARCHAR","value":"VARCHAR"}]},
+                "links":{"image":"VARCHAR","back_image":"VARCHAR"}}
         }]}}').result AS result
     FROM fulfilled
     WHERE session_id NOT IN (FROM others)
@@ -48,8 +46,15 @@ results AS (
         result.user_id,
         result.public_id,
         result.tx_hash,
-        result.nfts AS items,
-        NULL AS problems
+        list_transform(result.nfts, lambda x: plain_item(x)) AS items,
+        list_transform(result.nfts, lambda x: list_transform(x.content.metadata.attributes, lambda a:
+            {'trait_type': trait(a), 'value': a.value, 'value_type': NULL::VARCHAR})) AS attributes,
+        -- All that a plain answer can lack is an item's id.
+        CASE WHEN list_count(list_transform(result.nfts, lambda x: x.id)) < len(result.nfts) THEN
+            list_filter(
+                list_transform(result.nfts, lambda x, i: CASE WHEN x.id IS NULL THEN of_pull(missing_item_id(NULL::JSON), i) END),
+                lambda p: p IS NOT NULL)
+        END AS problems
     FROM plain
     UNION ALL
     SELECT
@@ -59,34 +64,21 @@ results AS (
         json_text(result.user_id),
         json_text(result.public_id),
         json_text(result.tx_hash),
-        list_transform(result.nfts, lambda x, i: {
-            'id': json_text(x.id),
-            'type': json_text(x.type),
-            'buyback_price': price_value(x.buyback_price, price_text(x.buyback_price, exact[i].buyback_price)),
-            'mint_address': json_text(x.mint_address),
-            'collection_address': json_text(x.collection_address),
-            'token_standard': json_text(x.token_standard),
-            'content': {
-                'metadata': {
-                    'name': json_text(x.content.metadata.name),
-                    'image': json_text(x.content.metadata.image),
-                    'back_image': json_text(x.content.metadata.back_image),
-                    'attributes': attributes(x.content.metadata.attributes)
-                },
-                'links': {
-                    'image': json_text(x.content.links.image),
-                    'back_image': json_text(x.content.links.back_image)
-                }
-            },
-            'problems': item_problems(x, price_text(x.buyback_price, exact[i].buyback_price), item_texts[i], i)
-        }),
-        list_filter([
-            CASE WHEN result.nfts IS NULL THEN
-                problem('unreadable_answer', 'error', 'result.nfts', 'the items could not be read; the answer is in raw', NULL::JSON) END,
-            text_problem('user_id', result.user_id),
-            text_problem('public_id', result.public_id),
-            text_problem('tx_hash', result.tx_hash)
-        ], lambda p: p IS NOT NULL)
+        list_transform(result.nfts, lambda x, i:
+            item(x, price_value(x.buyback_price, price_text(x.buyback_price, exact[i].buyback_price)))),
+        list_transform(result.nfts, lambda x: attributes(x.content.metadata.attributes)),
+        list_transform(
+            list_filter([
+                CASE WHEN result.nfts IS NULL THEN
+                    problem('unreadable_answer', 'error', 'result.nfts', 'the items could not be read; the answer is in raw', NULL::JSON) END,
+                text_problem('user_id', result.user_id),
+                text_problem('public_id', result.public_id),
+                text_problem('tx_hash', result.tx_hash)
+            ], lambda p: p IS NOT NULL),
+            lambda p: of_pull(p, NULL)
+        ) || coalesce(flatten(list_transform(result.nfts, lambda x, i: list_transform(
+            item_problems(x, price_text(x.buyback_price, exact[i].buyback_price), item_texts[i], i),
+            lambda p: of_pull(p, i)))), [])
     FROM parsed
 )
 SELECT
@@ -99,5 +91,6 @@ SELECT
     len(items) AS item_count,
     list_sum(list_transform(items, lambda x: x.buyback_price::DECIMAL(18,4))) AS buyback_value_usd,
     items,
+    attributes,
     problems
 FROM results

@@ -18,6 +18,12 @@ CREATE TEMP MACRO problem(rule, severity, field, detail, j) AS {
     'rule': rule, 'severity': severity, 'field': field, 'detail': detail, 'raw_value': left(j::VARCHAR, 200)
 };
 
+-- The finding with the pull that it is about, from 1; NULL where it is about the answer itself.
+CREATE TEMP MACRO of_pull(p, pull_number) AS {
+    'pull_number': pull_number::INTEGER, 'rule': p.rule, 'severity': p.severity, 'field': p.field, 'detail': p.detail,
+    'raw_value': p.raw_value
+};
+
 CREATE TEMP MACRO missing_item_id(j) AS problem('missing_item_id', 'error', 'id', 'the item has no id', j);
 
 -- A finding for a value that is there and is not text.
@@ -84,25 +90,25 @@ CREATE TEMP MACRO number_in(t) AS CASE
         AND regexp_matches(t, '[0-9]')
     THEN finite(TRY_CAST(regexp_replace(t, '[,\s\p{Sc}]', '', 'g') AS DOUBLE)) END;
 
-CREATE TEMP MACRO attribute(trait_type, trait_type_2, key, name, v) AS {
-    'trait_type': trait_type,
-    'traitType': trait_type_2,
-    'key': key,
-    'name': name,
+-- An attribute's name: the first of the fields that name it.
+CREATE TEMP MACRO trait(a) AS coalesce(a.trait_type, a.traitType, a.key, a.name);
+
+CREATE TEMP MACRO attribute(trait, v) AS {
+    'trait_type': trait,
     'value': CASE WHEN is_string(v) THEN v ->> '$' ELSE v::VARCHAR END,
     'value_type': json_kind(v)
 };
 CREATE TEMP MACRO value_number(value, value_type) AS CASE value_type
     WHEN 'string' THEN number_in(value)
     WHEN 'number' THEN finite(TRY_CAST(value AS DOUBLE)) END;
-CREATE TEMP MACRO attribute_of(e) AS
-    attribute(json_text(e.trait_type), json_text(e.traitType), json_text(e.key), json_text(e.name), e.value);
+CREATE TEMP MACRO attribute_of(e) AS attribute(
+    coalesce(json_text(e.trait_type), json_text(e.traitType), json_text(e.key), json_text(e.name)), e.value);
 
 -- Attributes come as a list of objects, of which entries that are no objects are left out, or as one object whose keys
 -- are the traits.
 CREATE TEMP MACRO attributes(a) AS CASE left(a::VARCHAR, 1)
     WHEN '{' THEN list_transform(map_entries(from_json(a, '"MAP(VARCHAR,JSON)"')), lambda e:
-        attribute(e.key, NULL::VARCHAR, NULL::VARCHAR, NULL::VARCHAR, e.value))
+        attribute(e.key, e.value))
     WHEN '[' THEN list_transform(
         list_transform(
             list_filter(from_json(a, '["JSON"]'), lambda e: json_kind(e) = 'object'),
@@ -121,6 +127,32 @@ CREATE TEMP MACRO attribute_problems(a) AS CASE json_kind(a)
     ELSE [problem('unreadable_field', 'warning', 'content.metadata.attributes',
         with_article(json_kind(a)) || ' where a list or an object belongs', a)]
 END;
+
+-- An item without its attributes: of an answer whose values are read as what belongs there, and as JSON.
+CREATE TEMP MACRO plain_item(x) AS {
+    'id': x.id,
+    'type': x.type,
+    'buyback_price': x.buyback_price,
+    'mint_address': x.mint_address,
+    'collection_address': x.collection_address,
+    'token_standard': x.token_standard,
+    'name': x.content.metadata.name,
+    'image': x.content.metadata.image,
+    'back_image': x.content.metadata.back_image,
+    'links': x.content.links
+};
+CREATE TEMP MACRO item(x, price) AS {
+    'id': json_text(x.id),
+    'type': json_text(x.type),
+    'buyback_price': price,
+    'mint_address': json_text(x.mint_address),
+    'collection_address': json_text(x.collection_address),
+    'token_standard': json_text(x.token_standard),
+    'name': json_text(x.content.metadata.name),
+    'image': json_text(x.content.metadata.image),
+    'back_image': json_text(x.content.metadata.back_image),
+    'links': {'image': json_text(x.content.links.image), 'back_image': json_text(x.content.links.back_image)}
+};
 
 -- What is strange about an item: `document` is its own text, `i` its position from 1.
 CREATE TEMP MACRO item_problems(x, price, document, i) AS list_filter([
@@ -155,8 +187,36 @@ CREATE TEMP MACRO is_plain(text) AS NOT regexp_matches(text, '"(?:'
     || '|(?:content|metadata|links)"\s*:\s*[^{\s]'
     || '|nfts"\s*:\s*\[\s*[^{\s]|attributes"\s*:\s*(?:[^\[n\s]|\[\s*[^{\]\s])'
     || '|buyback_price"\s*:\s*(?:[^"0-9n\s]|"[^0-9]|"?[0-9]{6}|"?[0-9]+(?:\.[0-9]{10}|\.?[0-9]*[^0-9.,}"\s]|\.[0-9]*\.)|"[0-9]+(?:\.?[0-9]*[^0-9."]|\."))'
-    || '|value_type"|problems")'
+    || ')'
 ) AND NOT regexp_matches(text, '\}\s*,\s*(?:[^"{\s]|"(?:[^"\\]|\\.)*"\s*[,\]}])');
+
+-- The objects of an answer whose fields the API's reference page documents, and where each is.
+CREATE TEMP MACRO objects_in(found, parent) AS list_transform(found, lambda o: {'parent': parent, 'object': o});
+CREATE TEMP MACRO documented_objects(answer) AS
+    objects_in([answer::JSON], '$')
+    || objects_in([json_extract(answer, '$.result')], '$.result')
+    || objects_in(json_extract(answer, '$.result.nfts[*]'), '$.result.nfts[*]')
+    || objects_in(json_extract(answer, '$.result.nfts[*].content'), '$.result.nfts[*].content')
+    || objects_in(json_extract(answer, '$.result.nfts[*].content.metadata'), '$.result.nfts[*].content.metadata')
+    || objects_in(json_extract(answer, '$.result.nfts[*].content.links'), '$.result.nfts[*].content.links')
+    || objects_in(json_extract(answer, '$.result.nfts[*].content.metadata.attributes[*]'),
+        '$.result.nfts[*].content.metadata.attributes[*]');
+
+CREATE TEMP MACRO unknown_keys(object, parent) AS CASE WHEN json_type(object) = 'OBJECT' THEN
+    list_filter(json_keys(object), lambda k: NOT list_contains(CASE parent
+        WHEN '$' THEN ['result', 'status', 'error']
+        WHEN '$.result' THEN ['session_id', 'user_id', 'public_id', 'nfts', 'tx_hash']
+        WHEN '$.result.nfts[*]' THEN [
+            'id', 'buyback_price', 'mint_address', 'type', 'collection_address', 'token_standard', 'content']
+        WHEN '$.result.nfts[*].content' THEN ['metadata', 'links']
+        WHEN '$.result.nfts[*].content.metadata' THEN ['name', 'image', 'back_image', 'attributes']
+        WHEN '$.result.nfts[*].content.links' THEN ['image', 'back_image']
+        ELSE ['trait_type', 'traitType', 'key', 'name', 'value']
+    END, k)) END;
+
+-- Whether a JSON structure leaves keys out: where values of several kinds meet, or an object is empty, it only says
+-- that there is JSON. Under a trait's value nothing is documented.
+CREATE TEMP MACRO hides_fields(shape) AS contains(replace(shape, '"value":"JSON"', ''), '"JSON"');
 
 -- Percentiles of money, interpolated with more places than they are rounded to. DuckDB interpolates in doubles,
 -- which hold six places exactly up to nine thousand million. All of a group at once, since each call keeps every value.
