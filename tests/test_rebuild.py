@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 import pytest
 
 import pipeline.workspace as workspace_module
-from pipeline.lake.directory import DataDirectoryError
+from pipeline.lake.directory import DataDirectory, DataDirectoryError
+from pipeline.lake.response_log import Response, ResponseLog
+from pipeline.lake.store import Store
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.staging import PURCHASES
 from pipeline.simulator.server import FAILED, PENDING, Simulator
 from pipeline.tables import build
+from pipeline.tables.build import Builder
 from pipeline.workspace import SnapshotError, Workspace, now
 from tests.conftest import drop, refresh, rows
 from tests.test_cli import assert_one_line_error, phygitals
 from tests.test_refresh import fulfilled, lake_hashes
+
+FIRST_DAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -31,6 +36,22 @@ def workspace(api):
     api(Simulator(delay_scale=0, hold=0, scripts=scripts))
     workspace = Workspace.open()
     return Workspace(workspace.settings.model_copy(update={"poll_interval": 5.0, "poll_budget": 0.5}), workspace.data)
+
+
+@pytest.fixture
+def data(tmp_path):
+    data = DataDirectory(tmp_path / "history")
+    data.claim("local", "none")
+    return data
+
+
+def answered_on(data, moment):
+    """A session that was answered on a day, in raw."""
+    at = int(moment.timestamp() * 1_000_000)
+    log = ResponseLog(data, moment)
+    body = fulfilled(f"s{at}", {"id": "a"}).body
+    log.append(Response(f"s{at}", at, at, 200, "application/json", body, "fulfilled", None))
+    log.close()
 
 
 def everything(path) -> dict[str, list[tuple]]:
@@ -63,6 +84,26 @@ def test_a_history_too_long_to_be_held_at_once_gives_the_same_rows(workspace, mo
         monkeypatch.setattr(build, "_SESSIONS_AT_ONCE", sessions_at_once)
         workspace.rebuild()
         assert lake_hashes(workspace) == before
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["days anew", "nothing new"])
+def test_the_lake_is_listed_no_oftener_in_a_long_history(data, monkeypatch, is_new):
+    listed, listings = [], []
+    whole = Store.parts
+    monkeypatch.setattr(Store, "parts", lambda self, table: listed.append(table.name) or whole(self, table))
+    for day_count in (2, 12):
+        for day in range(day_count):
+            answered_on(data, FIRST_DAY + timedelta(days=day))
+        with data.exclusive(), Builder(data, FIRST_DAY, 0) as builder:
+            builder.build_published()
+        if is_new:
+            shutil.rmtree(data.root / "staging")
+            shutil.rmtree(data.root / "lake")
+        listed.clear()
+        with data.exclusive(), Builder(data, FIRST_DAY, 0) as builder:
+            builder.build_published()
+        listings.append(len(listed))
+    assert 0 < listings[0] == listings[1]
 
 
 def test_a_rebuild_removes_days_that_raw_does_not_have(workspace):

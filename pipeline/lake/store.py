@@ -66,7 +66,18 @@ class Store:
 
         Raises StoreError when it cannot be read what a merged object replaces.
         """
-        found = self._found(table)
+        return self._without_replaced(table, self._found(table))
+
+    def part(self, table: Table, part: str) -> list[str]:
+        """The objects of one part, whose cost does not grow with the number of the others. Raises as `parts` does."""
+        if table.zone is Zone.RAW:
+            found = self._files(f"{self.folder(table)}/{part}")
+        else:
+            path = f"{self.folder(table)}/{part}.parquet"
+            found = [path] if self._fs.get_file_info(path).type == fs.FileType.File else []
+        return self._without_replaced(table, {part: found})[part]
+
+    def _without_replaced(self, table: Table, found: dict[str, list[str]]) -> dict[str, list[str]]:
         for part, by_merged in self._replaced(table, found).items():
             hidden = {path for paths in by_merged.values() for path in paths}
             found[part] = [path for path in found[part] if path not in hidden]
@@ -100,15 +111,17 @@ class Store:
         return self._names_replaced[merged]
 
     def _found(self, table: Table) -> dict[str, list[str]]:
-        selector = fs.FileSelector(self.folder(table), allow_not_found=True, recursive=True)
         found: dict[str, list[str]] = {}
-        for info in sorted(self._fs.get_file_info(selector), key=lambda i: i.path):
-            path = PurePosixPath(info.path)
-            inside = path.relative_to(self.folder(table))
-            if info.type == fs.FileType.File and path.suffix == ".parquet" and not path.name.startswith("."):
-                part = inside.parts[0] if len(inside.parts) > 1 else path.stem
-                found.setdefault(part, []).append(info.path)
+        for path in self._files(self.folder(table)):
+            inside = path.removeprefix(self.folder(table)).removesuffix(".parquet").strip("/")
+            found.setdefault(inside.split("/")[0], []).append(path)
         return found
+
+    def _files(self, folder: str) -> list[str]:
+        """The finished objects anywhere below a folder, by name. Paths stay text: a history has very many."""
+        infos = self._fs.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=True))
+        paths = (info.path for info in infos if info.type == fs.FileType.File)
+        return sorted(path for path in paths if path.endswith(".parquet") and not file_name(path).startswith("."))
 
     def writer(
         self,
@@ -163,7 +176,7 @@ class Store:
         return f"{info.size} {info.mtime_ns}"
 
     def delete(self, table: Table, part: str) -> None:
-        for path in self.parts(table).get(part, []):
+        for path in self.part(table, part):
             self.remove(path)
 
     def remove(self, path: str) -> None:
@@ -215,9 +228,8 @@ class Store:
 
         A table without objects is an empty relation of its declared columns.
         """
-        by_part = self.parts(table)
-        chosen = by_part if parts is None else [p for p in parts if p in by_part]
-        paths = [path for part in sorted(chosen) for path in by_part[part]]
+        chosen = self.parts(table) if parts is None else {part: self.part(table, part) for part in parts}
+        paths = [path for part in sorted(chosen) for path in chosen[part]]
         if not paths:
             nulls = ", ".join(f'NULL::{c.type} AS "{c.name}"' for c in table.columns)
             return f"(SELECT {nulls} WHERE false)"
@@ -350,7 +362,7 @@ class ObjectWriter:
 
 
 def file_name(path: str) -> str:
-    return PurePosixPath(path).name
+    return path.rpartition("/")[2]
 
 
 def is_merged(path: str) -> bool:

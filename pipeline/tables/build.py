@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -60,6 +60,7 @@ class Builder:
         self._now = now
         self._expire_after = expire_after
         self._existing: dict[str, set[str]] = {}
+        self._raw: dict[str, dict[str, str]] = {}
         self._looked_through: set[str] = set()
 
     def __enter__(self) -> Builder:
@@ -109,7 +110,7 @@ class Builder:
 
         Needs no right to write. Returns the connection that has the view.
         """
-        self._define_sources(table)
+        self._name_sources(table)
         self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS {query(table)}")
         return self._connection
 
@@ -125,7 +126,7 @@ class Builder:
         if table.name == "pending_sessions":
             inputs = digest(inputs, self._now, self._expire_after)
         if not self._is_current(table, table.name, inputs):
-            self._define_sources(table)
+            self._name_sources(table)
             self._write(report, table.name, inputs, query(table))
         else:
             report.unchanged_count += 1
@@ -147,26 +148,34 @@ class Builder:
 
     def _build_by_observed_day(self, report: BuildReport) -> None:
         table = report.table
-        for day in self._store.parts(STATUS_RESPONSES):
-            upstream = [
-                self._state(source, day)
-                for source in (TABLES[name] for name in table.sources)
-                if source.partition is Partition.OBSERVED
-            ]
+        days = self._raw_state(STATUS_RESPONSES)
+        sources = [TABLES[name] for name in table.sources]
+        by_day = [source for source in sources if source.partition is Partition.OBSERVED]
+        self._name(source for source in sources if source not in by_day)
+        states = [self._state(source) for source in by_day]
+        derived = derivation(table)
+        for day in days:
+            upstream = [{day: state.get(day, "")} for state in states]
             if PURCHASES.name in table.sources:
                 upstream.append({day: self._manifest.inputs(PURCHASES, _resolved(day)) or ""})
-            inputs = digest(derivation(table), upstream)
+            inputs = digest(derived, upstream)
             if self._is_current(table, day, inputs):
                 report.unchanged_count += 1
                 continue
-            self._define_sources(table, day)
+            self._name(by_day, day)
+            if table.reads_answer_text:
+                create_answers(self._connection)
             self._write(report, day, inputs, query(table))
-        self._tidy_days(report, set(self._store.parts(STATUS_RESPONSES)))
+        self._tidy_days(report, set(days))
 
     def _build_purchases(self, report: BuildReport) -> None:
         """Purchases are cut by day of submission, and an answer changes the day its session belongs to."""
-        self._define_sources(PURCHASES)
-        inputs = {day: self._purchase_inputs(day) for day in self._store.parts(SESSION_SUBMISSIONS)}
+        self._name_sources(PURCHASES)
+        derived = derivation(PURCHASES)
+        inputs = {
+            day: digest(derived, self._expire_after, {day: state})
+            for day, state in self._raw_state(SESSION_SUBMISSIONS).items()
+        }
         observed = self._state(SESSION_POLLS)
         stale = [day for day, fingerprint in inputs.items() if not self._is_current(PURCHASES, day, fingerprint)]
         answered = [day for day, version in observed.items() if self._manifest.inputs(PURCHASES, _seen(day)) != version]
@@ -221,9 +230,6 @@ class Builder:
             self._manifest.written(PURCHASES, _resolved(day), uuid.uuid4().hex)
         self._connection.execute("DROP TABLE rebuilt")
 
-    def _purchase_inputs(self, day: str) -> str:
-        return digest(derivation(PURCHASES), self._expire_after, self._state(SESSION_SUBMISSIONS, day))
-
     def _tidy_days(self, report: BuildReport, days: set[str]) -> None:
         """Removes the days that raw does not have, any more. Where it has none, one empty object says the columns."""
         inputs = derivation(report.table)
@@ -233,14 +239,14 @@ class Builder:
             self._store.delete(report.table, part)
             self._manifest.forget(report.table, part)
 
-    def _define_sources(self, table: Table, day: str | None = None) -> None:
-        """Names the table's sources for its SQL; with a day, those cut by day of observation are that day's."""
-        for source in (TABLES[name] for name in table.sources):
-            only_day = day is not None and source.partition is Partition.OBSERVED
-            relation = self._store.scan(source, [day] if only_day and day else None)
+    def _name_sources(self, table: Table) -> None:
+        """Names the whole of the table's sources for its SQL."""
+        self._name(TABLES[name] for name in table.sources)
+
+    def _name(self, sources: Iterable[Table], day: str | None = None) -> None:
+        for source in sources:
+            relation = self._store.scan(source, None if day is None else [day])
             self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {source.name} AS FROM {relation}")
-        if table.reads_answer_text:
-            create_answers(self._connection)
 
     def _write(self, report: BuildReport, part: str, inputs: str, sql: str) -> None:
         try:
@@ -250,7 +256,8 @@ class Builder:
             error.add_note(f"while building {report.table.name}, part {part}")
             raise
         self._manifest.written(report.table, part, inputs)
-        self._existing.pop(report.table.name, None)
+        if report.table.name in self._existing:
+            self._existing[report.table.name].add(part)
         report.written.append(part)
 
     def _is_current(self, table: Table, part: str, inputs: str) -> bool:
@@ -258,13 +265,15 @@ class Builder:
             self._existing[table.name] = set(self._store.parts(table))
         return self._manifest.inputs(table, part) == inputs and part in self._existing[table.name]
 
-    def _state(self, table: Table, day: str | None = None) -> dict[str, str]:
+    def _state(self, table: Table) -> dict[str, str]:
         """What identifies the content of a table's parts: raw objects never change, derived ones have versions."""
-        if table.zone is Zone.RAW:
-            state = {part: identity(paths) for part, paths in self._store.parts(table).items()}
-        else:
-            state = self._manifest.versions(table)
-        return state if day is None else {day: state.get(day, "")}
+        return self._raw_state(table) if table.zone is Zone.RAW else self._manifest.versions(table)
+
+    def _raw_state(self, table: Table) -> dict[str, str]:
+        # Nothing is added to raw while the lock is held, and a history of years takes long to list.
+        if table.name not in self._raw:
+            self._raw[table.name] = {part: identity(paths) for part, paths in self._store.parts(table).items()}
+        return self._raw[table.name]
 
     def _scalar(self, sql: str) -> int:
         row = self._connection.execute(sql).fetchone()
