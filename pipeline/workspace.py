@@ -127,7 +127,9 @@ class Workspace:
                     epoch(last_polled_at) AS asked_at
                 FROM {store.scan(PENDING_SESSIONS)}
                 WHERE session_id NOT IN (
-                    SELECT session_id FROM {store.scan(STATUS_RESPONSES)} WHERE outcome IN ('fulfilled', 'failed'))
+                    SELECT session_id FROM {store.scan(STATUS_RESPONSES)}
+                    WHERE outcome IN ('fulfilled', 'failed') AND session_id IN (
+                        SELECT session_id FROM {store.scan(PENDING_SESSIONS)}))
                 ORDER BY last_polled_at NULLS FIRST, submitted_at DESC, session_id
                 """
             )

@@ -16,7 +16,7 @@ from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.manifest import Manifest, digest
 from pipeline.schema import PUBLISHED, TABLES
-from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.reference import REFERENCE_PACK_ROWS
 from pipeline.schema.staging import PURCHASES, SESSION_POLLS
 from pipeline.schema.table import Partition, Table, Zone
@@ -42,7 +42,6 @@ class BuildReport:
     """What building one table did. Parts are days, or the whole table."""
 
     table: Table
-    row_count: int = 0
     written: list[str] = field(default_factory=list)
     unchanged_count: int = 0
 
@@ -62,6 +61,7 @@ class Builder:
         self._existing: dict[str, set[str]] = {}
         self._raw: dict[str, dict[str, str]] = {}
         self._looked_through: set[str] = set()
+        self._current: set[str] = set()
 
     def __enter__(self) -> Builder:
         self._stack = contextlib.ExitStack()
@@ -80,10 +80,12 @@ class Builder:
         """
         self._remove_damaged(table)
         for source in (TABLES[name] for name in table.sources):
-            if source.zone is Zone.STAGING:
+            if source.zone is Zone.STAGING and source.name not in self._current:
                 self.build(source)
         report = BuildReport(table)
-        if table is PURCHASES:
+        if table is PENDING_SESSIONS:
+            self._build_pending_sessions(report)
+        elif table is PURCHASES:
             self._build_purchases(report)
         elif table is REFERENCE_PACK_ROWS:
             self._build_reference_pack_rows(report)
@@ -92,7 +94,7 @@ class Builder:
         else:
             self._build_whole(report)
         self._manifest.save()
-        report.row_count = self._scalar(f"SELECT count(*) FROM {self._store.scan(table)}")
+        self._current.add(table.name)
         return report
 
     def build_published(self) -> None:
@@ -111,6 +113,8 @@ class Builder:
         Needs no right to write. Returns the connection that has the view.
         """
         self._name_sources(table)
+        if table is PENDING_SESSIONS:
+            self._name_days(self._open_days())
         self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS {query(table)}")
         return self._connection
 
@@ -123,13 +127,32 @@ class Builder:
     def _build_whole(self, report: BuildReport) -> None:
         table = report.table
         inputs = digest(derivation(table), [self._state(TABLES[name]) for name in table.sources])
-        if table.name == "pending_sessions":
-            inputs = digest(inputs, self._now, self._expire_after)
         if not self._is_current(table, table.name, inputs):
             self._name_sources(table)
             self._write(report, table.name, inputs, query(table))
         else:
             report.unchanged_count += 1
+
+    def _build_pending_sessions(self, report: BuildReport) -> None:
+        """Always anew: sessions expire as time goes by."""
+        self._remove_damaged(PURCHASES)
+        self._name_sources(PENDING_SESSIONS)
+        self._name_days(self._open_days())
+        self._write(report, PENDING_SESSIONS.name, "", query(PENDING_SESSIONS))
+
+    def _open_days(self) -> list[str]:
+        """The days of submission that may have a session that is pending.
+
+        What purchases know to be fulfilled or failed stays so, and what they know to be expired is pending again only
+        when it was submitted again, on a day that they have not taken in yet.
+        """
+        inputs = self._purchase_inputs()
+        taken_in = [day for day in inputs if self._is_current(PURCHASES, day, inputs[day])]
+        pending = self._connection.execute(
+            f"SELECT DISTINCT submitted_at::DATE::VARCHAR FROM {self._store.scan(PURCHASES, taken_in)} "
+            "WHERE status = 'pending'"
+        )
+        return sorted((inputs.keys() - set(taken_in)).union(day for (day,) in pending.fetchall()))
 
     def _build_reference_pack_rows(self, report: BuildReport) -> None:
         """The file is the users' and may change or go: what was read of it is the fingerprint."""
@@ -171,11 +194,7 @@ class Builder:
     def _build_purchases(self, report: BuildReport) -> None:
         """Purchases are cut by day of submission, and an answer changes the day its session belongs to."""
         self._name_sources(PURCHASES)
-        derived = derivation(PURCHASES)
-        inputs = {
-            day: digest(derived, self._expire_after, {day: state})
-            for day, state in self._raw_state(SESSION_SUBMISSIONS).items()
-        }
+        inputs = self._purchase_inputs()
         observed = self._state(SESSION_POLLS)
         stale = [day for day, fingerprint in inputs.items() if not self._is_current(PURCHASES, day, fingerprint)]
         answered = [day for day, version in observed.items() if self._manifest.inputs(PURCHASES, _seen(day)) != version]
@@ -205,6 +224,12 @@ class Builder:
             self._manifest.written(PURCHASES, _seen(day), observed[day])
         self._tidy_days(report, set(inputs))
 
+    def _purchase_inputs(self) -> dict[str, str]:
+        """By day of submission, the fingerprint of what purchases take in of it."""
+        derived = derivation(PURCHASES)
+        raw = self._raw_state(SESSION_SUBMISSIONS)
+        return {day: digest(derived, self._expire_after, {day: state}) for day, state in raw.items()}
+
     def _batches_of_touched_days(self) -> Iterator[list[str]]:
         """The touched days, in groups whose sessions can be held at once: a rebuild touches the whole history."""
         batch: list[str] = []
@@ -219,9 +244,7 @@ class Builder:
             yield batch
 
     def _rebuild_purchases(self, report: BuildReport, days: list[str], inputs: dict[str, str]) -> None:
-        self._connection.execute(
-            "CREATE OR REPLACE TEMP TABLE days AS SELECT unnest($days::DATE[]) AS day", {"days": days}
-        )
+        self._name_days(days)
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE rebuilt AS {query(PURCHASES)}")
         for day in days:
             rows = f"SELECT * FROM rebuilt WHERE submitted_at::DATE = '{day}' ORDER BY submitted_at, session_id"
@@ -247,6 +270,12 @@ class Builder:
         for source in sources:
             relation = self._store.scan(source, None if day is None else [day])
             self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {source.name} AS FROM {relation}")
+
+    def _name_days(self, days: list[str]) -> None:
+        """Tells a query which days of submission it is about."""
+        self._connection.execute(
+            "CREATE OR REPLACE TEMP TABLE days AS SELECT unnest($days::DATE[]) AS day", {"days": days}
+        )
 
     def _write(self, report: BuildReport, part: str, inputs: str, sql: str) -> None:
         try:
@@ -274,10 +303,6 @@ class Builder:
         if table.name not in self._raw:
             self._raw[table.name] = {part: identity(paths) for part, paths in self._store.parts(table).items()}
         return self._raw[table.name]
-
-    def _scalar(self, sql: str) -> int:
-        row = self._connection.execute(sql).fetchone()
-        return int(row[0]) if row else 0
 
 
 def _seen(day: str) -> str:

@@ -1,11 +1,16 @@
-WITH sessions AS (
+-- On the other days every session is known to be final or expired: a long history has few candidates.
+WITH candidates AS (
+    SELECT DISTINCT session_id FROM session_submissions
+    WHERE rejected_reason IS NULL AND submitted_at::DATE IN (SELECT day FROM days)
+),
+sessions AS (
     SELECT
         session_id,
         min(submitted_at) AS submitted_at,
         max(submitted_at) AS last_submitted_at,
         arg_min(initiated_at, (submitted_at, source_file, content_sha256, row_number)) AS initiated_at
     FROM session_submissions
-    WHERE rejected_reason IS NULL
+    WHERE rejected_reason IS NULL AND session_id IN (FROM candidates)
     GROUP BY session_id
 ),
 polls AS (
@@ -16,6 +21,7 @@ polls AS (
         max(received_at) AS last_answered_at,
         bool_or(outcome IN ('fulfilled', 'failed')) AS is_final
     FROM status_responses
+    WHERE session_id IN (FROM candidates)
     GROUP BY session_id
 )
 SELECT
