@@ -74,18 +74,22 @@ def intervals(pulls: pa.Table) -> dict[str, np.ndarray]:
         connection.register("drawn", pulls)
         connection.execute(
             f"""
-            CREATE VIEW pulls AS SELECT session::VARCHAR AS session_id, sample::VARCHAR AS pack_id,
-                quote::DECIMAL(18,4) AS buyback_price_usd FROM drawn;
-            CREATE VIEW purchases AS SELECT session_id, pack_id, 'fulfilled' AS status, count(*) AS pull_count,
-                (count(*) * {PRICE})::DECIMAL(18,4) AS price_usd, count(*)::INTEGER AS quantity
-                FROM pulls GROUP BY session_id, pack_id;
+            CREATE VIEW purchases AS SELECT session::VARCHAR AS session_id, any_value(sample)::VARCHAR AS pack_id,
+                'fulfilled' AS status, count(*) AS pull_count, (count(*) * {PRICE})::DECIMAL(18,4) AS price_usd,
+                count(*)::INTEGER AS quantity, TIMESTAMPTZ '2026-01-01' AS resolved_at
+                FROM drawn GROUP BY session;
+            CREATE VIEW pulls AS SELECT session_id, 1 AS pull_number, NULL::VARCHAR AS item_type, false AS is_on_chain,
+                quote::DECIMAL(18,4) AS buyback_price_usd, pack_id, price_usd, resolved_at AS pulled_at, resolved_at
+                FROM drawn JOIN purchases ON session_id = session::VARCHAR;
             CREATE VIEW reference_packs AS SELECT NULL::VARCHAR AS pack_id, NULL::VARCHAR AS name,
                 NULL::DECIMAL(18,4) AS price_usd, NULL::DOUBLE AS buyback_share WHERE false;
-            CREATE VIEW raw AS SELECT pack_id, clustered_error(y, m) * t_975(count(*) - 1) AS half,
-                ratio_mean(y, m) - half AS raw_low, ratio_mean(y, m) + half AS raw_high FROM (
+            CREATE TABLE quote_days AS {query(TABLES["quote_days"])};
+            CREATE VIEW sums AS SELECT pack_id, session_sums(y, m) AS s FROM (
                 SELECT pack_id, count(*) AS m, sum(buyback_price_usd)::DOUBLE / {PRICE} AS y
                 FROM pulls GROUP BY pack_id, session_id
-            ) GROUP BY pack_id
+            ) GROUP BY pack_id;
+            CREATE VIEW raw AS SELECT pack_id, clustered_error(s) * t_975(s.n - 1) AS half,
+                ratio_mean(s) - half AS raw_low, ratio_mean(s) + half AS raw_high FROM sums
             """
         )
         columns = ", ".join(bound for _, *bounds in INTERVALS.values() for bound in bounds)

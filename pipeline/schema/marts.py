@@ -59,7 +59,7 @@ ITEM_TYPES = Table(
         _HALF_OF_TOTAL,
     ),
     group="marts",
-    sources=("pulls",),
+    sources=("quote_days", "item_days"),
 )
 
 BUYBACK_VALUES = Table(
@@ -77,7 +77,7 @@ BUYBACK_VALUES = Table(
         _money("buyback_max_usd", "Highest quote"),
     ),
     group="marts",
-    sources=("pulls",),
+    sources=("quote_days",),
     references=(Reference(("item_type",), "item_types"),),
 )
 
@@ -120,7 +120,7 @@ PACK_ECONOMICS = Table(
         ),
     ),
     group="marts",
-    sources=("purchases", "pulls", "reference_packs"),
+    sources=("purchases", "quote_days", "reference_packs"),
     references=(Reference(("pack_id",), "purchases"),),
 )
 
@@ -216,7 +216,7 @@ TOP_PULLS = Table(
         Column("image_url", "VARCHAR", "Front image"),
     ),
     group="marts",
-    sources=("pulls", "purchases", "reference_packs"),
+    sources=("pulls", "quote_days", "purchases", "reference_packs"),
     references=(Reference(("session_id", "pull_number"), "pulls"),),
 )
 
@@ -234,7 +234,7 @@ DAILY_TYPE_MIX = Table(
         _share("off_chain_share", "Share of the pulls that have no mint address"),
     ),
     group="marts",
-    sources=("pulls",),
+    sources=("quote_days",),
 )
 
 REPULLED_ITEMS = Table(
@@ -256,7 +256,7 @@ REPULLED_ITEMS = Table(
         Column("change_since_first_ratio", "DOUBLE", "Latest less first quote, over the first"),
     ),
     group="marts",
-    sources=("items", "pulls"),
+    sources=("items", "item_days"),
     references=(Reference(("item_id",), "items"),),
 )
 
@@ -285,7 +285,7 @@ TIER_HIT_RATES = Table(
         _share("p_value_holm", "The same, corrected for so many tiers being tested (Holm); below 0.05 is news"),
     ),
     group="marts",
-    sources=("reference_pack_rows", "reference_packs", "pulls"),
+    sources=("reference_pack_rows", "reference_packs", "quote_days"),
 )
 
 DATA_ISSUES = Table(

@@ -15,6 +15,10 @@ _PROBLEM = (
 
 STATUSES = ("pending", "fulfilled", "failed", "expired")
 SEVERITIES = ("error", "warning", "info")
+_QUOTED_PULL = (
+    "STRUCT(pulled_at TIMESTAMP WITH TIME ZONE, resolved_at TIMESTAMP WITH TIME ZONE, session_id VARCHAR, "
+    "pull_number INTEGER, buyback_price_usd DECIMAL(18,4))"
+)
 _ON_CHAIN = ("mint_address", "collection_address", "token_standard")
 
 SESSION_POLLS = Table(
@@ -213,6 +217,11 @@ ITEM_DAYS = Table(
         Column("first_pulled_at", TIME, "First of them", nullable=False),
         Column("min_buyback_price_usd", MONEY, "Lowest quote"),
         Column("max_buyback_price_usd", MONEY, "Highest quote"),
+        Column(
+            "item_types", "VARCHAR[]", "The types that its pulls were sent with; `unknown` where absent", nullable=False
+        ),
+        Column("first_quoted_pull", _QUOTED_PULL, "The earliest of the pulls that have a quote"),
+        Column("latest_quoted_pulls", f"{_QUOTED_PULL}[]", "The latest two of them, the latest first"),
     ),
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,

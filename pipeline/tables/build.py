@@ -28,11 +28,12 @@ _ROWS_A_BATCH = 20_480  # few enough that one batch is written while the next is
 NO_DAYS = "no-days-yet"
 _SESSIONS_AT_ONCE = 500_000
 _SUBMISSIONS_OF_TOUCHED_DAYS = """
-    SELECT day::VARCHAR, count(submitted_at) FROM touched_days LEFT JOIN session_submissions ON submitted_at::DATE = day
+    SELECT day::VARCHAR, count(submitted_at)
+    FROM touched_days LEFT JOIN session_submissions ON utc_day(submitted_at) = day
     GROUP BY day ORDER BY day
 """
 _RESOLUTION_DAYS_OF_TOUCHED = """
-    SELECT DISTINCT resolved_at::DATE::VARCHAR FROM rebuilt SEMI JOIN touched USING (session_id)
+    SELECT DISTINCT utc_day(resolved_at)::VARCHAR FROM rebuilt SEMI JOIN touched USING (session_id)
     WHERE resolved_at IS NOT NULL
 """
 
@@ -176,9 +177,10 @@ class Builder:
         by_day = [source for source in sources if source.partition is Partition.OBSERVED]
         self._name(source for source in sources if source not in by_day)
         states = [self._state(source) for source in by_day]
+        whole = [self._state(source) for source in sources if source.partition is Partition.NONE]
         derived = derivation(table)
         for day in days:
-            upstream = [{day: state.get(day, "")} for state in states]
+            upstream = [{day: state.get(day, "")} for state in states] + whole
             if PURCHASES.name in table.sources:
                 upstream.append({day: self._manifest.inputs(PURCHASES, _resolved(day)) or ""})
             inputs = digest(derived, upstream)
@@ -208,10 +210,10 @@ class Builder:
         self._connection.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE touched_days AS
-            SELECT min(submitted_at)::DATE AS day FROM session_submissions
+            SELECT utc_day(min(submitted_at)) AS day FROM session_submissions
             WHERE rejected_reason IS NULL AND session_id IN (SELECT session_id FROM touched)
             GROUP BY session_id
-            UNION SELECT submitted_at::DATE FROM {self._store.scan(PURCHASES)}
+            UNION SELECT utc_day(submitted_at) FROM {self._store.scan(PURCHASES)}
             WHERE status = 'pending' AND is_expired(submitted_at, last_polled_at)
             UNION SELECT unnest($stale::DATE[])
             """,
@@ -247,7 +249,7 @@ class Builder:
         self._name_days(days)
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE rebuilt AS {query(PURCHASES)}")
         for day in days:
-            rows = f"SELECT * FROM rebuilt WHERE submitted_at::DATE = '{day}' ORDER BY submitted_at, session_id"
+            rows = f"SELECT * FROM rebuilt WHERE utc_day(submitted_at) = '{day}' ORDER BY submitted_at, session_id"
             self._write(report, day, inputs[day], rows)
         for (day,) in self._connection.execute(_RESOLUTION_DAYS_OF_TOUCHED).fetchall():
             self._manifest.written(PURCHASES, _resolved(day), uuid.uuid4().hex)

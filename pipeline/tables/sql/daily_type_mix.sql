@@ -1,19 +1,19 @@
 WITH days AS (
     SELECT
-        pulled_at::DATE AS pulled_date,
-        coalesce(item_type, 'unknown') AS item_type,
-        count(*) AS pull_count,
-        count(buyback_price_usd) AS priced_pull_count,
-        total(buyback_price_usd) AS buyback_total_usd,
-        avg((NOT is_on_chain)::INTEGER) AS off_chain_share
-    FROM pulls
-    GROUP BY pulled_at::DATE, coalesce(item_type, 'unknown')
+        pulled_date,
+        item_type,
+        sum(pull_count)::BIGINT AS pulls,
+        coalesce(sum(pull_count) FILTER (buyback_price_usd IS NOT NULL), 0)::BIGINT AS priced_pull_count,
+        total_of(buyback_price_usd, pull_count) AS buyback_total_usd,
+        (sum(pull_count) - sum(on_chain_count)) / sum(pull_count) AS off_chain_share
+    FROM quote_days
+    GROUP BY pulled_date, item_type
 )
 SELECT
     pulled_date,
     item_type,
-    pull_count,
-    pull_count / sum(pull_count) OVER day AS pull_share,
+    pulls AS pull_count,
+    pulls / sum(pulls) OVER day AS pull_share,
     priced_pull_count,
     buyback_total_usd,
     buyback_total_usd / nullif(sum(buyback_total_usd) OVER day, 0) AS buyback_share,

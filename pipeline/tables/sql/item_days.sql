@@ -11,7 +11,12 @@ totals AS (
         count(*) AS pull_count,
         min(pulled_at) AS first_pulled_at,
         min(buyback_price_usd) AS min_buyback_price_usd,
-        max(buyback_price_usd) AS max_buyback_price_usd
+        max(buyback_price_usd) AS max_buyback_price_usd,
+        list_sort(list(DISTINCT coalesce(item_type, 'unknown'))) AS item_types,
+        min(quoted_pull(pulled_at, resolved_at, session_id, pull_number, buyback_price_usd))
+            FILTER (buyback_price_usd IS NOT NULL) AS first_quoted_pull,
+        max(quoted_pull(pulled_at, resolved_at, session_id, pull_number, buyback_price_usd), 2)
+            FILTER (buyback_price_usd IS NOT NULL) AS latest_quoted_pulls
     FROM pulls
     WHERE item_id IS NOT NULL
     GROUP BY item_id
@@ -67,7 +72,10 @@ SELECT
     pull_count,
     first_pulled_at,
     min_buyback_price_usd,
-    max_buyback_price_usd
+    max_buyback_price_usd,
+    item_types,
+    first_quoted_pull,
+    latest_quoted_pulls
 FROM latest
 JOIN totals ON totals.item_id = latest.item_id
 LEFT JOIN cards ON cards.session_id = latest.session_id AND cards.pull_number = latest.pull_number

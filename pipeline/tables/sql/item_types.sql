@@ -1,56 +1,67 @@
-WITH typed AS (
+WITH by_quote AS (
+    SELECT item_type, buyback_price_usd, sum(pull_count)::BIGINT AS pulls, sum(on_chain_count)::BIGINT AS on_chain
+    FROM quote_days
+    GROUP BY item_type, buyback_price_usd
+),
+ranked AS (
     SELECT
         *,
-        coalesce(item_type, 'unknown') AS type,
-        row_number() OVER dearest AS price_rank,
-        sum(buyback_price_usd) OVER dearest AS running_usd,
-        count(buyback_price_usd) OVER type AS priced,
-        sum(buyback_price_usd) OVER type AS total_usd
-    FROM pulls
+        sum(pulls) OVER ascending::BIGINT AS up_to,
+        sum(pulls) FILTER (buyback_price_usd IS NOT NULL) OVER type::BIGINT AS priced,
+        sum_of(buyback_price_usd, pulls) OVER type AS total_usd,
+        total_usd - sum_of(buyback_price_usd, pulls) OVER ascending AS dearer_usd
+    FROM by_quote
     WINDOW
-        type AS (PARTITION BY coalesce(item_type, 'unknown')),
-        dearest AS (
-            PARTITION BY coalesce(item_type, 'unknown') ORDER BY buyback_price_usd DESC NULLS LAST
-            ROWS UNBOUNDED PRECEDING
-        )
+        type AS (PARTITION BY item_type),
+        ascending AS (PARTITION BY item_type ORDER BY buyback_price_usd NULLS LAST ROWS UNBOUNDED PRECEDING)
 ),
 types AS (
     SELECT
-        type AS item_type,
-        count(*) AS pull_count,
-        count(DISTINCT item_id) AS item_count,
-        avg(is_on_chain::INTEGER) AS on_chain_share,
-        count(buyback_price_usd) AS priced_pull_count,
-        total(buyback_price_usd) AS buyback_total_usd,
-        mean(buyback_price_usd) AS buyback_mean_usd,
+        item_type,
+        sum(pulls)::BIGINT AS pull_count,
+        sum(on_chain) / sum(pulls) AS on_chain_share,
+        coalesce(any_value(priced), 0) AS priced_pull_count,
+        total_of(buyback_price_usd, pulls) AS buyback_total_usd,
+        mean_of(buyback_price_usd, pulls) AS buyback_mean_usd,
         min(buyback_price_usd) AS buyback_min_usd,
-        percentiles(buyback_price_usd, [0.05, 0.25, 0.5, 0.75, 0.95, 0.99]) AS p,
+        percentile(buyback_price_usd, up_to, priced, 0.05) AS buyback_p5_usd,
+        percentile(buyback_price_usd, up_to, priced, 0.25) AS buyback_p25_usd,
+        percentile(buyback_price_usd, up_to, priced, 0.5) AS buyback_median_usd,
+        percentile(buyback_price_usd, up_to, priced, 0.75) AS buyback_p75_usd,
+        percentile(buyback_price_usd, up_to, priced, 0.95) AS buyback_p95_usd,
+        percentile(buyback_price_usd, up_to, priced, 0.99) AS buyback_p99_usd,
         max(buyback_price_usd) AS buyback_max_usd,
         -- The dearest 1 % are at least one pull.
-        sum(buyback_price_usd) FILTER (price_rank <= ceil(priced / 100)) / nullif(sum(buyback_price_usd), 0)
+        top_sum(buyback_price_usd, pulls, priced - up_to, ceil(priced / 100)) / nullif(sum_of(buyback_price_usd, pulls), 0)
             AS top_1_percent_share,
-        count_to_half(buyback_price_usd, running_usd, total_usd) AS half_of_total_pull_count
-    FROM typed
-    GROUP BY type
+        count_to_half(buyback_price_usd, pulls, dearer_usd, total_usd) AS half_of_total_pull_count
+    FROM ranked
+    GROUP BY item_type
+),
+-- Items may be pulled under more than one type.
+items_of_types AS (
+    SELECT item_type, count(*) AS item_count
+    FROM (SELECT DISTINCT item_id, unnest(item_types) AS item_type FROM item_days)
+    GROUP BY item_type
 )
 SELECT
-    item_type,
+    types.item_type,
     pull_count,
     pull_count / sum(pull_count) OVER () AS pull_share,
-    item_count,
+    coalesce(item_count, 0) AS item_count,
     on_chain_share,
     priced_pull_count,
     buyback_total_usd,
     buyback_mean_usd,
     buyback_min_usd,
-    p[1] AS buyback_p5_usd,
-    p[2] AS buyback_p25_usd,
-    p[3] AS buyback_median_usd,
-    p[4] AS buyback_p75_usd,
-    p[5] AS buyback_p95_usd,
-    p[6] AS buyback_p99_usd,
+    buyback_p5_usd,
+    buyback_p25_usd,
+    buyback_median_usd,
+    buyback_p75_usd,
+    buyback_p95_usd,
+    buyback_p99_usd,
     buyback_max_usd,
     top_1_percent_share,
     half_of_total_pull_count
-FROM types
-ORDER BY item_type
+FROM types LEFT JOIN items_of_types ON items_of_types.item_type = types.item_type
+ORDER BY types.item_type

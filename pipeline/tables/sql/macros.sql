@@ -218,18 +218,21 @@ CREATE TEMP MACRO unknown_keys(object, parent) AS CASE WHEN json_type(object) = 
 -- that there is JSON. Under a trait's value nothing is documented.
 CREATE TEMP MACRO hides_fields(shape) AS contains(replace(shape, '"value":"JSON"', ''), '"JSON"');
 
--- Percentiles of money, interpolated with more places than they are rounded to. DuckDB interpolates in doubles,
--- which hold six places exactly up to nine thousand million. All of a group at once, since each call keeps every value.
-CREATE TEMP MACRO percentiles(x, shares) AS quantile_cont(x::DECIMAL(18,6), shares)::DECIMAL(18,4)[];
+-- The UTC day of a moment. A cast of the moment itself asks the calendar of time zones, for ten times as long.
+CREATE TEMP MACRO utc_day(t) AS make_timestamp(epoch_us(t))::DATE;
+
+-- A sum of money; NULL where it is too large for the type.
 CREATE TEMP MACRO total(x) AS TRY_CAST(sum(x) AS DECIMAL(18,4));
--- In ten-thousandths, as whole numbers: a division of decimals would be one of doubles.
-CREATE TEMP MACRO mean(x) AS TRY_CAST(
-    ((2 * (sum(x) * 10000)::HUGEINT + count(x)) // nullif(2 * count(x), 0))::DECIMAL(34,0) * 0.0001::DECIMAL(4,4)
-AS DECIMAL(18,4));
 
 -- The value of the first of some traits, by the order of their names, then of the attributes.
 CREATE TEMP MACRO first_trait(value, trait, attribute_number, names) AS
     arg_min(value, (list_position(names, trait), attribute_number)) FILTER (list_contains(names, trait));
+
+-- A quote behind what tells pulls of an item in order of time: the earliest is the least, the latest the greatest.
+CREATE TEMP MACRO quoted_pull(pulled_at, resolved_at, session_id, pull_number, buyback_price_usd) AS {
+    'pulled_at': pulled_at, 'resolved_at': resolved_at, 'session_id': session_id, 'pull_number': pull_number,
+    'buyback_price_usd': buyback_price_usd
+};
 
 -- What a later submission says otherwise than the first one did.
 CREATE TEMP MACRO difference(field, first_value, later_value) AS CASE

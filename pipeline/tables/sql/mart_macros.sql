@@ -19,28 +19,32 @@ CREATE TEMP MACRO t_975(df) AS 1.959963984540054 + 2.372271 / df + 2.822548 / df
 -- Below so many sessions no interval of a median or a mean is given.
 CREATE TEMP MACRO are_enough(session_count) AS session_count >= 100;
 
-CREATE TEMP MACRO ratio_mean(y, m) AS sum(y)::DOUBLE / nullif(sum(m), 0)::DOUBLE;
+-- What the rest asks of a sample: sums over sessions. They add up, so that a long history need not be read for them.
+CREATE TEMP MACRO session_sums(y, m) AS {
+    'n': count(*), 'm': sum(m), 'm2': sum(m * m), 'm3': sum(m * m * m),
+    'y': sum(y), 'y2': sum(y * y), 'y3': sum(y * y * y),
+    'ym': sum(y * m), 'y2m': sum(y * y * m), 'ym2': sum(y * m * m)
+};
+
+CREATE TEMP MACRO ratio_mean(s) AS s.y::DOUBLE / nullif(s.m, 0)::DOUBLE;
 -- Sum of the squared, and of the cubed, residuals y - ratio_mean * m.
-CREATE TEMP MACRO residuals_2(y, m) AS
-    sum(y * y) - 2 * ratio_mean(y, m) * sum(y * m) + ratio_mean(y, m) ^ 2 * sum(m * m);
-CREATE TEMP MACRO residuals_3(y, m) AS
-    sum(y * y * y) - 3 * ratio_mean(y, m) * sum(y * y * m) + 3 * ratio_mean(y, m) ^ 2 * sum(y * m * m)
-    - ratio_mean(y, m) ^ 3 * sum(m * m * m);
+CREATE TEMP MACRO residuals_2(s) AS s.y2 - 2 * ratio_mean(s) * s.ym + ratio_mean(s) ^ 2 * s.m2;
+CREATE TEMP MACRO residuals_3(s) AS
+    s.y3 - 3 * ratio_mean(s) * s.y2m + 3 * ratio_mean(s) ^ 2 * s.ym2 - ratio_mean(s) ^ 3 * s.m3;
 -- Standard error of ratio_mean when sessions are what was drawn (Cochran, Sampling Techniques, 1977, chapter 6).
-CREATE TEMP MACRO clustered_error(y, m) AS
-    sqrt(greatest(residuals_2(y, m), 0) * count(*) / nullif(count(*) - 1, 0)) / nullif(sum(m), 0);
+CREATE TEMP MACRO clustered_error(s) AS
+    sqrt(greatest(residuals_2(s), 0) * s.n / nullif(s.n - 1, 0)) / nullif(s.m, 0);
 
 -- Bounds of the 95 % interval of ratio_mean: Student's t, with Hall's (1992) transformation to remove skewness, for
 -- without it the upper bound of a mean that rests on few high values is too low. `skew` is the residuals' skewness over
 -- the root of the number of sessions.
-CREATE TEMP MACRO skew(y, m) AS
-    coalesce(residuals_3(y, m) / nullif(greatest(residuals_2(y, m), 0), 0) ^ 1.5, 0);
+CREATE TEMP MACRO skew(s) AS coalesce(residuals_3(s) / nullif(greatest(residuals_2(s), 0), 0) ^ 1.5, 0);
 CREATE TEMP MACRO unskewed(t, skew) AS
     CASE WHEN abs(skew) < 1e-9 THEN t ELSE (cbrt(1 + skew * (t - skew / 6)) - 1) * 3 / skew END;
-CREATE TEMP MACRO mean_low(y, m) AS
-    ratio_mean(y, m) - clustered_error(y, m) * unskewed(t_975(nullif(count(*) - 1, 0)), skew(y, m));
-CREATE TEMP MACRO mean_high(y, m) AS
-    ratio_mean(y, m) - clustered_error(y, m) * unskewed(-t_975(nullif(count(*) - 1, 0)), skew(y, m));
+CREATE TEMP MACRO mean_low(s) AS
+    ratio_mean(s) - clustered_error(s) * unskewed(t_975(nullif(s.n - 1, 0)), skew(s));
+CREATE TEMP MACRO mean_high(s) AS
+    ratio_mean(s) - clustered_error(s) * unskewed(-t_975(nullif(s.n - 1, 0)), skew(s));
 
 -- The rank of the value that is the lower bound of a median's 95 % interval (Woodruff, 1952), of `n` values;
 -- `share_error` is the clustered error of the share of values up to the median, 1 / (2 * sqrt(n)) where they are
@@ -73,6 +77,45 @@ CREATE TEMP MACRO binomial_p_value(hits, n, p) AS CASE
 CREATE TEMP MACRO session_price(price_usd, pack_price_usd, quantity, pull_count) AS
     coalesce(price_usd, TRY_CAST(pack_price_usd * coalesce(quantity, pull_count)::DECIMAL(18,0) AS DECIMAL(18,4)));
 
--- How many of the dearest values make half of their total; `running` is the sum of a value and of those dearer.
-CREATE TEMP MACRO count_to_half(value, running, total) AS
-    CASE WHEN any_value(total) > 0 THEN count(*) FILTER ((running - value) * 2 < total) END;
+-- Quote over price per pull; NULL where the session was free.
+CREATE TEMP MACRO multiple(quote, pull_count, session_price) AS
+    quote::DOUBLE * pull_count / nullif(session_price, 0)::DOUBLE;
+-- A multiple, at most 5. NULL stays NULL, which least would pass over.
+CREATE TEMP MACRO capped(multiple) AS CASE WHEN multiple > 5 THEN 5 ELSE multiple END;
+
+-- Of values that stand for `n` equal ones each. Aggregates over a group take its values in a row each, in which
+-- `before` counts the values of the group that come before the row's in its order, and `up_to` includes the row's.
+CREATE TEMP MACRO sum_of(x, n) AS sum(x * n::DECIMAL(19,0));
+CREATE TEMP MACRO total_of(x, n) AS TRY_CAST(sum_of(x, n) AS DECIMAL(18,4));
+-- In ten-thousandths, as whole numbers: a division of decimals would be one of doubles.
+CREATE TEMP MACRO mean_of(x, n) AS TRY_CAST(
+    ((2 * (sum_of(x, n) * 10000)::HUGEINT + sum(n) FILTER (x IS NOT NULL))
+        // nullif(2 * sum(n) FILTER (x IS NOT NULL), 0))::DECIMAL(34,0) * 0.0001::DECIMAL(4,4)
+AS DECIMAL(18,4));
+
+-- The value that lies a share of the way from one to another, interpolated to six places and rounded to four.
+CREATE TEMP MACRO millionths(x) AS (x::DECIMAL(38,4) * 1000000)::BIGINT;
+CREATE TEMP MACRO between_money(low, high, share) AS (
+    (millionths(low) + trunc((millionths(high) - millionths(low)) * share)::BIGINT)::DECIMAL(18,0) * 0.000001::DECIMAL(7,6)
+)::DECIMAL(18,4);
+-- A percentile of the values x in ascending order; `total_n` is how many there are.
+CREATE TEMP MACRO percentile(x, up_to, total_n, share) AS between_money(
+    min(x) FILTER (up_to > floor((total_n - 1) * share::DOUBLE)),
+    min(x) FILTER (up_to > ceil((total_n - 1) * share::DOUBLE)),
+    (max(total_n) - 1) * share::DOUBLE - floor((max(total_n) - 1) * share::DOUBLE));
+
+-- The sum of the first `k` of the values, in descending order.
+CREATE TEMP MACRO top_sum(x, n, before, k) AS sum_of(x, greatest(0, least(n, k - before)));
+
+CREATE TEMP MACRO ten_thousandths(x) AS (x::DECIMAL(38,4) * 10000)::HUGEINT;
+-- How many of the dearest values make half of their total; `dearer_usd` is the sum of the values before the row's. A
+-- value counts as long as those before it, which in part are its equals, make less than half.
+CREATE TEMP MACRO count_to_half(x, n, dearer_usd, total_usd) AS CASE WHEN any_value(total_usd) > 0 THEN
+    sum(CASE
+        WHEN x IS NULL OR dearer_usd * 2 >= total_usd THEN 0
+        WHEN x = 0 THEN n
+        ELSE least(n, (ten_thousandths(total_usd - dearer_usd * 2) + ten_thousandths(x * 2) - 1) // ten_thousandths(x * 2))
+    END)::BIGINT END;
+
+-- How many pulls are in the rows of which the condition is true.
+CREATE TEMP MACRO pulls_where(n, is_one) AS coalesce(sum(n) FILTER (is_one), 0)::BIGINT;

@@ -1,6 +1,5 @@
 WITH priced_purchases AS (
     SELECT
-        session_id,
         purchases.pack_id,
         status,
         pull_count,
@@ -9,30 +8,6 @@ WITH priced_purchases AS (
     FROM purchases LEFT JOIN reference_packs AS packs ON packs.pack_id = purchases.pack_id
     WHERE purchases.pack_id IS NOT NULL
         AND session_price(purchases.price_usd, packs.price_usd, quantity, pull_count) IS NOT NULL
-),
-quotes AS (
-    SELECT
-        session_id,
-        pulls.pack_id,
-        buyback_price_usd,
-        -- Quote against price per pull, without dividing: exact at the bounds of the bands.
-        buyback_price_usd::DECIMAL(38,4) * pull_count AS quote_times_pulls,
-        buyback_price_usd::DOUBLE * pull_count / nullif(purchases.price_usd, 0)::DOUBLE AS multiple,
-        purchases.price_usd::DECIMAL(38,4) AS price
-    FROM pulls
-    JOIN priced_purchases AS purchases USING (session_id)
-    WHERE buyback_price_usd IS NOT NULL
-),
-ranked AS (
-    SELECT
-        *,
-        row_number() OVER dearest AS price_rank,
-        sum(buyback_price_usd) OVER dearest AS running_usd,
-        sum(buyback_price_usd) OVER (PARTITION BY pack_id) AS total_usd,
-        row_number() OVER (PARTITION BY pack_id ORDER BY multiple NULLS LAST) AS multiple_rank,
-        count(multiple) OVER (PARTITION BY pack_id) AS multiple_count
-    FROM quotes
-    WINDOW dearest AS (PARTITION BY pack_id ORDER BY buyback_price_usd DESC ROWS UNBOUNDED PRECEDING)
 ),
 by_pack AS (
     SELECT
@@ -45,54 +20,96 @@ by_pack AS (
     FROM priced_purchases
     GROUP BY pack_id
 ),
+quotes AS (
+    SELECT
+        pack_id,
+        buyback_price_usd,
+        session_price_usd::DECIMAL(38,4) AS price,
+        -- Quote against price per pull, without dividing: exact at the bounds of the bands.
+        buyback_price_usd::DECIMAL(38,4) * pulls_a_session AS quote_times_pulls,
+        multiple(buyback_price_usd, pulls_a_session, session_price_usd) AS multiple,
+        sum(pull_count)::BIGINT AS pulls,
+        sum(session_count)::BIGINT AS sessions,
+        sum(session_quotes) AS session_quotes,
+        sum(session_quotes_squared) AS session_quotes_squared,
+        sum(session_ranks) AS session_ranks,
+        sum(session_capped) AS session_capped,
+        sum(session_capped_squared) AS session_capped_squared,
+        sum(session_capped_times_quotes) AS session_capped_times_quotes
+    FROM quote_days
+    WHERE buyback_price_usd IS NOT NULL AND session_price_usd IS NOT NULL
+    GROUP BY pack_id, buyback_price_usd, session_price_usd, pulls_a_session
+),
+ranked AS (
+    SELECT
+        *,
+        sum(pulls) OVER dearest::BIGINT - pulls AS dearer_count,
+        sum_of(buyback_price_usd, pulls) OVER (PARTITION BY pack_id) AS total_usd,
+        sum_of(buyback_price_usd, pulls) OVER dearest - buyback_price_usd * pulls::DECIMAL(19,0) AS dearer_usd,
+        sum(pulls) OVER (PARTITION BY pack_id ORDER BY multiple NULLS LAST ROWS UNBOUNDED PRECEDING)::BIGINT AS up_to,
+        sum(pulls) FILTER (multiple IS NOT NULL) OVER (PARTITION BY pack_id)::BIGINT AS multiple_count
+    FROM quotes
+    WINDOW dearest AS (PARTITION BY pack_id ORDER BY buyback_price_usd DESC ROWS UNBOUNDED PRECEDING)
+),
 by_quote AS (
     SELECT
         pack_id,
-        count(*) AS quoted_pull_count,
-        total(buyback_price_usd) AS buyback_total_usd,
-        count(*) FILTER (quote_times_pulls >= price) AS win_count,
-        avg(multiple) FILTER (multiple_rank IN ((multiple_count + 1) // 2, multiple_count // 2 + 1)) AS multiple_median,
+        sum(pulls)::BIGINT AS quoted_pull_count,
+        total_of(buyback_price_usd, pulls) AS buyback_total_usd,
+        pulls_where(pulls, quote_times_pulls >= price) AS win_count,
+        (min(multiple) FILTER (up_to >= (multiple_count + 1) // 2) + min(multiple) FILTER (up_to >= multiple_count // 2 + 1)) / 2
+            AS multiple_median,
         -- Threads add doubles in any order; rounded, the result is the same each time.
-        round(avg(multiple), 9) AS multiple_mean,
-        round(avg(least(multiple, 5)), 9) AS multiple_mean_capped_5x,
-        count(*) FILTER (quote_times_pulls < price * 0.5) AS multiple_below_0_5_count,
-        count(*) FILTER (quote_times_pulls >= price * 0.5 AND quote_times_pulls < price) AS multiple_0_5_to_1_count,
-        count(*) FILTER (quote_times_pulls >= price AND quote_times_pulls < price * 2) AS multiple_1_to_2_count,
-        count(*) FILTER (quote_times_pulls >= price * 2 AND quote_times_pulls < price * 5) AS multiple_2_to_5_count,
-        count(*) FILTER (quote_times_pulls >= price * 5 AND quote_times_pulls < price * 20) AS multiple_5_to_20_count,
+        round(sum(multiple * pulls) / any_value(multiple_count), 9) AS multiple_mean,
+        round(sum(capped(multiple) * pulls) / any_value(multiple_count), 9) AS multiple_mean_capped_5x,
+        pulls_where(pulls, quote_times_pulls < price * 0.5) AS multiple_below_0_5_count,
+        pulls_where(pulls, quote_times_pulls >= price * 0.5 AND quote_times_pulls < price) AS multiple_0_5_to_1_count,
+        pulls_where(pulls, quote_times_pulls >= price AND quote_times_pulls < price * 2) AS multiple_1_to_2_count,
+        pulls_where(pulls, quote_times_pulls >= price * 2 AND quote_times_pulls < price * 5) AS multiple_2_to_5_count,
+        pulls_where(pulls, quote_times_pulls >= price * 5 AND quote_times_pulls < price * 20) AS multiple_5_to_20_count,
         -- A free pack has no multiples.
-        count(*) FILTER (quote_times_pulls >= price * 20 AND price > 0) AS multiple_20_and_above_count,
-        sum(buyback_price_usd) FILTER (price_rank <= 10) / nullif(sum(buyback_price_usd), 0) AS top_10_share,
-        count_to_half(buyback_price_usd, running_usd, total_usd) AS half_of_total_pull_count
+        pulls_where(pulls, quote_times_pulls >= price * 20 AND price > 0) AS multiple_20_and_above_count,
+        top_sum(buyback_price_usd, pulls, dearer_count, 10) / nullif(sum_of(buyback_price_usd, pulls), 0) AS top_10_share,
+        count_to_half(buyback_price_usd, pulls, dearer_usd, total_usd) AS half_of_total_pull_count
     FROM ranked
     GROUP BY pack_id
 ),
-by_session AS (
+-- A session's sum, squared, is the sum over its pulls of each one's part times the session's sum; of the count of those
+-- up to the median, it is the sum over these of the odd numbers, 2 * rank - 1.
+samples AS (
     SELECT
         pack_id,
-        count(multiple) AS pull_count,
-        sum(least(multiple, 5)) AS capped_sum,
-        count(*) FILTER (multiple <= multiple_median) AS up_to_median_count
+        {
+            'n': sum(sessions), 'm': sum(pulls), 'm2': sum(session_quotes), 'm3': sum(session_quotes_squared),
+            'y': sum(capped(multiple) * pulls), 'y2': sum(capped(multiple) * session_capped),
+            'y3': sum(capped(multiple) * session_capped_squared), 'ym': sum(capped(multiple) * session_quotes),
+            'y2m': sum(capped(multiple) * session_capped_times_quotes),
+            'ym2': sum(capped(multiple) * session_quotes_squared)
+        } AS capped_sums,
+        {
+            'n': sum(sessions), 'm': sum(pulls), 'm2': sum(session_quotes),
+            'y': coalesce(sum(pulls) FILTER (multiple <= multiple_median), 0),
+            'y2': coalesce(sum(session_ranks) FILTER (multiple <= multiple_median), 0),
+            'ym': coalesce(sum(session_quotes) FILTER (multiple <= multiple_median), 0)
+        } AS up_to_median_sums
     FROM quotes JOIN by_quote USING (pack_id)
     WHERE multiple IS NOT NULL
-    GROUP BY pack_id, session_id
+    GROUP BY pack_id
 ),
 intervals AS (
     SELECT
         pack_id,
-        sum(pull_count) AS multiple_count,
-        round(mean_low(capped_sum, pull_count), 9) AS capped_low,
-        round(mean_high(capped_sum, pull_count), 9) AS capped_high,
-        median_low_rank(sum(pull_count), clustered_error(up_to_median_count, pull_count)) AS low_rank
-    FROM by_session
-    GROUP BY pack_id
-    HAVING are_enough(count(*))
+        round(mean_low(capped_sums), 9) AS capped_low,
+        round(mean_high(capped_sums), 9) AS capped_high,
+        median_low_rank(capped_sums.m, clustered_error(up_to_median_sums)) AS low_rank
+    FROM samples
+    WHERE are_enough(capped_sums.n)
 ),
 median_bounds AS (
     SELECT
         pack_id,
-        min(multiple) FILTER (multiple_rank = low_rank) AS median_low,
-        min(multiple) FILTER (multiple_rank = ranked.multiple_count + 1 - low_rank) AS median_high
+        min(multiple) FILTER (up_to >= low_rank) AS median_low,
+        min(multiple) FILTER (up_to >= ranked.multiple_count + 1 - low_rank) AS median_high
     FROM ranked JOIN intervals USING (pack_id)
     GROUP BY pack_id
 )

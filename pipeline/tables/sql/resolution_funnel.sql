@@ -1,20 +1,19 @@
 WITH sessions AS (
     SELECT
-        *,
+        submitted_at,
+        status,
         CASE WHEN status = 'fulfilled' THEN epoch(resolved_at) - epoch(coalesce(initiated_at, submitted_at)) END AS latency
     FROM purchases
 ),
 days AS (
     SELECT
-        submitted_at::DATE AS submitted_date,
+        utc_day(submitted_at) AS submitted_date,
         count(*) AS submitted,
         count(*) FILTER (status = 'fulfilled') AS fulfilled,
         count(*) FILTER (status = 'failed') AS failed,
         count(*) FILTER (status = 'pending') AS pending,
         count(*) FILTER (status = 'expired') AS expired,
-        quantile_cont(latency, 0.5) AS latency_p50_seconds,
-        quantile_cont(latency, 0.9) AS latency_p90_seconds,
-        quantile_cont(latency, 0.99) AS latency_p99_seconds
+        quantile_cont(latency, [0.5, 0.9, 0.99]) AS latencies
     FROM sessions
     GROUP BY submitted_date
 )
@@ -29,8 +28,8 @@ SELECT
     failed / nullif(failed + fulfilled, 0) AS failed_rate,
     wilson_low(failed, failed + fulfilled) AS failed_rate_low,
     wilson_high(failed, failed + fulfilled) AS failed_rate_high,
-    latency_p50_seconds,
-    latency_p90_seconds,
-    latency_p99_seconds
+    latencies[1] AS latency_p50_seconds,
+    latencies[2] AS latency_p90_seconds,
+    latencies[3] AS latency_p99_seconds
 FROM days CROSS JOIN (SELECT max(greatest(submitted_at, last_polled_at, resolved_at)) AS as_of FROM purchases)
 ORDER BY submitted_date

@@ -15,8 +15,8 @@ WITH tiers AS (
     WHERE tier IS NOT NULL AND has_whole_tiers
 ),
 quotes AS (
-    SELECT pack_id, buyback_price_usd, count(*) AS pull_count
-    FROM pulls
+    SELECT pack_id, buyback_price_usd, sum(pull_count)::BIGINT AS pull_count
+    FROM quote_days
     WHERE buyback_price_usd IS NOT NULL AND pack_id IN (SELECT pack_id FROM tiers WHERE buyback_share IS NOT NULL)
     GROUP BY pack_id, buyback_price_usd
 ),

@@ -20,7 +20,7 @@ SELECT
     item_type,
     name,
     buyback_price_usd,
-    buyback_price_usd / (SELECT nullif(sum(buyback_price_usd), 0) FROM pulls) AS total_share,
+    buyback_price_usd / (SELECT nullif(sum_of(buyback_price_usd, pull_count), 0) FROM quote_days) AS total_share,
     buyback_price_usd / nullif(price_per_pull, 0) AS multiple,
     pack_id,
     user_id,

@@ -1,0 +1,41 @@
+"""What marts are summed up from: the pulls of a day, those that are alike counted in one row."""
+
+from pipeline.schema.table import MONEY, Column, Partition, Table, Zone
+
+
+def _of_sessions(name: str, what: str, kind: str = "BIGINT") -> Column:
+    return Column(
+        name, kind, f"Over those of the pulls that have a multiple of their price, {what}; NULL where none has"
+    )
+
+
+QUOTE_DAYS = Table(
+    "quote_days",
+    "One row per kind of pull that was answered on a day: UTC day of pulling, pack, type, price of its session, quote.",
+    (
+        Column("pulled_date", "DATE", "UTC day of `pulled_at`", key=True),
+        Column("pack_id", "VARCHAR", "The pack; NULL where not submitted", key=True, nullable=True),
+        Column("item_type", "VARCHAR", "The type as sent; `unknown` where absent", key=True),
+        Column(
+            "session_price_usd",
+            MONEY,
+            "Price of the session: the submitted one, else the reference's for the packs bought; NULL where not known",
+            key=True,
+            nullable=True,
+        ),
+        Column("pulls_a_session", "BIGINT", "Pulls of the session; NULL without a price", key=True, nullable=True),
+        Column("buyback_price_usd", MONEY, "Quoted sellback value", key=True, nullable=True),
+        Column("pull_count", "BIGINT", "Pulls of this kind", nullable=False),
+        Column("on_chain_count", "BIGINT", "Of these, those that have a mint address", nullable=False),
+        Column("session_count", "BIGINT", "Of these, those that are their session's lowest quote", nullable=False),
+        _of_sessions("session_quotes", "the sum of the numbers of quoted pulls in their sessions"),
+        _of_sessions("session_quotes_squared", "the sum of the squares of these numbers"),
+        _of_sessions("session_ranks", "the sum of 2 * rank - 1, the rank being that in the session, the lowest 1"),
+        _of_sessions("session_capped", "the sum of their sessions' sums of multiples, each capped at 5", "DOUBLE"),
+        _of_sessions("session_capped_squared", "the sum of the squares of these sums", "DOUBLE"),
+        _of_sessions("session_capped_times_quotes", "the sum of these sums times the quoted pulls", "DOUBLE"),
+    ),
+    zone=Zone.STAGING,
+    partition=Partition.OBSERVED,
+    sources=("pulls", "purchases", "reference_packs"),
+)
