@@ -1,35 +1,48 @@
 WITH latest AS (
-    SELECT max(greatest(submitted_at, last_polled_at, resolved_at)) AS as_of FROM purchases
+    SELECT
+        max(greatest(submitted_at, last_polled_at, resolved_at)) AS as_of,
+        -- Counted once: for each pull it would take longer than all the rest.
+        as_of - to_days(1) AS a_day_ago,
+        as_of - to_days(3) AS days_3_ago,
+        as_of - to_days(7) AS days_7_ago,
+        as_of - to_days(30) AS days_30_ago
+    FROM purchases
 ),
 -- A day, and how long buyback is said to be open: three days for sealed packs, seven from the inventory.
 windows (window_days) AS (VALUES (1), (3), (7), (30)),
--- Each pull belongs to the shortest window that holds it, and is passed over once.
-by_shortest AS (
+-- Each pull belongs to the shortest window that holds it, and is passed over once. Of equal quotes there are many.
+by_quote AS (
     SELECT
         CASE
-            WHEN resolved_at > as_of - to_days(1) THEN 1
-            WHEN resolved_at > as_of - to_days(3) THEN 3
-            WHEN resolved_at > as_of - to_days(7) THEN 7
+            WHEN resolved_at > a_day_ago THEN 1
+            WHEN resolved_at > days_3_ago THEN 3
+            WHEN resolved_at > days_7_ago THEN 7
             ELSE 30
         END AS shortest_days,
-        count(*) FILTER (pull_number = 1) AS session_count,
-        count(*) AS pull_count,
-        count(buyback_price_usd) AS priced_pull_count,
-        sum(buyback_price_usd) AS buyback_total_usd,
-        max(buyback_price_usd, 10) AS dearest
+        buyback_price_usd,
+        count(*) FILTER (pull_number = 1) AS sessions,
+        count(*) AS pulls
     FROM pulls CROSS JOIN latest
-    WHERE resolved_at > as_of - to_days(30)
-    GROUP BY shortest_days
+    WHERE resolved_at > days_30_ago
+    GROUP BY shortest_days, buyback_price_usd
+),
+ranked AS (
+    SELECT
+        *,
+        sum(pulls) OVER (
+            PARTITION BY window_days ORDER BY buyback_price_usd DESC NULLS LAST ROWS UNBOUNDED PRECEDING
+        )::BIGINT - pulls AS dearer_count
+    FROM windows JOIN by_quote ON shortest_days <= window_days
 ),
 by_window AS (
     SELECT
         window_days,
-        sum(session_count)::BIGINT AS session_count,
-        sum(pull_count)::BIGINT AS pull_count,
-        sum(priced_pull_count)::BIGINT AS priced_pull_count,
-        total(buyback_total_usd) AS buyback_total_usd,
-        list_sum(list_sort(flatten(list(dearest)), 'DESC')[:10]) / nullif(sum(buyback_total_usd), 0) AS top_10_share
-    FROM windows JOIN by_shortest ON shortest_days <= window_days
+        sum(sessions)::BIGINT AS session_count,
+        sum(pulls)::BIGINT AS pull_count,
+        sum(pulls) FILTER (buyback_price_usd IS NOT NULL)::BIGINT AS priced_pull_count,
+        total_of(buyback_price_usd, pulls) AS buyback_total_usd,
+        top_sum(buyback_price_usd, pulls, dearer_count, 10) / nullif(sum_of(buyback_price_usd, pulls), 0) AS top_10_share
+    FROM ranked
     GROUP BY window_days
 )
 SELECT
