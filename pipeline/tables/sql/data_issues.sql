@@ -25,10 +25,24 @@ later AS (
     JOIN ranked AS earlier ON earlier.session_id = later.session_id AND earlier.occurrence = 1
     WHERE later.occurrence > 1
 ),
--- Sessions that were answered on after they were settled.
-answered_on AS (
+-- Sessions that were answered on after they were settled. Nearly none was, and three signs tell all that may have been,
+-- so that the sessions of the whole history need not be joined: of the day's answers one came after the first final one;
+-- one was asked for on an earlier day, on which the session may have been settled before it came; or it was asked for
+-- after the session was settled.
+suspects AS (
+    SELECT session_id FROM session_polls
+    WHERE greatest(last_final_at, last_pending_at) > final_at
+        OR utc_day(first_polled_at) < utc_day(greatest(last_final_at, last_pending_at))
+    UNION SELECT session_id FROM purchases WHERE last_polled_at > resolved_at
+),
+-- As a list, for of that DuckDB expects to be short, and so keeps it in memory rather than what it is joined to.
+listed AS MATERIALIZED (
+    SELECT unnest(session_ids) AS session_id FROM (SELECT list(session_id) AS session_ids FROM suspects)
+),
+answered_on AS MATERIALIZED (
     SELECT polls.session_id, status, resolved_at, last_pending_at
-    FROM session_polls AS polls JOIN purchases ON purchases.session_id = polls.session_id
+    FROM (FROM session_polls SEMI JOIN listed USING (session_id)) AS polls
+    JOIN (FROM purchases SEMI JOIN listed USING (session_id)) AS purchases ON purchases.session_id = polls.session_id
     WHERE greatest(last_final_at, last_pending_at) > resolved_at
 ),
 findings AS (
@@ -76,9 +90,10 @@ findings AS (
         'the session was ' || status || ' already; a later answer said ' || outcome
             || CASE WHEN outcome = status THEN ' with other content' ELSE '' END,
         excerpt, received_at
-    FROM notable_answers AS answers
+    FROM (FROM notable_answers SEMI JOIN listed USING (session_id)) AS answers
     JOIN (SELECT DISTINCT session_id, status, resolved_at FROM answered_on) AS settled USING (session_id)
-    JOIN session_polls AS polls ON polls.session_id = answers.session_id AND polls.final_at = resolved_at
+    JOIN (FROM session_polls SEMI JOIN listed USING (session_id)) AS polls
+        ON polls.session_id = answers.session_id AND polls.final_at = resolved_at
     WHERE outcome <> 'malformed'
         AND received_at > resolved_at
         AND (outcome <> status OR body_sha256 <> final_body_sha256)
