@@ -1,0 +1,163 @@
+"""Marts are summed up from days, and say what a plain query over all pulls says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import duckdb
+import pytest
+
+from benchmarks.tables import FIRST_DAY, add_day
+from pipeline.lake.database import connect
+from pipeline.lake.directory import DataDirectory
+from pipeline.schema import TABLES
+from pipeline.schema.table import TIME
+from pipeline.simulator.server import Reply, Simulator
+from pipeline.tables.build import Builder
+from pipeline.tables.queries import macros, query
+from pipeline.workspace import Workspace
+from tests.conftest import drop, records, refresh, rows
+from tests.test_refresh import lake_hashes
+from tests.test_tables import answer
+
+
+@pytest.fixture
+def history(tmp_path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Three days of the simulator's sessions with every table built, as views."""
+    data = DataDirectory(tmp_path / "history")
+    data.claim("test", "none")
+    for day in range(3):
+        add_day(data, day, 400)
+    with data.exclusive(), Builder(data, FIRST_DAY, expire_after=0) as builder:
+        builder.build_published()
+    with connect(data) as connection:
+        for table in TABLES.values():
+            connection.execute(f"CREATE TEMP VIEW {table.name} AS FROM {data.store.scan(table)}")
+        yield connection
+
+
+def same(connection: duckdb.DuckDBPyConnection, plain: str, mart: str) -> bool:
+    found = [connection.execute(sql).fetchall() for sql in (plain, mart)]
+    assert found[0]
+    return found[0] == found[1]
+
+
+def test_the_percentiles_of_counted_quotes_are_those_of_the_pulls(history):
+    shares = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "p99": 0.99}
+    percentiles = ", ".join(
+        f"quantile_cont(buyback_price_usd::DECIMAL(18,6), {share})::DECIMAL(18,4)" for share in shares.values()
+    )
+    plain = f"SELECT coalesce(item_type, 'unknown') AS t, {percentiles} FROM pulls GROUP BY t ORDER BY t"
+    columns = ", ".join(f"buyback_{name}_usd" for name in shares)
+    assert same(history, plain, f"SELECT item_type, {columns} FROM item_types ORDER BY item_type")
+
+
+def test_what_the_dearest_pulls_hold_is_that_of_the_pulls(history):
+    plain = """
+        WITH ranked AS (
+            SELECT pack_id, buyback_price_usd AS usd, sum(usd) OVER (PARTITION BY pack_id) AS total,
+                row_number() OVER dearest AS place, sum(usd) OVER dearest - usd AS dearer
+            FROM pulls WINDOW dearest AS (PARTITION BY pack_id ORDER BY usd DESC ROWS UNBOUNDED PRECEDING)
+        )
+        SELECT pack_id, sum(usd) FILTER (place <= 10) / any_value(total), count(*) FILTER (dearer * 2 < total)
+        FROM ranked GROUP BY pack_id ORDER BY pack_id
+    """
+    assert same(history, plain, "SELECT pack_id, top_10_share, half_of_total_pull_count FROM pack_economics")
+
+
+def test_intervals_from_sums_by_day_are_those_of_the_sessions(history):
+    plain = """
+        WITH multiples AS (
+            SELECT pack_id, session_id,
+                buyback_price_usd::DOUBLE * count(*) OVER (PARTITION BY session_id) / price_usd::DOUBLE AS multiple
+            FROM pulls
+        ),
+        medians AS (SELECT pack_id, median(multiple) AS median FROM multiples GROUP BY pack_id),
+        sessions AS (
+            SELECT pack_id, session_sums(y, m) AS capped, session_sums(k, m) AS below FROM (
+                SELECT pack_id, sum(least(multiple, 5)) AS y, count(*) AS m, count(*) FILTER (multiple <= median) AS k
+                FROM multiples JOIN medians USING (pack_id) GROUP BY pack_id, session_id
+            ) GROUP BY pack_id HAVING count(*) >= 100
+        )
+        SELECT pack_id, mean_low(capped), mean_high(capped),
+            (SELECT multiple FROM (
+                SELECT multiple, row_number() OVER (ORDER BY multiple) AS place
+                FROM multiples WHERE multiples.pack_id = sessions.pack_id
+            ) WHERE place = median_low_rank(capped.m, clustered_error(below)))
+        FROM sessions ORDER BY pack_id
+    """
+    history.execute(macros())
+    expected = history.execute(plain).fetchall()
+    bounds = "multiple_mean_capped_5x_low, multiple_mean_capped_5x_high, multiple_median_low"
+    found = history.execute(
+        f"SELECT pack_id, {bounds} FROM pack_economics WHERE multiple_median_low IS NOT NULL ORDER BY pack_id"
+    ).fetchall()
+    assert len(expected) > 1
+    assert [row[0] for row in found] == [row[0] for row in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours[1:] == pytest.approx(theirs[1:], abs=1e-8)
+
+
+def test_a_free_session_and_a_pull_without_a_quote_have_no_part_in_the_capped_mean(api):
+    bodies = {"free": [{"id": "a", "buyback_price": 5}], "paid": [{"id": "b", "buyback_price": 5}, {"id": "c"}]}
+    api(Simulator(hold=0, scripts={s: [Reply(200, answer(s, items))] for s, items in bodies.items()}))
+    workspace = Workspace.open()
+    drop(workspace, "x.csv", "session_id,pack_id,price_usd\nfree,p,0\npaid,p,20\n")
+    refresh(workspace)
+    (pack,) = records(workspace, "FROM pack_economics")
+    assert (pack["multiple_mean"], pack["multiple_mean_capped_5x"], pack["multiple_median"]) == (0.5, 0.5, 0.5)
+
+
+def test_a_changed_reference_price_changes_what_was_counted_before(api):
+    api(Simulator(hold=0, scripts={"s": [Reply(200, answer("s", [{"id": "a", "buyback_price": 5}]))]}))
+    workspace = Workspace.open()
+    drop(workspace, "x.csv", "session_id,pack_id,quantity\ns,p,2\n")
+    workspace.data.packs_file.parent.mkdir(exist_ok=True)
+    for price, multiple in ((5, 0.5), (1, 2.5)):
+        workspace.data.packs_file.write_text(f"pack_id,price_usd\np,{price}\n")
+        refresh(workspace)
+        assert rows(workspace, "SELECT multiple_median FROM pack_economics") == [(multiple,)]
+    before = lake_hashes(workspace)
+    workspace.rebuild()
+    assert lake_hashes(workspace) == before
+
+
+# A session, settled at noon of the fifth: when it was asked, when it was answered, and what the answer said.
+LATER_ANSWERS = [
+    ("05 12:00:01", "05 12:00:02", "pending"),
+    ("05 11:59:59", "05 12:00:02", "failed"),
+    ("05 11:59:59", "06 00:00:01", "pending"),
+    ("05 12:00:00", "06 00:00:01", "fulfilled"),
+    ("06 00:00:01", "06 00:00:02", "fulfilled"),
+    ("05 11:59:00", "05 11:59:59", "pending"),
+]
+
+
+@pytest.mark.parametrize(("asked", "answered", "outcome"), LATER_ANSWERS)
+def test_whatever_came_after_a_session_was_settled_is_found(asked, answered, outcome):
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(macros())
+        for name in TABLES["data_issues"].sources:
+            columns = ", ".join(f'"{c.name}" {c.type}' for c in TABLES[name].columns)
+            connection.execute(f"CREATE TABLE {name} ({columns})")
+        connection.execute(
+            f"""
+            CREATE TABLE answers AS SELECT 's' AS session_id, col0::{TIME} AS asked, col1::{TIME} AS received_at,
+                col2 AS outcome FROM (VALUES
+                    ('2026-01-05 11:59:00', '2026-01-05 12:00:00', 'fulfilled'),
+                    ('2026-01-{asked}', '2026-01-{answered}', '{outcome}'));
+            INSERT INTO session_polls BY NAME SELECT session_id, count(*) AS poll_count, min(asked) AS first_polled_at,
+                max(asked) AS last_polled_at, max(received_at) FILTER (outcome = 'pending') AS last_pending_at,
+                min(received_at) FILTER (outcome <> 'pending') AS final_at, 'x' AS final_body_sha256,
+                max(received_at) FILTER (outcome <> 'pending') AS last_final_at
+                FROM answers GROUP BY session_id, received_at::DATE;
+            INSERT INTO notable_answers BY NAME
+                SELECT session_id, received_at, outcome, received_at::VARCHAR AS body_sha256
+                FROM answers WHERE outcome <> 'pending';
+            INSERT INTO purchases BY NAME SELECT session_id, 'fulfilled' AS status, max(asked) AS last_polled_at,
+                '2026-01-05 12:00:00'::{TIME} AS resolved_at FROM answers GROUP BY session_id;
+            """
+        )
+        found = connection.execute(query(TABLES["data_issues"])).fetchall()
+    assert [row[0] for row in found] == ["contradicting_answer"] * (answered > "05 12:00:00")
