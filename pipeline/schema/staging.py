@@ -81,14 +81,14 @@ NOTABLE_ANSWERS = Table(
 
 ANSWER_FINDINGS = Table(
     "answer_findings",
-    "One row per finding about a fulfilled answer of a day.",
+    "One row per finding about a fulfilled answer of a day, or about all of the day's.",
     (
         Column("rule", "VARCHAR", "Short name of the rule that found it", nullable=False),
         Column("severity", "VARCHAR", "`error`, `warning` or `info`", nullable=False),
         Column("table_name", "VARCHAR", "Table that the finding is about", nullable=False),
-        Column("session_id", "VARCHAR", "The session", nullable=False),
-        Column("pull_number", "INTEGER", "The pull; NULL where it is the answer itself"),
-        Column("body_sha256", "VARCHAR", "SHA-256 of the answer's body", nullable=False),
+        Column("session_id", "VARCHAR", "The session; NULL where it is all of the day's answers"),
+        Column("pull_number", "INTEGER", "The pull; NULL where it is no single one"),
+        Column("body_sha256", "VARCHAR", "SHA-256 of the body of the answer, or of the first of them", nullable=False),
         Column("field", "VARCHAR", "Field or JSON path"),
         Column("detail", "VARCHAR", "What was found", nullable=False),
         Column("raw_value", "VARCHAR", "First 200 characters of what was received"),

@@ -1,5 +1,25 @@
 -- What is strange about the day's fulfilled answers, taken out of them once, so that nobody reads them all for it.
-WITH findings AS (
+-- Where a production leaves a link out, it may do so in every answer, so one finding counts them all. A sandbox has no
+-- such links, and without a transaction nothing tells which of the two it is.
+WITH without_link AS (
+    SELECT
+        'missing_link' AS rule,
+        'warning' AS severity,
+        'content.links.image' AS field,
+        count(*) FILTER (is_missing) || ' of ' || count(*) || ' items of the day have none; the first is in session '
+            || arg_min(session_id, (received_at, session_id)) FILTER (is_missing) AS detail,
+        arg_min(body_sha256, (received_at, session_id)) FILTER (is_missing) AS body_sha256,
+        min(received_at) FILTER (is_missing) AS received_at
+    FROM (
+        SELECT session_id, body_sha256, received_at, not_blank(item.links.image) IS NULL AS is_missing
+        FROM (
+            SELECT session_id, body_sha256, received_at, tx_hash, unnest(items) AS item FROM fulfilled_results
+        )
+        WHERE NOT starts_with(tx_hash, 'sandbox_')
+    )
+    HAVING count(*) FILTER (is_missing) > 0
+),
+findings AS (
     SELECT session_id, body_sha256, received_at, unnest(problems) AS problem FROM fulfilled_results
 )
 SELECT
@@ -18,4 +38,6 @@ SELECT
     problem.raw_value,
     received_at
 FROM findings
-ORDER BY received_at, session_id, problem.pull_number, problem.rule, problem.field, problem.detail
+UNION ALL
+SELECT rule, severity, 'pulls', NULL, NULL, body_sha256, field, detail, NULL, received_at FROM without_link
+ORDER BY received_at, session_id, pull_number, rule, field, detail
