@@ -213,6 +213,7 @@ ITEM_DAYS = Table(
             Column(name, "VARCHAR", "From the latest pull's traits, as text")
             for name in ("grading_company", "grade", "cert_number", "year", "category", "set_name", "card_number")
         ),
+        Column("is_trait_repeated", "BOOLEAN", "Whether the latest pull has a trait twice", nullable=False),
         Column("pull_count", "BIGINT", "Pulls that day", nullable=False),
         Column("first_pulled_at", TIME, "First of them", nullable=False),
         Column("min_buyback_price_usd", MONEY, "Lowest quote"),
@@ -274,6 +275,13 @@ ITEMS = Table(
         Column("category", "VARCHAR", "From the trait Category, as text"),
         Column("set_name", "VARCHAR", "From the trait Set or Set Name, as text"),
         Column("card_number", "VARCHAR", "From the trait Card Number, Serial Number or Number, as text"),
+        Column(
+            "is_trait_repeated",
+            "BOOLEAN",
+            "Whether the latest pull has a trait more than once, its name in any case: of the columns above, each "
+            "takes the first",
+            nullable=False,
+        ),
         Column("pull_count", "BIGINT", "Pulls of the item", nullable=False),
         Column("first_pulled_at", TIME, "First pull of the item", nullable=False),
         Column("last_pulled_at", TIME, "Latest pull of the item", nullable=False),

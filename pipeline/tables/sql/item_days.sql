@@ -44,7 +44,8 @@ cards AS (
         first_trait(value, trait, attribute_number, ['year']) AS year,
         first_trait(value, trait, attribute_number, ['category']) AS category,
         first_trait(value, trait, attribute_number, ['set', 'set name']) AS set_name,
-        first_trait(value, trait, attribute_number, ['card number', 'serial number', 'number']) AS card_number
+        first_trait(value, trait, attribute_number, ['card number', 'serial number', 'number']) AS card_number,
+        list_unique(list(trait)) < count(trait) AS is_trait_repeated
     FROM facts
     GROUP BY session_id, pull_number
 )
@@ -69,6 +70,7 @@ SELECT
     category,
     set_name,
     card_number,
+    coalesce(is_trait_repeated, false) AS is_trait_repeated,
     pull_count,
     first_pulled_at,
     min_buyback_price_usd,

@@ -56,6 +56,7 @@ SELECT
     category,
     set_name,
     card_number,
+    is_trait_repeated,
     totals.pull_count,
     totals.first_pulled_at,
     last_pulled_at,
