@@ -31,10 +31,13 @@ class Finding:
 
     offender_count: int
     examples: list[str]
+    is_of_nothing: bool = False
 
     @property
     def message(self) -> str | None:
-        """The rows that break it, in words; None when there are none."""
+        """The rows that break it, in words, or that there was nothing to compare; None when all is well."""
+        if self.is_of_nothing:
+            return "nothing was compared: what the rule compares with is not known"
         if not self.examples:
             return None
         more = self.offender_count - len(self.examples)
@@ -45,14 +48,15 @@ def run(check: Check, data: DataDirectory) -> Finding:
     """Runs one check over the data as it stands."""
     with connect(data) as connection:
         connection.execute(macros())
-        words = set(re.findall(r"\w+", check.offenders))
+        words = set(re.findall(r"\w+", f"{check.offenders} {check.compared}"))
         for table in (table for table in TABLES.values() if table.name in words):
             connection.execute(f"CREATE TEMP VIEW {table.name} AS FROM {data.store.scan(table)}")
         found = connection.execute(check.offenders)
         names = [column[0] for column in found.description or []]
         examples = [_row(names, row) for row in found.fetchmany(_SHOWN)]
         count = _count(connection, check.offenders)
-    return Finding(count, examples)
+        is_of_nothing = check.compared is not None and _count(connection, check.compared) == 0
+    return Finding(count, examples, is_of_nothing)
 
 
 def _row(names: list[str], values: tuple[object, ...]) -> str:

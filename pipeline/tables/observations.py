@@ -1,4 +1,4 @@
-"""Checks of what was received: strange, but kept and counted as it came, so that they warn and block nothing.
+"""Checks of what was received: strange, but kept and counted as it came, so that they warn or note and block nothing.
 
 What one answer or row shows by itself is a row of `data_issues`; here is what shows between rows, or only in
 tables. Receiving what the API's reference does not promise is no error of the pipeline.
@@ -7,16 +7,24 @@ tables. Receiving what the API's reference does not promise is no error of the p
 from __future__ import annotations
 
 from pipeline.schema import TABLES
-from pipeline.tables.rules import Check
+from pipeline.tables.rules import Check, Severity
 
 _LARGE_QUOTE = 250_000  # USD; dearer than any card the packs are known to hold
 _LARGE_MULTIPLE = 1000  # times the session's price
+_LONGEST_NAME = 32  # characters; what an on-chain name has room for
 _FEW_SESSIONS = 20  # with fewer resolved, a rate says nothing
 _RECENT_DAYS, _FORMER_DAYS = 7, 28
 
 
-def _observation(table: str, name: str, description: str, offenders: str) -> Check:
-    return Check(TABLES[table], name, description, offenders, is_blocking=False)
+def _observation(
+    table: str,
+    name: str,
+    description: str,
+    offenders: str,
+    severity: Severity = Severity.WARNING,
+    compared: str | None = None,
+) -> Check:
+    return Check(TABLES[table], name, description, offenders, severity, compared)
 
 
 def _is_of_one_session(column: str, what: str) -> Check:
@@ -69,7 +77,80 @@ _OF_PURCHASES = (
     ),
 )
 
+# What the highest tier of a pack can be quoted at, to the cent as quotes are. A pack has such a bound only when all of
+# its tiers are known and each has an upper end.
+_HIGHEST_QUOTES = """
+    SELECT pack_id, max(round(fmv_high_usd * packs.buyback_share, 2))::DECIMAL(18,4) AS highest_usd
+    FROM reference_pack_rows AS tiers JOIN reference_packs AS packs USING (pack_id)
+    WHERE tier IS NOT NULL AND has_whole_tiers AND packs.buyback_share IS NOT NULL
+    GROUP BY pack_id
+    HAVING count(fmv_high_usd) = count(*)
+"""
+
+
+def _is_in_one_session_at_a_time(name: str, description: str, whose: str, held_until: str, severity: Severity) -> Check:
+    """An item is a session's from buy/init on, whose response names it already, until it is sold back, which it cannot
+    be before the session is fulfilled. `held_until` is how long that is sure.
+
+    Only days that are near the latest are compared, for all pulls of an item have to be put in order.
+    """
+    return _observation(
+        "pulls",
+        name,
+        description,
+        f"""
+        WITH pulled AS (
+            SELECT DISTINCT item_id, session_id FROM pulls
+            WHERE item_id IS NOT NULL
+                AND resolved_at > (SELECT max(resolved_at) FROM pulls) - to_days({_RECENT_DAYS})
+        ),
+        recurring AS (
+            FROM pulled WHERE item_id IN (SELECT item_id FROM pulled GROUP BY item_id HAVING count(*) > 1)
+        ),
+        pending AS (
+            SELECT session_id, max(last_pending_at) AS last_pending_at
+            FROM session_polls WHERE last_pending_at IS NOT NULL GROUP BY session_id
+        ),
+        held AS (
+            SELECT item_id, purchases.session_id, coalesce(initiated_at, submitted_at) AS held_from,
+                {held_until} AS held_until
+            FROM recurring
+            JOIN purchases ON purchases.session_id = recurring.session_id
+            LEFT JOIN pending ON pending.session_id = recurring.session_id AND last_pending_at < resolved_at
+            WHERE {whose}
+        )
+        SELECT item_id, former.session_id, former.held_until, session_id AS other_session_id, held_from
+        FROM (
+            SELECT *, max({{'held_until': held_until, 'session_id': session_id}}) OVER (
+                PARTITION BY item_id ORDER BY held_from, session_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) AS former
+            FROM held WHERE held_until IS NOT NULL
+        )
+        WHERE held_from <= former.held_until
+        ORDER BY held_from DESC, item_id
+        """,
+        severity,
+    )
+
+
 _OF_PULLS = (
+    _is_in_one_session_at_a_time(
+        "item_is_in_one_session_at_a_time",
+        f"In the last {_RECENT_DAYS} days no session began with an item that another one had while it was still "
+        "pending. Once that is fulfilled the item may have been sold back, and comes again.",
+        whose="is_sandbox IS NOT TRUE",
+        held_until="greatest(initiated_at, last_pending_at)",
+        severity=Severity.WARNING,
+    ),
+    # A sandbox never says pending, and gives one listing to several users.
+    _is_in_one_session_at_a_time(
+        "item_is_in_one_session_of_a_sandbox_at_a_time",
+        f"In the last {_RECENT_DAYS} days no sandbox session began with an item of another one that had not been "
+        "answered yet. A sandbox may do so: this is a note, not a warning.",
+        whose="is_sandbox",
+        held_until="resolved_at",
+        severity=Severity.INFO,
+    ),
     _observation(
         "pulls",
         "item_is_pulled_once_a_session",
@@ -125,6 +206,19 @@ _OF_PULLS = (
     ),
     _observation(
         "pulls",
+        "quotes_are_within_the_tiers",
+        "No quote is above what the pack's highest tier can be quoted at: the tier's upper end times the buyback "
+        "percentage, where reference/packs.csv gives both.",
+        f"""
+        SELECT session_id, pull_number, pack_id, buyback_price_usd, highest_usd
+        FROM pulls JOIN ({_HIGHEST_QUOTES}) USING (pack_id)
+        WHERE buyback_price_usd > highest_usd
+        ORDER BY buyback_price_usd DESC
+        """,
+        compared=f"SELECT pack_id FROM ({_HIGHEST_QUOTES}) SEMI JOIN pulls USING (pack_id)",
+    ),
+    _observation(
+        "pulls",
         "images_have_a_known_scheme",
         "Each image's address begins with https, http, ipfs, ar or data.",
         """
@@ -147,6 +241,24 @@ _OF_PULLS = (
 )
 
 _OF_ITEMS = (
+    _observation(
+        "items",
+        "names_are_whole",
+        f"No name is exactly {_LONGEST_NAME} characters long, where some vendors cut it: a note for each item type.",
+        f"""
+        SELECT item_type, count(*) FILTER (length(name) = {_LONGEST_NAME}) AS items_that_may_be_cut,
+            count(name) AS items_with_a_name, min(name) FILTER (length(name) = {_LONGEST_NAME}) AS for_example
+        FROM items GROUP BY item_type HAVING items_that_may_be_cut > 0 ORDER BY items_that_may_be_cut DESC
+        """,
+        Severity.INFO,
+    ),
+    _observation(
+        "items",
+        "traits_are_given_once",
+        "No item has a trait more than once; the columns read from traits take the first of each.",
+        "SELECT item_id, name FROM items WHERE is_trait_repeated",
+        Severity.INFO,
+    ),
     _observation(
         "items",
         "certificate_is_of_one_item",

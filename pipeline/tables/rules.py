@@ -7,19 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 
 from pipeline.schema.table import Column, Reference, Table, Zone
 
 
+class Severity(Enum):
+    """What rows that break a check come to: nothing is built on the table; a warning; or a note, and it passes."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
 @dataclass(frozen=True)
 class Check:
-    """`offenders` selects the rows that break the rule. After a blocking one, nothing is built on the table."""
+    """`offenders` selects the rows that break the rule.
+
+    Where a rule needs what may not be known, `compared` selects what it could be applied to: when there is nothing,
+    the check says so, lest it seem that all was well.
+    """
 
     table: Table
     name: str
     description: str
     offenders: str
-    is_blocking: bool = True
+    severity: Severity = Severity.ERROR
+    compared: str | None = None
+
+    @property
+    def is_blocking(self) -> bool:
+        return self.severity is Severity.ERROR
 
 
 def declared(table: Table) -> Iterator[Check]:
@@ -43,7 +61,7 @@ def _key(table: Table) -> Check:
         f"No two rows share {key}.",
         f"SELECT {key}, count(*) AS row_count FROM {table.name} GROUP BY ALL HAVING count(*) > 1",
         # What is derived from raw takes one row of each session, whatever else was kept of it.
-        is_blocking=table.zone is not Zone.RAW,
+        Severity.WARNING if table.zone is Zone.RAW else Severity.ERROR,
     )
 
 
