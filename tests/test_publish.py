@@ -7,6 +7,7 @@ import random
 import shutil
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -55,7 +56,21 @@ def test_every_table_and_column_has_its_comment_and_type(workspace):
             "SELECT column_name, data_type, comment, is_nullable FROM duckdb_columns() "
             f"WHERE table_name = '{table.name}' ORDER BY column_index",
         )
-        assert described == [(c.name, c.type, c.description, not c.is_required) for c in table.columns]
+        assert described == [(c.name, c.type, c.meaning, not c.is_required) for c in table.columns]
+
+
+def test_a_comment_ends_with_the_unit_where_there_is_one(workspace):
+    comments = "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = 'purchases'"
+    found = dict(rows(workspace, comments))
+    assert found["price_usd"] == "Price of the session, as submitted (USD)"
+    assert found["resolved_at"].endswith(" (UTC)")
+    assert found["session_id"] == "The session, as returned by buy/init"
+
+
+def described(field: pa.Field) -> tuple[str | None, str | None]:
+    """The description and the unit that a Parquet file gives a column."""
+    metadata = {name.decode(): text.decode() for name, text in field.metadata.items()}
+    return metadata.get("description"), metadata.get("unit")
 
 
 def test_the_lake_holds_the_same_rows_in_the_declared_schema(workspace):
@@ -64,6 +79,9 @@ def test_the_lake_holds_the_same_rows_in_the_declared_schema(workspace):
         assert paths, table.name
         for path in paths:
             assert pq.read_schema(path).equals(table.arrow_schema)
+            assert [described(field) for field in pq.read_schema(path)] == [
+                (c.description, c.unit) for c in table.columns
+            ]
         listed = ", ".join(f"'{path}'" for path in paths)
         same = f"(FROM {table.name} EXCEPT ALL FROM read_parquet([{listed}]))"
         assert rows(workspace, f"SELECT count(*) FROM {same}") == [(0,)]

@@ -120,7 +120,7 @@ def _description(table: Table) -> str:
 
 
 def _column_description(column: Column, origins: Iterable[Origin]) -> str:
-    parts = [column.description + (f" ({column.unit})" if column.unit else "")]
+    parts = [column.meaning]
     if sources := ", ".join(_origin(origin) for origin in origins):
         parts.append(f"From {sources}")
     return ". ".join(parts)

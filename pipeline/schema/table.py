@@ -56,6 +56,11 @@ class Column:
         object.__setattr__(self, "unit", unit)
 
     @property
+    def meaning(self) -> str:
+        """The description with the unit behind it, for where there is one text for both."""
+        return self.description + (f" ({self.unit})" if self.unit else "")
+
+    @property
     def is_required(self) -> bool:
         return self.key if self.nullable is None else not self.nullable
 
@@ -96,12 +101,15 @@ class Table:
 
     @functools.cached_property
     def arrow_schema(self) -> pa.Schema:
-        """The Parquet schema: DuckDB's own mapping of the declared types, with nullability and descriptions."""
+        """The Parquet schema: DuckDB's own mapping of the declared types, with nullability, descriptions and units."""
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             nulls = ", ".join(f'NULL::{c.type} AS "{c.name}"' for c in self.columns)
             types = connection.execute(f"SELECT {nulls}").to_arrow_table().schema
         return pa.schema(
-            pa.field(c.name, types.field(c.name).type, not c.is_required, {"description": c.description})
-            for c in self.columns
+            pa.field(c.name, types.field(c.name).type, not c.is_required, _field_metadata(c)) for c in self.columns
         )
+
+
+def _field_metadata(column: Column) -> dict[str, str]:
+    return {"description": column.description} | ({"unit": column.unit} if column.unit else {})

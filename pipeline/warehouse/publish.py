@@ -128,7 +128,7 @@ def _create(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     connection.execute(f"CREATE TABLE {name} ({columns})")
     connection.execute(f"COMMENT ON TABLE {name} IS '{_quoted(table.grain)}'")
     for column in table.columns:
-        connection.execute(f"COMMENT ON COLUMN {name}.\"{column.name}\" IS '{_quoted(column.description)}'")
+        connection.execute(f"COMMENT ON COLUMN {name}.\"{column.name}\" IS '{_quoted(column.meaning)}'")
 
 
 def _free_share(connection: duckdb.DuckDBPyConnection) -> float:

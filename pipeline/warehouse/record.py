@@ -58,5 +58,5 @@ def _identity(path: Path) -> list[int]:
 
 
 def _declaration(table: Table) -> str:
-    columns = [(c.name, c.type, c.is_required, c.description) for c in table.columns]
+    columns = [(c.name, c.type, c.is_required, c.meaning) for c in table.columns]
     return digest(table.grain, columns)
