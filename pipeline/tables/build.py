@@ -150,7 +150,7 @@ class Builder:
         inputs = self._purchase_inputs()
         taken_in = [day for day in inputs if self._is_current(PURCHASES, day, inputs[day])]
         pending = self._connection.execute(
-            f"SELECT DISTINCT submitted_at::DATE::VARCHAR FROM {self._store.scan(PURCHASES, taken_in)} "
+            f"SELECT DISTINCT utc_day(submitted_at)::VARCHAR FROM {self._store.scan(PURCHASES, taken_in)} "
             "WHERE status = 'pending'"
         )
         return sorted((inputs.keys() - set(taken_in)).union(day for (day,) in pending.fetchall()))

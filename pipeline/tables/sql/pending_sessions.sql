@@ -1,7 +1,7 @@
 -- On the other days every session is known to be final or expired: a long history has few candidates.
 WITH candidates AS (
     SELECT DISTINCT session_id FROM session_submissions
-    WHERE rejected_reason IS NULL AND submitted_at::DATE IN (SELECT day FROM days)
+    WHERE rejected_reason IS NULL AND utc_day(submitted_at) IN (SELECT day FROM days)
 ),
 sessions AS (
     SELECT
