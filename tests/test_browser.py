@@ -33,6 +33,7 @@ if CHROMIUM is None:
 PICTURES = os.environ.get("PHYGITALS_SCREENSHOTS")
 ASSETS = sorted(name for names in GROUPS.values() for name in names)
 AUTOMATION = ("daily_refresh", "failure_sensor", "inbox_sensor", "pending_sensor", "weekly_prune")
+WINDOW = {"width": 1600, "height": 1000}
 EXPANDED = ",".join(f"global@global:{group}" for group in GROUPS)
 
 
@@ -75,7 +76,7 @@ def page(server) -> Iterator[playwright.Page]:
     with playwright.sync_playwright() as driver:
         # The sandbox of Chromium needs rights that a container rarely has; nothing but our own pages is opened.
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        page = browser.new_page(base_url=server.url, viewport={"width": 1600, "height": 1000})
+        page = browser.new_page(base_url=server.url, viewport=WINDOW)
         page.set_default_timeout(60_000)
         playwright.expect.set_options(timeout=60_000)
         yield page
@@ -109,6 +110,7 @@ def is_seen_anew(page: playwright.Page, text: str) -> bool:
 def test_the_lineage_shows_every_asset_in_its_group(page, picture):
     page.goto("/asset-groups")
     see(page, "Materialize all", *GROUPS)
+    page.set_viewport_size({"width": 1700, "height": 2000})  # only what is in the window is drawn
     page.keyboard.press("Alt+e")
     nodes = page.locator("svg foreignObject")
     for name in ("purchases", "status_responses", "warehouse"):
@@ -119,17 +121,18 @@ def test_the_lineage_shows_every_asset_in_its_group(page, picture):
         for name in names:
             playwright.expect(nodes.filter(has_text=_as_drawn(name)).first).to_be_visible()
     picture("lineage")
+    page.set_viewport_size(WINDOW)
     if PICTURES:
         keep_small_picture(page)
 
 
 def keep_small_picture(page: playwright.Page) -> None:
     """The graph alone, for the README: from a window that all of it fits in, at six tenths of its size."""
-    small = page.context.browser.new_page(viewport={"width": 1700, "height": 1400}, device_scale_factor=0.6)
+    small = page.context.browser.new_page(viewport={"width": 1700, "height": 2000}, device_scale_factor=0.6)
     small.goto(page.url)
     playwright.expect(small.locator("svg foreignObject").filter(has_text="warehouse").first).to_be_visible()
     small.wait_for_load_state("networkidle")
-    graph = {"x": 560, "y": 180, "width": 1110, "height": 1020}
+    graph = {"x": 560, "y": 120, "width": 1110, "height": 1860}
     small.screenshot(path=Path(PICTURES) / "lineage-small.png", clip=graph, animations="disabled")
     small.close()
 
