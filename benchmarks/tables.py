@@ -27,7 +27,7 @@ from rich.table import Table
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.schema import PUBLISHED, TABLES
-from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.simulator import catalogue
 from pipeline.tables.build import Builder
 from pipeline.warehouse.publish import publish
@@ -109,6 +109,7 @@ def refresh_tables(data: DataDirectory) -> tuple[float, float, int]:
     with data.exclusive():
         started = time.perf_counter()
         with Builder(data, moment, expire_after=0) as builder:
+            builder.build(PENDING_SESSIONS)
             builder.build_published()
         built = time.perf_counter()
         published = publish(data)

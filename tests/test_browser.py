@@ -132,7 +132,7 @@ def keep_small_picture(page: playwright.Page) -> None:
     small.goto(page.url)
     playwright.expect(small.locator("svg foreignObject").filter(has_text="warehouse").first).to_be_visible()
     small.wait_for_load_state("networkidle")
-    graph = {"x": 560, "y": 120, "width": 1110, "height": 1860}
+    graph = {"x": 560, "y": 300, "width": 1110, "height": 1330}
     small.screenshot(path=Path(PICTURES) / "lineage-small.png", clip=graph, animations="disabled")
     small.close()
 

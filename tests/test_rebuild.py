@@ -13,6 +13,7 @@ from pipeline.lake.directory import DataDirectory, DataDirectoryError
 from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.lake.store import Store
 from pipeline.schema import PUBLISHED, TABLES
+from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.schema.staging import PURCHASES
 from pipeline.simulator.server import FAILED, PENDING, Simulator
 from pipeline.tables import build
@@ -104,6 +105,29 @@ def test_the_lake_is_listed_no_oftener_in_a_long_history(data, monkeypatch, is_n
             builder.build_published()
         listings.append(len(listed))
     assert 0 < listings[0] == listings[1]
+
+
+def test_pending_sessions_are_looked_for_only_on_days_that_may_have_some(workspace, monkeypatch):
+    for days_ago, session in ((3, "early"), (2, "late"), (1, "lost")):
+        with monkeypatch.context() as past:
+            past.setattr(workspace_module, "now", lambda ago=days_ago: now() - timedelta(days=ago))
+            drop(workspace, f"{session}.txt", session)
+            workspace.take_in()
+    refresh(workspace)
+
+    def looked_for():
+        with workspace.reading() as builder:
+            connection = builder.preview(PENDING_SESSIONS)
+            found = connection.execute("SELECT session_id FROM pending_sessions ORDER BY submitted_at").fetchall()
+            return connection.execute("SELECT count(*) FROM days").fetchone()[0], found
+
+    assert looked_for() == (2, [("late",), ("lost",)])
+    drop(workspace, "again.txt", "early\nnew\n")
+    workspace.take_in()
+    assert looked_for() == (3, [("late",), ("lost",), ("new",)])
+    with workspace.builder() as builder:
+        builder.forget_all()
+    assert looked_for() == (4, [("late",), ("lost",), ("new",)])
 
 
 def test_a_rebuild_removes_days_that_raw_does_not_have(workspace):
