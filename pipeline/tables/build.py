@@ -107,6 +107,7 @@ class Builder:
         """Makes the next builds build everything anew, whatever they find."""
         self._manifest.clear()
         self._manifest.save()
+        self._current.clear()
 
     def preview(self, table: Table) -> duckdb.DuckDBPyConnection:
         """What `build` would write of a table that is not cut by day, without writing it, under its name as a view.
@@ -114,8 +115,6 @@ class Builder:
         Needs no right to write. Returns the connection that has the view.
         """
         self._name_sources(table)
-        if table is PENDING_SESSIONS:
-            self._name_days(self._open_days())
         self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS {query(table)}")
         return self._connection
 
@@ -138,7 +137,6 @@ class Builder:
         """Always anew: sessions expire as time goes by."""
         self._remove_damaged(PURCHASES)
         self._name_sources(PENDING_SESSIONS)
-        self._name_days(self._open_days())
         self._write(report, PENDING_SESSIONS.name, "", query(PENDING_SESSIONS))
 
     def _open_days(self) -> list[str]:
@@ -265,8 +263,10 @@ class Builder:
             self._manifest.forget(report.table, part)
 
     def _name_sources(self, table: Table) -> None:
-        """Names the whole of the table's sources for its SQL."""
+        """Names the whole of the table's sources for its SQL, and for that of pending sessions the days to look at."""
         self._name(TABLES[name] for name in table.sources)
+        if table is PENDING_SESSIONS:
+            self._name_days(self._open_days())
 
     def _name(self, sources: Iterable[Table], day: str | None = None) -> None:
         for source in sources:
