@@ -9,13 +9,15 @@ import duckdb
 import pytest
 
 import pipeline.workspace as workspace_module
+from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory, DataDirectoryError
 from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.lake.store import Store
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.raw import PENDING_SESSIONS
-from pipeline.schema.staging import PURCHASES
+from pipeline.schema.staging import PULLS, PURCHASES
 from pipeline.simulator.server import FAILED, PENDING, Simulator
+from pipeline.submissions.intake import take_in
 from pipeline.tables import build
 from pipeline.tables.build import Builder
 from pipeline.workspace import SnapshotError, Workspace, now
@@ -46,12 +48,17 @@ def data(tmp_path):
     return data
 
 
+def session_answered_at(moment):
+    return f"s{moment.timestamp():.0f}"
+
+
 def answered_on(data, moment):
     """A session that was answered on a day, in raw."""
     at = int(moment.timestamp() * 1_000_000)
     log = ResponseLog(data, moment)
-    body = fulfilled(f"s{at}", {"id": "a"}).body
-    log.append(Response(f"s{at}", at, at, 200, "application/json", body, "fulfilled", None))
+    session = session_answered_at(moment)
+    body = fulfilled(session, {"id": "a"}).body
+    log.append(Response(session, at, at, 200, "application/json", body, "fulfilled", None))
     log.close()
 
 
@@ -105,6 +112,32 @@ def test_the_lake_is_listed_no_oftener_in_a_long_history(data, monkeypatch, is_n
             builder.build_published()
         listings.append(len(listed))
     assert 0 < listings[0] == listings[1]
+
+
+def test_a_day_is_built_from_the_purchases_of_its_own_sessions_alone(data, monkeypatch):
+    """Else the cost of building a history anew would grow with the square of its days."""
+    moments = [FIRST_DAY + timedelta(days=day) for day in range(4)]
+    late = moments[2] + timedelta(hours=1)
+    for moment, sessions in zip(moments, ([moments[0], late], *([m] for m in moments[1:])), strict=True):
+        (data.inbox / "a.txt").write_text("".join(f"{session_answered_at(at)}\n" for at in sessions))
+        take_in(data, lambda moment=moment: moment)
+    for moment in (*moments, late):
+        answered_on(data, moment)
+    days = [f"{moment:%Y-%m-%d}" for moment in moments]
+    looked_at, scan = [], Store.scan
+
+    def watched(self, table, parts=None):
+        if table is PURCHASES and parts is not None:
+            looked_at.append(parts)
+        return scan(self, table, parts)
+
+    monkeypatch.setattr(Store, "scan", watched)
+    with data.exclusive(), Builder(data, FIRST_DAY, 0) as builder:
+        builder.build(PURCHASES)
+        assert builder.build(PULLS).written == days
+    assert looked_at == [[days[0]], [days[1]], [days[0], days[2]], [days[3]]]
+    with connect(data) as connection:
+        assert connection.execute(f"SELECT count(*) FROM {data.store.scan(PULLS)}").fetchone() == (5,)
 
 
 def test_pending_sessions_are_looked_for_only_on_days_that_may_have_some(workspace, monkeypatch):

@@ -63,6 +63,7 @@ class Builder:
         self._raw: dict[str, dict[str, str]] = {}
         self._looked_through: set[str] = set()
         self._current: set[str] = set()
+        self._submission_days: dict[str, list[str]] | None = None
 
     def __enter__(self) -> Builder:
         self._stack = contextlib.ExitStack()
@@ -173,19 +174,22 @@ class Builder:
         days = self._raw_state(STATUS_RESPONSES)
         sources = [TABLES[name] for name in table.sources]
         by_day = [source for source in sources if source.partition is Partition.OBSERVED]
-        self._name(source for source in sources if source not in by_day)
+        whole = [source for source in sources if source.partition is Partition.NONE]
         states = [self._state(source) for source in by_day]
-        whole = [self._state(source) for source in sources if source.partition is Partition.NONE]
+        states_of_whole = [self._state(source) for source in whole]
+        self._name(whole)
         derived = derivation(table)
         for day in days:
-            upstream = [{day: state.get(day, "")} for state in states] + whole
+            upstream = [{day: state.get(day, "")} for state in states] + states_of_whole
             if PURCHASES.name in table.sources:
                 upstream.append({day: self._manifest.inputs(PURCHASES, _resolved(day)) or ""})
             inputs = digest(derived, upstream)
             if self._is_current(table, day, inputs):
                 report.unchanged_count += 1
                 continue
-            self._name(by_day, day)
+            self._name(by_day, [day])
+            if PURCHASES.name in table.sources:
+                self._name([PURCHASES], self._days_of_submission(day))
             if table.reads_answer_text:
                 create_answers(self._connection)
             self._write(report, day, inputs, query(table))
@@ -193,6 +197,7 @@ class Builder:
 
     def _build_purchases(self, report: BuildReport) -> None:
         """Purchases are cut by day of submission, and an answer changes the day its session belongs to."""
+        self._submission_days = None
         self._name_sources(PURCHASES)
         inputs = self._purchase_inputs()
         observed = self._state(SESSION_POLLS)
@@ -223,6 +228,21 @@ class Builder:
         for day in answered:
             self._manifest.written(PURCHASES, _seen(day), observed[day])
         self._tidy_days(report, set(inputs))
+
+    def _days_of_submission(self, day: str) -> list[str]:
+        """The days on which the sessions were submitted that were resolved on a day.
+
+        They are few, and a day's tables need not look at the purchases of the whole history.
+        """
+        if self._submission_days is None:
+            self._submission_days = {}
+            pairs = self._connection.execute(
+                "SELECT DISTINCT utc_day(resolved_at)::VARCHAR, utc_day(submitted_at)::VARCHAR "
+                f"FROM {self._store.scan(PURCHASES)} WHERE resolved_at IS NOT NULL ORDER BY ALL"
+            )
+            for resolved, submitted in pairs.fetchall():
+                self._submission_days.setdefault(resolved, []).append(submitted)
+        return self._submission_days.get(day, [])
 
     def _purchase_inputs(self) -> dict[str, str]:
         """By day of submission, the fingerprint of what purchases take in of it."""
@@ -268,9 +288,10 @@ class Builder:
         if table is PENDING_SESSIONS:
             self._name_days(self._open_days())
 
-    def _name(self, sources: Iterable[Table], day: str | None = None) -> None:
+    def _name(self, sources: Iterable[Table], days: list[str] | None = None) -> None:
+        """Names sources for SQL: the whole of each, or some days of it."""
         for source in sources:
-            relation = self._store.scan(source, None if day is None else [day])
+            relation = self._store.scan(source, days)
             self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {source.name} AS FROM {relation}")
 
     def _name_days(self, days: list[str]) -> None:
