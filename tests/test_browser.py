@@ -101,10 +101,17 @@ def see(page: playwright.Page, *texts: str | re.Pattern[str]) -> None:
 
 
 def is_seen_anew(page: playwright.Page, text: str) -> bool:
-    """Whether the text is on an asset's page when it is loaded again: it does not learn of freshness by itself."""
+    """Whether the text is on an asset's page when it is loaded again: it does not learn of freshness by itself.
+
+    A page that is left before it is complete keeps the server at work for nothing, so each load gets its time.
+    """
     page.reload()
     see(page, "Freshness policy")
-    return bool(page.get_by_text(text, exact=True).first.is_visible())
+    try:
+        page.get_by_text(text, exact=True).first.wait_for(timeout=10_000)
+    except playwright.TimeoutError:
+        return False
+    return True
 
 
 def test_the_lineage_shows_every_asset_in_its_group(page, picture):
