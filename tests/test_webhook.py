@@ -14,7 +14,11 @@ from pipeline import webhook
 from pipeline.assets.failures import failure_sensor
 from pipeline.definitions import defs
 from pipeline.settings import Settings, SettingsError, WebhookSettings
+from pipeline.simulator.server import Simulator
 from pipeline.webhook import WebhookError
+from pipeline.workspace import Workspace
+from tests.conftest import drop
+from tests.test_cli import assert_one_line_error, phygitals
 
 SECRET = "T0PSECRET-webhook-path"
 
@@ -127,7 +131,11 @@ def tell(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> lis
     (event,) = [e for e in result.all_events if e.event_type is dg.DagsterEventType.RUN_FAILURE]
     context = dg.build_run_status_sensor_context("failure_sensor", event, instance, result.dagster_run)
     failure_sensor(context.for_run_failure())
-    records = instance.get_records_for_run(result.run_id).records
+    return _log(instance, result.run_id)
+
+
+def _log(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    records = instance.get_records_for_run(run_id).records
     return [record.event_log_entry.message or record.event_log_entry.get_dagster_event().message for record in records]
 
 
@@ -157,3 +165,23 @@ def test_a_webhook_that_fails_changes_nothing(failed_run, receiver, configure, c
 
 def test_without_a_webhook_the_line_is_in_the_log_alone(failed_run):
     assert tell(*failed_run)[-1].startswith("What to do: ")
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_refresh_on_the_command_line_that_fails_tells_of_itself(status, api, receiver, configure):
+    kept, url = receiver
+    kept.status = status
+    configure(failure_webhook=url)
+    api(Simulator(hold=0)).key = "another"
+    drop(Workspace.open(), "a.txt", "one\n")
+    result = phygitals("refresh")
+    assert_one_line_error(result, "HTTP 401", "PHYGITALS_API_KEY")
+    (message,) = kept.messages
+    assert message["what_to_do"] in result.stderr
+    assert ("nobody was told" in result.stdout) == (status == 500)
+    assert SECRET not in result.stdout + result.stderr
+    with dg.DagsterInstance.get() as instance:
+        (run,) = instance.get_runs()
+        assert message["run_id"] == run.run_id
+        assert "HTTP 401" in run.tags["what_to_do"]
+        assert _log(instance, run.run_id)[-1] == f"What to do: {message['what_to_do']}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 
@@ -61,6 +61,34 @@ def _of_checks(events: Sequence[dg.DagsterEvent]) -> str:
     )
 
 
+def tell(
+    instance: dg.DagsterInstance,
+    run: dg.DagsterRun,
+    events: Sequence[dg.DagsterEvent],
+    on_trouble: Callable[[str], object],
+) -> str:
+    """Says what to do about a failed run in its log, in a tag and to the webhook, where one is set; returns the line.
+
+    A webhook that fails is told of through `on_trouble`, and changes nothing.
+    """
+    line = what_to_do(events)
+    instance.report_engine_event(f"What to do: {line}", run)
+    instance.add_run_tags(run.run_id, {"what_to_do": line[:_TAG_LENGTH]})
+    url = WebhookSettings.failure_webhook_url()
+    if url is not None:
+        message = {
+            "text": f"{run.job_name} failed: {line}",
+            "job": run.job_name,
+            "run_id": run.run_id,
+            "what_to_do": line,
+        }
+        try:
+            webhook.post(url, message)
+        except PipelineError as error:
+            on_trouble(f"nobody was told of run {run.run_id}: {error}")
+    return line
+
+
 @dg.run_failure_sensor(
     name="failure_sensor",
     minimum_interval_seconds=_TICK_SECONDS,
@@ -68,25 +96,11 @@ def _of_checks(events: Sequence[dg.DagsterEvent]) -> str:
     description=(
         "Ends the log of a failed run with one line that says what to do, tags the run with it, and posts it as JSON "
         "to the webhook in PHYGITALS_FAILURE_WEBHOOK, where one is set. A webhook that fails is told of here, and "
-        "changes nothing."
+        "changes nothing. `phygitals refresh` does the same for its own runs, which sensors do not see."
     ),
 )
 def failure_sensor(context: dg.RunFailureSensorContext) -> None:
     run = context.dagster_run
     records = context.instance.get_records_for_run(run.run_id, of_type=set(_TELLING)).records
-    line = what_to_do([record.event_log_entry.get_dagster_event() for record in records])
-    context.instance.report_engine_event(f"What to do: {line}", run)
-    context.instance.add_run_tags(run.run_id, {"what_to_do": line[:_TAG_LENGTH]})
-    url = WebhookSettings.failure_webhook_url()
-    if url is None:
-        return
-    message = {
-        "text": f"{run.job_name} failed: {line}",
-        "job": run.job_name,
-        "run_id": run.run_id,
-        "what_to_do": line,
-    }
-    try:
-        webhook.post(url, message)
-    except PipelineError as error:
-        context.log.warning(f"nobody was told of run {run.run_id}: {error}")
+    events = [event for record in records if (event := record.event_log_entry.dagster_event)]
+    tell(context.instance, run, events, context.log.warning)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.assets.dead_runs import fail_dead_runs
-from pipeline.assets.failures import what_to_do
+from pipeline.assets.failures import tell
 from pipeline.assets.instance import recorded_runs
 from pipeline.assets.resources import workspace_resource
 from pipeline.definitions import build_definitions
@@ -23,6 +23,7 @@ class RefreshError(PipelineError):
 def run_refresh(on_line: Callable[[str], None], on_progress: Callable[[Progress], None]) -> None:
     """Runs the job `refresh`, recorded in DAGSTER_HOME (the project's own unless set) for the UI to show.
 
+    A webhook for failures is told here: Dagster's sensors see only runs that Dagster itself started.
     Raises RefreshError.
     """
     definitions = build_definitions(workspace_resource(on_line, on_progress))
@@ -30,5 +31,5 @@ def run_refresh(on_line: Callable[[str], None], on_progress: Callable[[Progress]
     with recorded_runs() as instance:
         fail_dead_runs(instance, Workspace.open().data)
         result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
-    if not result.success:
-        raise RefreshError(what_to_do(result.all_events))
+        if not result.success:
+            raise RefreshError(tell(instance, result.dagster_run, result.all_events, on_line))
