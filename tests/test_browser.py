@@ -43,6 +43,7 @@ class Server:
 
     url: str
     instance: dg.DagsterInstance
+    data: Path
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
                 url = f"http://127.0.0.1:{port}"
                 wait_until(lambda: is_served(url), "the UI answers")
                 wait_until(lambda: any(run.is_success for run in instance.get_runs()), "the first refresh succeeds")
-                yield Server(url, instance)
+                yield Server(url, instance, folder / "data")
                 process.terminate()
                 wait_until(lambda: living(home) == [], "`dagster dev` stops without orphans")
 
@@ -201,10 +202,15 @@ def test_the_run_that_the_inbox_started_is_listed_with_its_file(page, picture):
     picture("runs")
 
 
-def test_the_button_starts_a_materialization_that_succeeds(server, page, picture):
-    page.goto("/assets/item_types")
+def materialize(page: playwright.Page, name: str) -> None:
+    """Presses the button on an asset's page, which starts a run."""
+    page.goto(f"/assets/{name}")
     page.get_by_role("button", name="Materialize").first.click()
     see(page, re.compile("^Launched run"))
+
+
+def test_the_button_starts_a_materialization_that_succeeds(server, page, picture):
+    materialize(page, "item_types")
     picture("materialize")
     key = dg.AssetKey("item_types")
 
@@ -217,3 +223,19 @@ def test_the_button_starts_a_materialization_that_succeeds(server, page, picture
     page.goto(f"/runs/{latest.run_id}")
     see(page, "Success", re.compile("item_types"))
     picture("run")
+
+
+def test_a_failed_run_says_on_its_page_what_to_do(server, page, picture):
+    broken = next((server.data / "raw" / "session_submissions").rglob("*.parquet"))
+    whole = broken.read_bytes()
+    broken.write_bytes(b"broken")
+    materialize(page, "session_submissions")
+
+    def told() -> list[dg.DagsterRun]:
+        return [run for run in server.instance.get_runs() if "what_to_do" in run.tags]
+
+    wait_until(lambda: told() != [], "the failed run is tagged with what to do")
+    page.goto(f"/runs/{told()[0].run_id}")
+    see(page, "Failure", re.compile(f"^What to do: .*{broken.name} cannot be read.*restore it from a backup$"))
+    picture("failed-run")
+    broken.write_bytes(whole)
