@@ -37,6 +37,17 @@ _RESOLUTION_DAYS_OF_TOUCHED = """
     WHERE resolved_at IS NOT NULL
 """
 
+_RESOLVED_BETWEEN = """
+    SELECT
+        file_name,
+        utc_day(min(stats_min_value::TIMESTAMPTZ))::VARCHAR AS first_day,
+        utc_day(max(stats_max_value::TIMESTAMPTZ))::VARCHAR AS last_day
+    FROM parquet_metadata($paths)
+    WHERE path_in_schema = 'resolved_at' AND stats_min_value IS NOT NULL
+    GROUP BY file_name
+    ORDER BY file_name
+"""
+
 
 @dataclass
 class BuildReport:
@@ -63,7 +74,7 @@ class Builder:
         self._raw: dict[str, dict[str, str]] = {}
         self._looked_through: set[str] = set()
         self._current: set[str] = set()
-        self._submission_days: dict[str, list[str]] | None = None
+        self._resolved_between: dict[str, tuple[str, str]] | None = None
 
     def __enter__(self) -> Builder:
         self._stack = contextlib.ExitStack()
@@ -197,7 +208,7 @@ class Builder:
 
     def _build_purchases(self, report: BuildReport) -> None:
         """Purchases are cut by day of submission, and an answer changes the day its session belongs to."""
-        self._submission_days = None
+        self._resolved_between = None
         self._name_sources(PURCHASES)
         inputs = self._purchase_inputs()
         observed = self._state(SESSION_POLLS)
@@ -230,19 +241,15 @@ class Builder:
         self._tidy_days(report, set(inputs))
 
     def _days_of_submission(self, day: str) -> list[str]:
-        """The days on which the sessions were submitted that were resolved on a day.
+        """The days of submission whose purchases may have been resolved on a day, as their files' statistics tell.
 
         They are few, and a day's tables need not look at the purchases of the whole history.
         """
-        if self._submission_days is None:
-            self._submission_days = {}
-            pairs = self._connection.execute(
-                "SELECT DISTINCT utc_day(resolved_at)::VARCHAR, utc_day(submitted_at)::VARCHAR "
-                f"FROM {self._store.scan(PURCHASES)} WHERE resolved_at IS NOT NULL ORDER BY ALL"
-            )
-            for resolved, submitted in pairs.fetchall():
-                self._submission_days.setdefault(resolved, []).append(submitted)
-        return self._submission_days.get(day, [])
+        if self._resolved_between is None:
+            days = {path: part for part, paths in self._store.parts(PURCHASES).items() for path in paths}
+            bounds = self._connection.execute(_RESOLVED_BETWEEN, {"paths": list(days)}).fetchall() if days else []
+            self._resolved_between = {days[path]: (first, last) for path, first, last in bounds}
+        return [submitted for submitted, (first, last) in self._resolved_between.items() if first <= day <= last]
 
     def _purchase_inputs(self) -> dict[str, str]:
         """By day of submission, the fingerprint of what purchases take in of it."""
