@@ -25,7 +25,7 @@ CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 
 
 def pytest_configure() -> None:
-    """Lets what tests start be interrupted: a script's background jobs are deaf to SIGINT, and so are their heirs."""
+    """Makes SIGINT stop what tests start: it inherits to ignore the signal when a script runs tests with `&`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
