@@ -40,27 +40,39 @@ SESSION_POLLS = Table(
     sources=("status_responses",),
 )
 
+_RESULT_COLUMNS = (
+    Column("session_id", "VARCHAR", "The session", key=True),
+    Column("received_at", TIME, "When the answer came", nullable=False),
+    Column("body_sha256", "VARCHAR", "SHA-256 of the answer's body", nullable=False),
+    Column("user_id", "VARCHAR", "The answer's user"),
+    Column("public_id", "VARCHAR", "Short shareable transaction identifier"),
+    Column("tx_hash", "VARCHAR", "Transaction hash"),
+    Column("item_count", "BIGINT", "Items in the answer"),
+    Column("buyback_value_usd", MONEY, "Sum of the items' prices, each rounded to four places; NULL without any"),
+    Column("items", f"{_ITEM}[]", "The answer's `nfts` in their order, without their attributes"),
+    # Apart from the items: DuckDB reads a nested column whole, and the two are read by different tables.
+    Column("attributes", f"{_ATTRIBUTE}[][]", "The attributes of each item, in the items' order"),
+    Column("problems", f"{_PROBLEM}[]", "Findings about the answer and its items; NULL where it is a plain one"),
+)
+
 FULFILLED_RESULTS = Table(
     "fulfilled_results",
     "One row per session and day with a fulfilled answer: the day's first, parsed into types.",
-    (
-        Column("session_id", "VARCHAR", "The session", key=True),
-        Column("received_at", TIME, "When the answer came", nullable=False),
-        Column("body_sha256", "VARCHAR", "SHA-256 of the answer's body", nullable=False),
-        Column("user_id", "VARCHAR", "The answer's user"),
-        Column("public_id", "VARCHAR", "Short shareable transaction identifier"),
-        Column("tx_hash", "VARCHAR", "Transaction hash"),
-        Column("item_count", "BIGINT", "Items in the answer"),
-        Column("buyback_value_usd", MONEY, "Sum of the items' prices, each rounded to four places; NULL without any"),
-        Column("items", f"{_ITEM}[]", "The answer's `nfts` in their order, without their attributes"),
-        # Apart from the items: DuckDB reads a nested column whole, and the two are read by different tables.
-        Column("attributes", f"{_ATTRIBUTE}[][]", "The attributes of each item, in the items' order"),
-        Column("problems", f"{_PROBLEM}[]", "Findings about the answer and its items; NULL where it is a plain one"),
-    ),
+    _RESULT_COLUMNS,
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
     sources=("status_responses",),
     reads_answer_text=True,
+    steps=(
+        Table(
+            "strange_results",
+            "The rows of the sessions that had several answers that day, or one with something strange in it.",
+            _RESULT_COLUMNS,
+            zone=Zone.STAGING,
+            sources=("status_responses",),
+            reads_answer_text=True,
+        ),
+    ),
 )
 
 NOTABLE_ANSWERS = Table(

@@ -77,7 +77,8 @@ class Reference:
 class Table:
     """One table: its grain, columns, the tables that its SQL reads and those that its rows refer to.
 
-    With `reads_answer_text` the SQL also finds `answers`, the JSON text of a day's answers.
+    With `reads_answer_text` the SQL also finds `answers`, the JSON text of a day's answers. `steps` are derived on the
+    way to it, in memory and for its SQL alone.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Table:
     partition: Partition = Partition.NONE
     sources: tuple[str, ...] = ()
     reads_answer_text: bool = False
+    steps: tuple[Table, ...] = ()
     references: tuple[Reference, ...] = ()
 
     @property

@@ -18,11 +18,12 @@ from pipeline.lake.manifest import Manifest, digest
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.reference import REFERENCE_PACK_ROWS
-from pipeline.schema.staging import PURCHASES, SESSION_POLLS
+from pipeline.schema.staging import FULFILLED_RESULTS, PURCHASES, SESSION_POLLS
 from pipeline.schema.table import Partition, Table, Zone
 from pipeline.tables.answer_text import create_answers
 from pipeline.tables.queries import macros, query
 from pipeline.tables.reference import read_packs
+from pipeline.tables.strange_answers import create_strange_results
 
 _ROWS_A_BATCH = 20_480  # few enough that one batch is written while the next is derived
 NO_DAYS = "no-days-yet"
@@ -203,6 +204,8 @@ class Builder:
                 self._name([PURCHASES], self._days_of_submission(day))
             if table.reads_answer_text:
                 create_answers(self._connection)
+            if table is FULFILLED_RESULTS:
+                create_strange_results(self._connection)
             self._write(report, day, inputs, query(table))
         self._tidy_days(report, set(days))
 
@@ -351,7 +354,8 @@ def derivation(table: Table) -> str:
         return ""
     columns = [(c.name, c.type) for c in table.columns]
     own = query(table) if table.sources else ""
-    return digest(own, macros(), columns, [derivation(TABLES[name]) for name in table.sources])
+    upstream = [*(TABLES[name] for name in table.sources), *table.steps]
+    return digest(own, macros(), columns, [derivation(source) for source in upstream])
 
 
 def _expiry_macro(now: datetime, expire_after: float) -> str:

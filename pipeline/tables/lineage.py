@@ -55,6 +55,7 @@ def origins(table: Table) -> dict[str, tuple[Origin, ...]]:
     }
     columns[_ANSWERS] = dict.fromkeys(_ANSWER_COLUMNS, "VARCHAR")
     columns[_DAYS] = {"day": "DATE"}
+    columns |= {step.name: {c.name: "VARCHAR" for c in step.columns} for step in table.steps}
     try:
         tree = parse_one(query(table), dialect="duckdb")
         scope = build_scope(qualify(tree, dialect="duckdb", schema=columns, validate_qualify_columns=False))
@@ -140,7 +141,7 @@ class _Reader:
                 yield from outputs[column.name]
                 return
         elif source is not None:
-            yield _declared(source.name, column.name)
+            yield from self._declared(source.name, column.name)
             return
         raise LineageError(f"in the query of {self._table.name} nothing tells where {column.sql('duckdb')} comes from")
 
@@ -151,14 +152,19 @@ class _Reader:
             if isinstance(relation, Scope):
                 yield from self._of_rows(relation)
             else:
-                yield _declared(relation.name, None)
+                yield from self._declared(relation.name, None)
 
-
-def _declared(table: str, column: str | None) -> Origin:
-    """The column of a declared table that a column of a query's relation is."""
-    if table == _ANSWERS:
-        return Origin(STATUS_RESPONSES.name, _ANSWER_COLUMNS[column] if column else None)
-    return Origin(table, column)
+    def _declared(self, relation: str, column: str | None) -> Iterator[Origin]:
+        """What a column of a relation that the query itself does not define is made of, in the table's sources."""
+        steps = {step.name: step for step in self._table.steps}
+        if relation == _ANSWERS:
+            yield Origin(STATUS_RESPONSES.name, _ANSWER_COLUMNS[column] if column else None)
+        elif relation not in steps:
+            yield Origin(relation, column)
+        elif column is None:
+            yield from (Origin(name, None) for name in steps[relation].sources)
+        else:
+            yield from origins(steps[relation])[column]
 
 
 def _only_ranks(column: exp.Column) -> bool:

@@ -12,7 +12,7 @@ CREATE TEMP MACRO is_number(j) AS left(j::VARCHAR, 1) BETWEEN '-' AND '9';
 CREATE TEMP MACRO json_text(j) AS CASE WHEN is_string(j) THEN j ->> '$' END;
 
 -- Text with at least one character that can be seen. Most begins with one, which is cheaply told.
-CREATE TEMP MACRO not_blank(t) AS CASE WHEN left(t, 1) BETWEEN '!' AND '~' OR regexp_matches(t, '[^\s\pZ\p{Cc}]') THEN t END;
+CREATE TEMP MACRO not_blank(t) AS CASE WHEN t BETWEEN '!' AND '~' OR regexp_matches(t, '[^\s\pZ\p{Cc}]') THEN t END;
 
 CREATE TEMP MACRO problem(rule, severity, field, detail, j) AS {
     'rule': rule, 'severity': severity, 'field': field, 'detail': detail, 'raw_value': left(j::VARCHAR, 200)
@@ -84,7 +84,7 @@ CREATE TEMP MACRO finite(x) AS CASE WHEN isfinite(x) THEN x END;
 
 -- The number in a text such as `$1,250.00`, `-3.5` or `1e5`; NULL for any other text.
 CREATE TEMP MACRO number_in(t) AS CASE
-    WHEN left(t, 1) BETWEEN 'A' AND 'z' THEN NULL  -- nearly every other text, told cheaply
+    WHEN t BETWEEN 'A' AND 'z' THEN NULL  -- nearly every other text, told cheaply
     WHEN regexp_full_match(t, '\s*[0-9]{1,15}(\.[0-9]{1,15})?\s*') THEN TRY_CAST(t AS DOUBLE)
     WHEN regexp_full_match(t, '\s*([+-]?\s*\p{Sc}?\s*|\p{Sc}\s*[+-])([0-9]{1,3}(,[0-9]{3})+|[0-9]+)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\s*\p{Sc}?\s*')
         AND regexp_matches(t, '[0-9]')
@@ -153,6 +153,9 @@ CREATE TEMP MACRO item(x, price) AS {
     'back_image': json_text(x.content.metadata.back_image),
     'links': {'image': json_text(x.content.links.image), 'back_image': json_text(x.content.links.back_image)}
 };
+
+-- What an answer's items are quoted at together, each price rounded before it is added.
+CREATE TEMP MACRO value_of(items) AS list_sum(list_transform(items, lambda x: x.buyback_price::DECIMAL(18,4)));
 
 -- What is strange about an item: `document` is its own text, `i` its position from 1.
 CREATE TEMP MACRO item_problems(x, price, document, i) AS list_filter([
