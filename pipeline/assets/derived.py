@@ -11,11 +11,16 @@ from pipeline.schema.table import Table
 
 
 def _table_asset(table: Table) -> dg.AssetsDefinition:
-    def build(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.MaterializeResult[None]:
+    def build(
+        context: dg.AssetExecutionContext, workspace: dg.ResourceParam[WorkspaceResource]
+    ) -> dg.MaterializeResult[None]:
         started = time.monotonic()
         with workspace.open() as opened:
             with opened.builder() as builder:
                 report = builder.build(table)
+            if report.line:
+                context.log.info(report.line)
+                workspace.on_line(report.line)
             return built(opened, report, time.monotonic() - started)
 
     definition: dg.AssetsDefinition = dg.asset(build, **asset_options(table))

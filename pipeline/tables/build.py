@@ -27,6 +27,7 @@ from pipeline.tables.strange_answers import create_strange_results
 
 _ROWS_A_BATCH = 20_480  # few enough that one batch is written while the next is derived
 NO_DAYS = "no-days-yet"
+_DERIVATION = "derivation"  # the manifest's note of how a table was derived when it was built last
 _SESSIONS_AT_ONCE = 500_000
 _SUBMISSIONS_OF_TOUCHED_DAYS = """
     SELECT day::VARCHAR, count(submitted_at)
@@ -52,11 +53,22 @@ _RESOLVED_BETWEEN = """
 
 @dataclass
 class BuildReport:
-    """What building one table did. Parts are days, or the whole table."""
+    """What building one table did. Parts are days, or the whole table.
+
+    `is_rederived` where its SQL or columns, or those of what it is made from, have changed since it was built last.
+    """
 
     table: Table
+    is_rederived: bool = False
     written: list[str] = field(default_factory=list)
     unchanged_count: int = 0
+
+    @property
+    def line(self) -> str | None:
+        """What a person should know of it, if anything."""
+        if not self.is_rederived:
+            return None
+        return f"{self.table.name} was derived anew from its whole history: its SQL or columns have changed"
 
 
 class Builder:
@@ -96,7 +108,7 @@ class Builder:
         for source in (TABLES[name] for name in table.sources):
             if source.zone is Zone.STAGING and source.name not in self._current:
                 self.build(source)
-        report = BuildReport(table)
+        report = BuildReport(table, self._is_derived_otherwise(table))
         if table is PENDING_SESSIONS:
             self._build_pending_sessions(report)
         elif table is PURCHASES:
@@ -107,6 +119,8 @@ class Builder:
             self._build_by_observed_day(report)
         else:
             self._build_whole(report)
+        if self._manifest.inputs(table, _DERIVATION) != derivation(table):
+            self._manifest.written(table, _DERIVATION, derivation(table))
         self._manifest.save()
         self._current.add(table.name)
         return report
@@ -130,6 +144,10 @@ class Builder:
         self._name_sources(table)
         self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS {query(table)}")
         return self._connection
+
+    def _is_derived_otherwise(self, table: Table) -> bool:
+        was_built = bool(self._manifest.versions(table))
+        return was_built and self._manifest.inputs(table, _DERIVATION) != derivation(table)
 
     def _remove_damaged(self, table: Table) -> None:
         if table.zone is not Zone.RAW and table.name not in self._looked_through:
