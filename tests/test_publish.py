@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import random
 import shutil
+import subprocess
+import sys
 
 import duckdb
 import pyarrow as pa
@@ -18,7 +20,7 @@ from pipeline.schema.marts import ITEM_TYPES
 from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS
 from pipeline.simulator.server import Simulator
 from pipeline.warehouse import publish as publish_module
-from pipeline.warehouse.publish import PublishError, open_warehouse, publish
+from pipeline.warehouse.publish import STORAGE_VERSION, PublishError, open_warehouse, publish
 from pipeline.warehouse.record import Record
 from pipeline.workspace import Workspace
 from tests.conftest import drop, refresh, rows
@@ -122,6 +124,80 @@ def test_a_crash_while_building_leaves_the_published_file(workspace, monkeypatch
     assert workspace.publish().row_counts["purchases"] == 30
 
 
+PUBLISH_UNTIL_KILLED = """
+import contextlib, os, shutil, sys
+from pathlib import Path
+from pipeline.lake.directory import DataDirectory
+from pipeline.warehouse import publish, record
+
+root, steps, last_step = Path(sys.argv[1]), 0, int(sys.argv[2])
+
+def step(function):
+    def count(*arguments, **options):
+        global steps
+        if steps == last_step:
+            os._exit(9)
+        steps += 1
+        return function(*arguments, **options)
+    return count
+
+connect = publish.connect
+
+@contextlib.contextmanager
+def connect_stepwise(data):
+    with connect(data) as connection:
+        yield Connection(connection)
+
+class Connection:
+    def __init__(self, connection):
+        self.execute = step(connection.execute)
+
+publish.connect = connect_stepwise
+publish.shutil.copyfile = step(shutil.copyfile)
+publish.os.fsync = step(os.fsync)
+publish.Path.replace = step(Path.replace)
+record.Record.save = step(record.Record.save)
+data = DataDirectory(root)
+with data.exclusive():
+    publish.publish(data)
+print(steps)
+"""
+
+
+def publish_until_killed(root, last_step):
+    arguments = [sys.executable, "-c", PUBLISH_UNTIL_KILLED, root, str(last_step)]
+    return subprocess.run(arguments, check=False, timeout=60, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("is_patch", [True, False])
+def test_a_kill_at_any_step_leaves_a_whole_file_and_the_next_run_publishes_all(is_patch, workspace, tmp_path):
+    if not is_patch:
+        (workspace.data.root / "staging" / "published.json").unlink()
+    shorten_pulls(workspace.data)
+    before = contents(workspace.data.warehouse)
+
+    def copied(name):
+        return DataDirectory(shutil.copytree(workspace.data.root, tmp_path / name))
+
+    whole = copied("whole")
+    steps = int(publish_until_killed(whole.root, -1).stdout)
+    after = contents(whole.warehouse)
+    assert before != after
+    # The first steps, some between tables, and the last: checkpoint, detachment, sync, replacement, record.
+    found = []
+    for done in sorted({0, 1, *range(3, steps, steps // 4), *range(steps - 6, steps)}):
+        data = copied(f"killed after {done} of {steps}")
+        assert publish_until_killed(data.root, done).returncode == 9
+        found.append(contents(data.warehouse))
+        assert found[-1] in (before, after)
+        with data.exclusive():
+            publish(data)
+        assert contents(data.warehouse) == after
+        assert list(data.root.glob(".phygitals*")) == []
+    assert found[0] == before
+    assert found[-1] == after
+
+
 def test_nothing_published_yet_is_said_with_what_to_do(tmp_path):
     with pytest.raises(PublishError, match="phygitals refresh"):
         open_warehouse(tmp_path / "none.duckdb")
@@ -164,6 +240,12 @@ def contents(path):
         return {table.name: connection.execute(f"FROM {table.name}").fetchall() for table in PUBLISHED}
 
 
+def shorten_pulls(data):
+    """A change of the lake that leaves most of its rows as they are."""
+    ((day, (path,)),) = data.store.parts(PULLS).items()
+    data.store.write(PULLS, day, pq.read_table(path).slice(5).to_batches())
+
+
 def published_from_nothing(workspace, folder):
     shutil.copytree(workspace.data.root / "lake", folder / "lake")
     data = DataDirectory(folder)
@@ -194,6 +276,23 @@ def test_a_file_made_from_the_former_one_is_that_made_from_nothing(workspace, tm
         assert contents(published.path) == expected
         assert published.row_counts == {name: len(found) for name, found in expected.items()}
     assert len(kept_row_counts) > 4, f"seed {seed}"
+
+
+def test_the_file_is_in_the_format_of_the_oldest_duckdb_that_is_to_read_it_whether_patched_or_not(workspace):
+    """Continuous integration reads it with that version itself."""
+    kept_row_counts = []
+    for is_patched in (False, True):
+        if is_patched:
+            shorten_pulls(workspace.data)
+        else:
+            workspace.data.warehouse.unlink()
+        kept_row_counts.append(publish(workspace.data).kept_row_count)
+        with duckdb.connect(workspace.data.warehouse, read_only=True) as connection:
+            (tags,) = connection.execute(
+                "SELECT tags FROM duckdb_databases() WHERE database_name = current_database()"
+            ).fetchone()
+        assert tags["storage_version"].removesuffix("+") == STORAGE_VERSION == "v1.2.0"
+    assert kept_row_counts[0] == 0 < kept_row_counts[1]
 
 
 def test_nothing_is_kept_of_a_file_that_somebody_else_wrote_to(workspace):
