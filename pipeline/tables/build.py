@@ -108,7 +108,9 @@ class Builder:
         for source in (TABLES[name] for name in table.sources):
             if source.zone is Zone.STAGING and source.name not in self._current:
                 self.build(source)
-        report = BuildReport(table, self._is_derived_otherwise(table))
+        derived, former = derivation(table), self._manifest.inputs(table, _DERIVATION)
+        was_built = bool(self._manifest.versions(table))
+        report = BuildReport(table, is_rederived=was_built and derived != former)
         if table is PENDING_SESSIONS:
             self._build_pending_sessions(report)
         elif table is PURCHASES:
@@ -119,8 +121,8 @@ class Builder:
             self._build_by_observed_day(report)
         else:
             self._build_whole(report)
-        if self._manifest.inputs(table, _DERIVATION) != derivation(table):
-            self._manifest.written(table, _DERIVATION, derivation(table))
+        if derived != former:
+            self._manifest.written(table, _DERIVATION, derived)
         self._manifest.save()
         self._current.add(table.name)
         return report
@@ -144,10 +146,6 @@ class Builder:
         self._name_sources(table)
         self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS {query(table)}")
         return self._connection
-
-    def _is_derived_otherwise(self, table: Table) -> bool:
-        was_built = bool(self._manifest.versions(table))
-        return was_built and self._manifest.inputs(table, _DERIVATION) != derivation(table)
 
     def _remove_damaged(self, table: Table) -> None:
         if table.zone is not Zone.RAW and table.name not in self._looked_through:

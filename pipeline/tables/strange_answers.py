@@ -14,7 +14,7 @@ from pipeline.tables.queries import query
 _STRANGE_SESSIONS = """
     CREATE OR REPLACE TEMP TABLE strange_sessions AS
     SELECT session_id FROM answers WHERE outcome = 'fulfilled'
-    GROUP BY session_id HAVING count(*) > 1 OR NOT bool_and(is_plain(text))
+    GROUP BY session_id HAVING are_strange(text)
 """
 
 

@@ -193,6 +193,9 @@ CREATE TEMP MACRO is_plain(text) AS NOT regexp_matches(text, '"(?:'
     || ')'
 ) AND NOT regexp_matches(text, '\}\s*,\s*(?:[^"{\s]|"(?:[^"\\]|\\.)*"\s*[,\]}])');
 
+-- Whether a session's fulfilled answers of a day are to be read with care: several, or one that is not plain.
+CREATE TEMP MACRO are_strange(text) AS count(*) > 1 OR NOT bool_and(is_plain(text));
+
 -- The objects of an answer whose fields the API's reference page documents, and where each is.
 CREATE TEMP MACRO objects_in(found, parent) AS list_transform(found, lambda o: {'parent': parent, 'object': o});
 CREATE TEMP MACRO documented_objects(answer) AS
