@@ -73,7 +73,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Builder]:
-        """A builder for `preview`, as of now, without the right to write."""
+        """A builder for `find_pending`, as of now, without the right to write."""
         with Builder(self.data, now(), self.settings.expire_after) as builder:
             yield builder
 

@@ -62,6 +62,15 @@ def answered_on(data, moment):
     log.close()
 
 
+def submit_in_the_past(workspace, sessions_by_days_ago, monkeypatch):
+    """Takes in a file of sessions on each of some days."""
+    for days_ago, sessions in sessions_by_days_ago.items():
+        with monkeypatch.context() as past:
+            past.setattr(workspace_module, "now", lambda ago=days_ago: now() - timedelta(days=ago))
+            drop(workspace, f"{days_ago}.txt", sessions)
+            workspace.take_in()
+
+
 def everything(path) -> dict[str, list[tuple]]:
     with duckdb.connect(path, read_only=True) as connection:
         return {table.name: connection.execute(f"FROM {table.name}").fetchall() for table in PUBLISHED}
@@ -80,11 +89,8 @@ def test_a_rebuild_gives_the_same_rows_in_the_same_order(workspace):
 
 
 def test_a_history_too_long_to_be_held_at_once_gives_the_same_rows(workspace, monkeypatch):
-    for days_ago in (3, 2, 1):
-        with monkeypatch.context() as past:
-            past.setattr(workspace_module, "now", lambda ago=days_ago: now() - timedelta(days=ago))
-            drop(workspace, f"{days_ago}.txt", f"first-{days_ago}\nsecond-{days_ago}\n")
-            workspace.take_in()
+    submissions = {days_ago: f"first-{days_ago}\nsecond-{days_ago}\n" for days_ago in (3, 2, 1)}
+    submit_in_the_past(workspace, submissions, monkeypatch)
     refresh(workspace)
     before = lake_hashes(workspace)
     assert len(workspace.data.store.parts(PURCHASES)) == 3
@@ -142,18 +148,14 @@ def test_a_day_is_built_from_those_purchases_alone_that_may_have_been_resolved_o
 
 
 def test_pending_sessions_are_looked_for_only_on_days_that_may_have_some(workspace, monkeypatch):
-    for days_ago, session in ((3, "early"), (2, "late"), (1, "lost")):
-        with monkeypatch.context() as past:
-            past.setattr(workspace_module, "now", lambda ago=days_ago: now() - timedelta(days=ago))
-            drop(workspace, f"{session}.txt", session)
-            workspace.take_in()
+    submit_in_the_past(workspace, {3: "early", 2: "late", 1: "lost"}, monkeypatch)
     refresh(workspace)
 
     def looked_for():
         with workspace.reading() as builder:
-            connection = builder.preview(PENDING_SESSIONS)
+            connection = builder.find_pending()
             found = connection.execute("SELECT session_id FROM pending_sessions ORDER BY submitted_at").fetchall()
-            return connection.execute("SELECT count(*) FROM days").fetchone()[0], found
+            return connection.execute("SELECT count(*) FROM days_to_look_at").fetchone()[0], found
 
     assert looked_for() == (2, [("late",), ("lost",)])
     drop(workspace, "again.txt", "early\nnew\n")
@@ -162,6 +164,25 @@ def test_pending_sessions_are_looked_for_only_on_days_that_may_have_some(workspa
     with workspace.builder() as builder:
         builder.forget_all()
     assert looked_for() == (4, [("late",), ("lost",), ("new",)])
+
+
+@pytest.mark.parametrize("sessions_at_once", [1, 3, 1000])
+def test_a_history_too_long_to_be_looked_through_at_once_has_the_same_sessions_pending(
+    workspace, monkeypatch, sessions_at_once
+):
+    """As after an update that changed the SQL of purchases, when no day is known to be settled."""
+    submit_in_the_past(workspace, {3: "early\nlate\n", 2: "late\nlost\n", 1: "late\nearly\n"}, monkeypatch)
+    refresh(workspace)
+    with workspace.reading() as builder:
+        expected = sorted(builder.find_pending().execute("FROM pending_sessions").fetchall())
+    assert [row[0] for row in expected] == ["late", "lost"]
+    monkeypatch.setattr(build, "_SESSIONS_AT_ONCE", sessions_at_once)
+    with workspace.builder() as builder:
+        builder.forget_all()
+        builder.build(PENDING_SESSIONS)
+    with connect(workspace.data) as connection:
+        found = connection.execute(f"FROM {workspace.data.store.scan(PENDING_SESSIONS)}").fetchall()
+    assert sorted(found) == expected
 
 
 def test_a_rebuild_removes_days_that_raw_does_not_have(workspace):

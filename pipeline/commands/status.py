@@ -5,7 +5,6 @@ from __future__ import annotations
 from rich.console import Console
 
 from pipeline.commands.tables import print_rows
-from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.submissions.inbox import new_files
 from pipeline.warehouse.publish import open_warehouse
 from pipeline.workspace import Workspace
@@ -35,7 +34,7 @@ def print_status(console: Console, workspace: Workspace) -> None:
     waiting = new_files(workspace.data)
     console.print(f"{len(waiting)} new files in {workspace.data.inbox}", soft_wrap=True)
     with workspace.reading() as builder:
-        connection = builder.preview(PENDING_SESSIONS)
+        connection = builder.find_pending()
         print_rows(console, connection.execute(_AGEING), "Pending for")
         print_rows(console, connection.execute(_OLDEST), "Pending longest")
     if not workspace.data.warehouse.exists():

@@ -29,9 +29,9 @@ _ROWS_A_BATCH = 20_480  # few enough that one batch is written while the next is
 NO_DAYS = "no-days-yet"
 _DERIVATION = "derivation"  # the manifest's note of how a table was derived when it was built last
 _SESSIONS_AT_ONCE = 500_000
-_SUBMISSIONS_OF_TOUCHED_DAYS = """
+_SUBMISSIONS_OF_DAYS = """
     SELECT day::VARCHAR, count(submitted_at)
-    FROM touched_days LEFT JOIN session_submissions ON utc_day(submitted_at) = day
+    FROM {days} LEFT JOIN session_submissions ON utc_day(submitted_at) = day
     GROUP BY day ORDER BY day
 """
 _RESOLUTION_DAYS_OF_TOUCHED = """
@@ -138,13 +138,22 @@ class Builder:
         self._manifest.save()
         self._current.clear()
 
-    def preview(self, table: Table) -> duckdb.DuckDBPyConnection:
-        """What `build` would write of a table that is not cut by day, without writing it, under its name as a view.
-
-        Needs no right to write. Returns the connection that has the view.
-        """
-        self._name_sources(table)
-        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS {query(table)}")
+    def find_pending(self) -> duckdb.DuckDBPyConnection:
+        """Makes the temporary table `pending_sessions` and returns the connection that has it. Writes nothing."""
+        self._name(TABLES[name] for name in PENDING_SESSIONS.sources)
+        columns = ", ".join(f'"{c.name}" {c.type}' for c in PENDING_SESSIONS.columns)
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE pending_sessions ({columns})")
+        self._connection.execute(
+            "CREATE OR REPLACE TEMP TABLE days_to_look_at AS SELECT unnest($days::DATE[]) AS day",
+            {"days": self._open_days()},
+        )
+        for days in self._batches("days_to_look_at"):
+            self._name_days(days)
+            # Who was submitted on several days may be found with each of them.
+            self._connection.execute(
+                "INSERT INTO pending_sessions "
+                f"FROM ({query(PENDING_SESSIONS)}) ANTI JOIN pending_sessions USING (session_id)"
+            )
         return self._connection
 
     def _remove_damaged(self, table: Table) -> None:
@@ -157,7 +166,7 @@ class Builder:
         table = report.table
         inputs = digest(derivation(table), [self._state(TABLES[name]) for name in table.sources])
         if not self._is_current(table, table.name, inputs):
-            self._name_sources(table)
+            self._name(TABLES[name] for name in table.sources)
             self._write(report, table.name, inputs, query(table))
         else:
             report.unchanged_count += 1
@@ -165,8 +174,10 @@ class Builder:
     def _build_pending_sessions(self, report: BuildReport) -> None:
         """Always anew: sessions expire as time goes by."""
         self._remove_damaged(PURCHASES)
-        self._name_sources(PENDING_SESSIONS)
-        self._write(report, PENDING_SESSIONS.name, "", query(PENDING_SESSIONS))
+        self.find_pending()
+        # Newest first among those never asked, then the ones that have waited longest since they were.
+        order = "last_polled_at NULLS FIRST, submitted_at DESC, session_id"
+        self._write(report, PENDING_SESSIONS.name, "", f"FROM pending_sessions ORDER BY {order}")
 
     def _open_days(self) -> list[str]:
         """The days of submission that may have a session that is pending.
@@ -228,7 +239,7 @@ class Builder:
     def _build_purchases(self, report: BuildReport) -> None:
         """Purchases are cut by day of submission, and an answer changes the day its session belongs to."""
         self._resolved_between = None
-        self._name_sources(PURCHASES)
+        self._name(TABLES[name] for name in PURCHASES.sources)
         inputs = self._purchase_inputs()
         observed = self._state(SESSION_POLLS)
         stale = [day for day, fingerprint in inputs.items() if not self._is_current(PURCHASES, day, fingerprint)]
@@ -252,7 +263,7 @@ class Builder:
             """,
             {"stale": stale},
         )
-        for days in self._batches_of_touched_days():
+        for days in self._batches("touched_days"):
             self._rebuild_purchases(report, days, inputs)
         report.unchanged_count = len(inputs) - len(report.written)
         for day in answered:
@@ -276,11 +287,11 @@ class Builder:
         raw = self._raw_state(SESSION_SUBMISSIONS)
         return {day: digest(derived, self._expire_after, {day: state}) for day, state in raw.items()}
 
-    def _batches_of_touched_days(self) -> Iterator[list[str]]:
-        """The touched days, in groups whose sessions can be held at once: a rebuild touches the whole history."""
+    def _batches(self, relation: str) -> Iterator[list[str]]:
+        """The days of a relation, in groups whose sessions can be held at once: they may be a whole history."""
         batch: list[str] = []
         size = 0
-        for day, count in self._connection.execute(_SUBMISSIONS_OF_TOUCHED_DAYS).fetchall():
+        for day, count in self._connection.execute(_SUBMISSIONS_OF_DAYS.format(days=relation)).fetchall():
             if batch and size + count > _SESSIONS_AT_ONCE:
                 yield batch
                 batch, size = [], 0
@@ -307,12 +318,6 @@ class Builder:
         for part in self._store.parts(report.table).keys() - (days or {NO_DAYS}):
             self._store.delete(report.table, part)
             self._manifest.forget(report.table, part)
-
-    def _name_sources(self, table: Table) -> None:
-        """Names the whole of the table's sources for its SQL, and for that of pending sessions the days to look at."""
-        self._name(TABLES[name] for name in table.sources)
-        if table is PENDING_SESSIONS:
-            self._name_days(self._open_days())
 
     def _name(self, sources: Iterable[Table], days: list[str] | None = None) -> None:
         """Names sources for SQL: the whole of each, or some days of it."""

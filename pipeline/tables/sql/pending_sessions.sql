@@ -33,5 +33,3 @@ SELECT
     last_polled_at
 FROM sessions LEFT JOIN polls USING (session_id)
 WHERE is_final IS NOT TRUE AND NOT is_expired(last_submitted_at, last_answered_at)
--- Newest first among those never asked, then the ones that have waited longest since they were.
-ORDER BY last_polled_at NULLS FIRST, submitted_at DESC, session_id
