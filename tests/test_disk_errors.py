@@ -331,6 +331,7 @@ def test_a_damaged_file_in_raw_is_named_with_its_remedy_and_nothing_is_touched(t
 def test_a_command_that_meets_a_damaged_file_ends_in_one_line(workspace):
     (path,) = (workspace.data.root / "raw" / "status_responses").rglob("*.parquet")
     damage_rows(path)
+    drop(workspace, "new.txt", "new\n")  # with nothing pending nobody looks at the answers
     assert_one_line_error(phygitals("refresh"), f"{path} cannot be read", "restore it from a backup")
     assert_one_line_error(phygitals("status"), f"{path} cannot be read", "restore it from a backup")
 

@@ -265,6 +265,7 @@ class Builder:
         )
         for days in self._batches("touched_days"):
             self._rebuild_purchases(report, days, inputs)
+        self._connection.execute("DROP TABLE touched")  # all sessions of the history, in a rebuild
         report.unchanged_count = len(inputs) - len(report.written)
         for day in answered:
             self._manifest.written(PURCHASES, _seen(day), observed[day])
