@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import resource
 import shutil
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import msgspec
@@ -237,13 +237,35 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def daily(folder: Path, pulls: int, result: multiprocessing.Queue[tuple[float, ...]]) -> None:
-    """A day of new sessions on top of a history that was built before."""
-    data = fresh(folder)
-    add_day(data, DAYS, NEW_SESSIONS)
-    built, published, size = refresh_tables(data)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    result.put((float(pulls), built, published, float(size), peak))
+class Refreshed(NamedTuple):
+    """Seconds for the tables and for publishing, the published file's bytes, and the peak memory in bytes."""
+
+    built: float
+    published: float
+    size: int
+    peak: int
+
+
+def refreshed(data: DataDirectory) -> Refreshed:
+    """`refresh_tables` in a process of its own, whose peak memory is that of this work alone."""
+    clean = multiprocessing.get_context("spawn")
+    result = clean.Queue()
+    process = clean.Process(target=_refresh_and_tell, args=(data.root, result))
+    process.start()
+    figures: Refreshed = result.get()
+    process.join()
+    return figures
+
+
+def _refresh_and_tell(folder: Path, result: multiprocessing.Queue[Refreshed]) -> None:
+    figures = refresh_tables(fresh(folder))
+    result.put(Refreshed(*figures, peak_memory()))
+
+
+def peak_memory() -> int:
+    """This process's, in bytes. What getrusage says begins at the memory of the process that started this one."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].removesuffix("kB")) * 1024
 
 
 def queries(data: DataDirectory) -> Table:
@@ -266,26 +288,25 @@ def main() -> None:
     histories = [int(size) for size in sys.argv[1:]] or HISTORIES
     console = Console(width=110)
     table = Table(title=f"A daily run of {NEW_SESSIONS:,} new sessions on top of {DAYS} days of history")
-    for name in ("pulls of history", "tables s", "publish s", "of the first", "file MB", "peak MB"):
+    names = "pulls of history|tables s|publish s|of the first|file MB|peak MB|history s|its peak MB"
+    for name in names.split("|"):
         table.add_column(name, justify="right")
     first = 0.0
-    clean = multiprocessing.get_context("spawn")  # peak memory is that of the daily run alone
     with tempfile.TemporaryDirectory() as folder:
         console.print(normalized(Path(folder, "normalized")))
         for pulls in histories:
             data = fresh(Path(folder, str(pulls)))
             for day in range(DAYS):
                 add_day(data, day, round(pulls / PULLS_A_SESSION / DAYS))
-            refresh_tables(data)
-            result = clean.Queue()
-            process = clean.Process(target=daily, args=(data.root, pulls, result))
-            process.start()
-            size, built, published, file_bytes, peak = result.get()
-            process.join()
-            first = first or built + published
+            history = refreshed(data)
+            add_day(data, DAYS, NEW_SESSIONS)
+            daily = refreshed(data)
+            first = first or daily.built + daily.published
+            of_first = (daily.built + daily.published) / first
             table.add_row(
-                *(f"{size:,.0f}", f"{built:.1f}", f"{published:.1f}", f"{(built + published) / first:.1f}"),
-                *(f"{file_bytes / 1e6:,.0f}", f"{peak:,.0f}"),
+                *(f"{pulls:,}", f"{daily.built:.1f}", f"{daily.published:.1f}", f"{of_first:.1f}"),
+                *(f"{daily.size / 1e6:,.0f}", f"{daily.peak / 1e6:,.0f}"),
+                *(f"{history.built + history.published:,.0f}", f"{history.peak / 1e6:,.0f}"),
             )
             if pulls == histories[-1]:
                 console.print(queries(data))
