@@ -9,18 +9,23 @@ import sys
 from datetime import timedelta
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from dagster import DagsterEvent, DagsterEventType
 
 from pipeline.assets import automation, dead_runs
 from pipeline.assets.automation import inbox_sensor
+from pipeline.assets.instance import recorded_runs
+from pipeline.commands.refresh import RefreshError, run_refresh
 from pipeline.definitions import defs
 from pipeline.schema import PUBLISHED
+from pipeline.schema.staging import PULLS
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Reply, Simulator
 from pipeline.tables.checks import CHECKS
 from pipeline.workspace import Workspace, now
-from tests.conftest import KEY, drop, rows
+from tests.conftest import KEY, drop, refresh, rows
 from tests.test_polling import Arrivals
 from tests.test_refresh import assert_secret_is_nowhere
 
@@ -240,3 +245,26 @@ def test_files_that_are_still_unread_in_an_hour_are_asked_for_again(api, monkeyp
     first = tick()
     monkeypatch.setattr(automation, "now", lambda: now() + timedelta(hours=1))
     assert tick().run_key != first.run_key
+
+
+def test_nothing_is_built_on_a_table_that_fails_a_blocking_check_and_the_command_says_so(api):
+    """As when somebody else has written into the lake: the table is what its inputs made it, so it stays."""
+    api(Simulator(delay_scale=0, hold=0))
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "one\ntwo\n")
+    refresh(workspace)
+    published = workspace.data.warehouse.read_bytes()
+    ((day, (path,)),) = workspace.data.store.parts(PULLS).items()
+    pulls = pq.read_table(path)
+    workspace.data.store.write(PULLS, day, pa.concat_tables([pulls, pulls]).to_batches())
+    with pytest.raises(
+        RefreshError, match="pulls fails its check .*: nothing was published, and the published file is"
+    ):
+        run_refresh(lambda _line: None, lambda _progress: None)
+    with recorded_runs() as instance:
+        (run,) = instance.get_runs(limit=1)
+        events = instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION)
+        built = {event.asset_key.to_user_string() for event in (entry.dagster_event for entry in events)}
+    assert {"purchases", "pulls"} <= built
+    assert built.isdisjoint({"items", "item_types", "data_issues", "warehouse", "report"})
+    assert workspace.data.warehouse.read_bytes() == published

@@ -219,9 +219,34 @@ def test_a_refused_key_stops_the_run_at_once_and_changes_no_session(api):
     build_all(workspace)
     workspace.publish()
     assert rows(workspace, "SELECT status, count(*) FROM purchases GROUP BY 1") == [("pending", 500)]
+    ((asked,),) = rows(workspace, "SELECT sum(poll_count)::INTEGER FROM purchases")
+    assert 0 < asked <= workspace.settings.max_concurrency
     simulator.key = KEY
     refresh(workspace)
     assert rows(workspace, "SELECT count(*) FROM purchases WHERE status IN ('fulfilled', 'failed')") == [(500,)]
+
+
+def test_refusals_that_are_not_in_a_row_stop_nothing(api):
+    refused = {f"s{i:03}" for i in range(0, 300, 10)}
+    api(Simulator(delay_scale=0, hold=0, scripts={s: [Reply(403), fulfilled(s)] for s in refused}))
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "\n".join(f"s{i:03}" for i in range(300)))
+    refresh(workspace)
+    settled = "SELECT session_id FROM purchases WHERE status IN ('fulfilled', 'failed')"
+    assert refused <= {session_id for (session_id,) in rows(workspace, settled)}
+
+
+def test_a_file_that_cannot_be_read_is_a_finding_that_says_why(api):
+    api(Simulator(delay_scale=0, hold=0))
+    workspace = Workspace.open()
+    drop(workspace, "picture.png", b"\x89PNG")
+    drop(workspace, "good.txt", "fine\n")
+    refresh(workspace)
+    found = rows(workspace, "SELECT source, severity, detail FROM data_issues WHERE rule = 'rejected_file'")
+    ((source, severity, detail),) = found
+    assert (source, severity) == ("picture.png", "error")
+    assert detail == "its name ends in .png; allowed are .csv, .jsonl, .ndjson, .parquet, .txt"
+    assert rows(workspace, "SELECT session_id FROM purchases") == [("fine",)]
 
 
 @pytest.mark.parametrize("reply", [Reply(403, b"<html>blocked, cf-ray 1</html>"), Reply.json({"error": "gone"}, 404)])

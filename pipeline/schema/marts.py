@@ -160,7 +160,7 @@ RESOLUTION_FUNNEL = Table(
 _AS_OF = Column(
     "as_of",
     TIME,
-    "Latest submission, request or answer in the data, from which is counted back: a run asks all that is pending",
+    "Latest submission, request or answer in the data, from which is counted back",
     nullable=False,
 )
 
