@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from datetime import timedelta
@@ -180,6 +181,48 @@ def test_a_session_never_expires_unasked(api, configure, monkeypatch):
     monkeypatch.setattr(workspace_module, "now", lambda: now() + timedelta(days=30))
     refresh(workspace)
     assert rows(workspace, "SELECT status FROM purchases") == [("fulfilled",)]
+
+
+def test_with_an_expiry_of_0_no_session_ever_expires(api, configure, monkeypatch):
+    api(Simulator(delay_scale=0, hold=0, scripts={"s": [PENDING]}))
+    configure(poll_interval=1, poll_budget=0.2, expire_after=0)
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "s\n")
+    refresh(workspace)
+    monkeypatch.setattr(workspace_module, "now", lambda: now() + timedelta(days=3650))
+    refresh(workspace)
+    assert rows(workspace, "SELECT status, poll_count FROM purchases") == [("pending", 2)]
+
+
+def test_an_api_below_another_prefix_is_asked_there(api, configure):
+    api(Simulator(delay_scale=0, hold=0, prefix="/partners/v2", scripts={"s": [fulfilled("s")]}))
+    configure(api_prefix="/partners/v2")
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "s\n")
+    refresh(workspace)
+    assert rows(workspace, "SELECT status FROM purchases") == [("fulfilled",)]
+
+
+def test_no_more_requests_are_in_flight_than_the_setting_says(api, configure):
+    in_flight: list[int] = [0]
+
+    class Crowded(Simulator):
+        async def _reply(self, session_id):
+            in_flight.append(in_flight[-1] + 1)
+            try:
+                return await super()._reply(session_id)
+            finally:
+                in_flight.append(in_flight[-1] - 1)
+
+    sessions = [f"s{i}" for i in range(40)]
+    slowly = dataclasses.replace(FAILED, hold=0.05)
+    api(Crowded(delay_scale=0, scripts={session_id: [slowly] for session_id in sessions}))
+    configure(max_concurrency=7)
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "\n".join(sessions))
+    refresh(workspace)
+    assert max(in_flight) == 7
+    assert rows(workspace, "SELECT count(*) FROM purchases WHERE status = 'failed'") == [(40,)]
 
 
 def test_an_answer_that_contradicts_a_final_one_is_an_issue_and_changes_nothing(api):
