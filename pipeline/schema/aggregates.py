@@ -1,6 +1,7 @@
-"""What marts are summed up from: the pulls of a day, those that are alike counted in one row."""
+"""What marts are summed up from: of each day its sessions, and its pulls, those that are alike counted in one row."""
 
-from pipeline.schema.table import MONEY, Column, Partition, Table, Zone
+from pipeline.schema.staging import STATUSES
+from pipeline.schema.table import MONEY, TIME, Column, Partition, Table, Zone
 
 
 def _of_sessions(name: str, what: str, kind: str = "BIGINT") -> Column:
@@ -38,4 +39,26 @@ QUOTE_DAYS = Table(
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
     sources=("pulls", "purchases", "reference_packs"),
+)
+
+SUBMISSION_DAYS = Table(
+    "submission_days",
+    "One row per UTC day on which sessions were first seen.",
+    (
+        Column("submitted_date", "DATE", "UTC day of `submitted_at`", key=True),
+        Column("submitted", "BIGINT", "Sessions first seen that day", nullable=False),
+        *(Column(status, "BIGINT", f"Of these, those whose status is {status}", nullable=False) for status in STATUSES),
+        *(
+            Column(
+                f"latency_p{p}_seconds",
+                "DOUBLE",
+                f"Percentile {p} of the seconds from initiation (else submission) to the first fulfilled answer",
+            )
+            for p in (50, 90, 99)
+        ),
+        Column("latest_at", TIME, "Latest submission, request or settling answer of them", nullable=False),
+    ),
+    zone=Zone.STAGING,
+    partition=Partition.SUBMITTED,
+    sources=("purchases",),
 )

@@ -154,7 +154,7 @@ RESOLUTION_FUNNEL = Table(
         ),
     ),
     group="marts",
-    sources=("purchases",),
+    sources=("submission_days",),
 )
 
 _AS_OF = Column(
@@ -178,7 +178,7 @@ PENDING_AGEING = Table(
         Column("oldest_session_ids", "VARCHAR[]", "The oldest ten of them, the oldest first"),
     ),
     group="marts",
-    sources=("purchases", "reference_packs"),
+    sources=("purchases", "reference_packs", "submission_days"),
 )
 
 BUYBACK_OUTSTANDING = Table(
@@ -194,7 +194,7 @@ BUYBACK_OUTSTANDING = Table(
         _share("top_10_share", "Share of the sum that the ten dearest pulls hold"),
     ),
     group="marts",
-    sources=("purchases", "pulls"),
+    sources=("submission_days", "pulls"),
 )
 
 TOP_PULLS = Table(

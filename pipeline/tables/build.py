@@ -117,8 +117,8 @@ class Builder:
             self._build_purchases(report)
         elif table is REFERENCE_PACK_ROWS:
             self._build_reference_pack_rows(report)
-        elif table.partition is Partition.OBSERVED:
-            self._build_by_observed_day(report)
+        elif table.partition is not Partition.NONE:
+            self._build_by_day(report)
         else:
             self._build_whole(report)
         if derived != former:
@@ -208,11 +208,14 @@ class Builder:
             self._connection.executemany(f"INSERT INTO packs_file VALUES ({values})", found)
         self._write(report, table.name, inputs, "FROM packs_file ORDER BY row_number")
 
-    def _build_by_observed_day(self, report: BuildReport) -> None:
+    def _build_by_day(self, report: BuildReport) -> None:
+        """From what its sources have of each day. Purchases of other days are joined by when they were resolved."""
         table = report.table
-        days = self._raw_state(STATUS_RESPONSES)
+        is_observed = table.partition is Partition.OBSERVED
+        joins_purchases = is_observed and PURCHASES.name in table.sources
+        days = self._raw_state(STATUS_RESPONSES if is_observed else SESSION_SUBMISSIONS)
         sources = [TABLES[name] for name in table.sources]
-        by_day = [source for source in sources if source.partition is Partition.OBSERVED]
+        by_day = [source for source in sources if source.partition is table.partition]
         whole = [source for source in sources if source.partition is Partition.NONE]
         states = [self._state(source) for source in by_day]
         states_of_whole = [self._state(source) for source in whole]
@@ -220,14 +223,14 @@ class Builder:
         derived = derivation(table)
         for day in days:
             upstream = [{day: state.get(day, "")} for state in states] + states_of_whole
-            if PURCHASES.name in table.sources:
+            if joins_purchases:
                 upstream.append({day: self._manifest.inputs(PURCHASES, _resolved(day)) or ""})
             inputs = digest(derived, upstream)
             if self._is_current(table, day, inputs):
                 report.unchanged_count += 1
                 continue
             self._name(by_day, [day])
-            if PURCHASES.name in table.sources:
+            if joins_purchases:
                 self._name([PURCHASES], self._days_of_submission(day))
             if table.reads_answer_text:
                 create_answers(self._connection)

@@ -1,12 +1,12 @@
 WITH latest AS (
     SELECT
-        max(greatest(submitted_at, last_polled_at, resolved_at)) AS as_of,
+        max(latest_at) AS as_of,
         -- Counted once: for each pull it would take longer than all the rest.
         as_of - to_days(1) AS a_day_ago,
         as_of - to_days(3) AS days_3_ago,
         as_of - to_days(7) AS days_7_ago,
         as_of - to_days(30) AS days_30_ago
-    FROM purchases
+    FROM submission_days
 ),
 -- A day, and how long buyback is said to be open: three days for sealed packs, seven from the inventory.
 windows (window_days) AS (VALUES (1), (3), (7), (30)),

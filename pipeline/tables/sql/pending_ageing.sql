@@ -1,5 +1,5 @@
 WITH latest AS (
-    SELECT max(greatest(submitted_at, last_polled_at, resolved_at)) AS as_of FROM purchases
+    SELECT max(latest_at) AS as_of FROM submission_days
 ),
 bands (age_from_seconds, age_to_seconds, age_band) AS (
     VALUES (0, 60, 'under 1 minute'), (60, 600, '1 to 10 minutes'), (600, 3600, '10 to 60 minutes'),
