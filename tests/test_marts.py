@@ -101,6 +101,25 @@ def test_a_day_s_rates_are_mature_a_day_after_it_ended_and_without_a_final_answe
         assert (day["failed_rate"], day["failed_rate_low"], day["failed_rate_high"]) == (None, None, None)
 
 
+def test_latencies_are_percentiles_of_the_time_from_initiation_or_else_submission_to_the_fulfilled_answer(api):
+    ages = [3.5, 60, 611.25, 7_200, 86_400]
+    begun = [f"s{i},{(now() - timedelta(seconds=age)).isoformat()}\n" for i, age in enumerate(ages)]
+    submissions = "".join(["session_id,initiated_at\n", *begun, "not-said,\n", f"lost,{now().isoformat()}\n"])
+    fulfilled = [*(f"s{i}" for i in range(len(ages))), "not-said"]
+    scripts = {session: [Reply(200, answer(session, [quoted("i", 1)]))] for session in fulfilled}
+    api(Simulator(hold=0, scripts=scripts | {"lost": [FAILED]}))
+    workspace = Workspace.open()
+    drop(workspace, "x.csv", submissions)
+    refresh(workspace)
+    times = rows(
+        workspace, "SELECT resolved_at, coalesce(initiated_at, submitted_at) FROM purchases WHERE status = 'fulfilled'"
+    )
+    assert len(times) == len(fulfilled)
+    seconds = [(resolved - begun).total_seconds() for resolved, begun in times]
+    (found,) = rows(workspace, "SELECT COLUMNS('latency_p.*_seconds') FROM resolution_funnel")
+    assert found == pytest.approx(np.quantile(seconds, [0.5, 0.9, 0.99]), abs=1e-6)
+
+
 def test_what_is_outstanding_is_summed_for_windows_back_from_the_latest_in_the_data(tmp_path, configure):
     configure(data_dir=tmp_path / "history")
     workspace = Workspace.open()

@@ -14,6 +14,7 @@ from pipeline.lake.directory import DataDirectory, DataDirectoryError
 from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.lake.store import Store
 from pipeline.schema import PUBLISHED, TABLES
+from pipeline.schema.aggregates import SUBMISSION_DAYS
 from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.schema.staging import PULLS, PURCHASES
 from pipeline.simulator.server import FAILED, PENDING, Simulator
@@ -263,3 +264,22 @@ def test_what_is_published_is_of_one_state_of_the_data(workspace):
         builder.build(TABLES["pulls"])
     workspace.publish()
     assert rows(workspace, "SELECT count(*) FROM pulls") == rows(workspace, "SELECT sum(pull_count) FROM item_types")
+
+
+def test_the_sessions_of_a_day_are_summed_up_anew_only_when_an_answer_came_for_one_of_them(data):
+    moments = [FIRST_DAY + timedelta(days=day) for day in range(3)]
+    days = [f"{moment:%Y-%m-%d}" for moment in moments]
+    late = moments[2] + timedelta(hours=1)
+    for moment, sessions in zip(moments, ([moments[0]], [moments[1], late], [moments[2]]), strict=True):
+        (data.inbox / "a.txt").write_text("".join(f"{session_answered_at(at)}\n" for at in sessions))
+        take_in(data, lambda moment=moment: moment)
+    for moment in moments[:2]:
+        answered_on(data, moment)
+    written = []
+    for _ in range(3):
+        with data.exclusive(), Builder(data, FIRST_DAY, 0) as builder:
+            builder.build(PURCHASES)
+            written.append(builder.build(SUBMISSION_DAYS).written)
+        if len(written) == 1:
+            answered_on(data, late)
+    assert written == [days, [days[1]], []]
