@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from pipeline.schema.table import Table
 from pipeline.warehouse.record import Part, Record
 
 STORAGE_VERSION = "v1.2.0"  # what any DuckDB from 1.2 on can read
+_COPIED_AT_ONCE = 32 << 20  # bytes
 _LEAST_KEPT_SHARE = 0.5  # of the rows; with less in common, copying everything is faster
 _MOST_FREE_SHARE = 0.5  # of the blocks; a file with more is built from nothing the next time
 
@@ -59,7 +60,7 @@ def publish(data: DataDirectory) -> Published:
             kept = {table: _kept(parts[table], held[table]) for table in PUBLISHED}
             is_patch = _rows(kept) > 0 and _rows(kept) >= _LEAST_KEPT_SHARE * _rows(parts)
             if is_patch:
-                shutil.copyfile(data.warehouse, building)
+                _copy(data.warehouse, building)
                 connection.execute(f"ATTACH '{_quoted(building)}' AS published")
             else:
                 kept = {table: [] for table in PUBLISHED}
@@ -88,6 +89,27 @@ def publish(data: DataDirectory) -> Published:
         ) from error
     row_counts = {table.name: _rows({table: published}) for table, published in parts.items()}
     return Published(data.warehouse, data.warehouse.stat().st_size, row_counts, _rows(kept))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a large file, each piece going to the disk while the next is copied.
+
+    Left in memory, all of it would hold up the first thing that DuckDB writes behind it.
+    """
+    piece = memoryview(bytearray(_COPIED_AT_ONCE))
+    with (
+        source.open("rb", buffering=0) as reading,
+        target.open("wb", buffering=0) as writing,
+        ThreadPoolExecutor(1) as disk,
+    ):
+        flushes = []
+        while size := reading.readinto(piece):
+            written = 0
+            while written < size:
+                written += writing.write(piece[written:size])
+            flushes.append(disk.submit(os.fsync, writing.fileno()))
+        for flush in flushes:
+            flush.result()
 
 
 def _parts(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table) -> list[Part]:
