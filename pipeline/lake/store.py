@@ -14,9 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -25,6 +23,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.errors import PipelineError
+from pipeline.lake.write_behind import WriteBehind
 from pipeline.schema.table import Table, Zone
 
 MERGED = "merged-"  # how the name of an object begins that was merged from others
@@ -140,14 +139,9 @@ class Store:
 
     def write(self, table: Table, part: str, batches: Iterable[pa.RecordBatch]) -> int:
         """Replaces the object of one part by these rows, written while the next are derived; returns their number."""
-        waiting: deque[Future[None]] = deque()
-        with self.writer(table, part, group_bytes=_GROUP_BYTES) as writer, ThreadPoolExecutor(1) as thread:
+        with self.writer(table, part, group_bytes=_GROUP_BYTES) as writer, WriteBehind(_BATCHES_AHEAD) as behind:
             for batch in batches:
-                waiting.append(thread.submit(writer.write, batch))
-                if len(waiting) > _BATCHES_AHEAD:
-                    waiting.popleft().result()
-            for written in waiting:
-                written.result()
+                behind.submit(writer.write, batch)
         return writer.row_count
 
     def read(self, path: str) -> Iterator[pa.RecordBatch]:

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from pipeline.errors import PipelineError
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.store import first_line
+from pipeline.lake.write_behind import WriteBehind
 from pipeline.schema import PUBLISHED
 from pipeline.schema.table import Table
 from pipeline.warehouse.record import Part, Record
@@ -94,33 +93,25 @@ def publish(data: DataDirectory) -> Published:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copies a large file, each piece going to the disk, and out of memory, while the next is copied.
+    """Copies a large file that is deleted soon, each piece going to the disk while the next is copied.
 
     Left in memory, all of it would hold up the first thing that DuckDB writes behind it. And memory that was not used
-    lately is slow to be had, in a virtual machine above all: the pages of one piece serve the next ones.
+    lately is slow to be had, in a virtual machine above all: what the source was held in serves the target, which
+    stays in memory instead, for those who read it next.
     """
     piece = memoryview(bytearray(_COPIED_AT_ONCE))
     with (
         source.open("rb", buffering=0) as reading,
         target.open("wb", buffering=0) as writing,
-        ThreadPoolExecutor(1) as disk,
+        WriteBehind(_PIECES_AHEAD) as disk,
     ):
-        flushes: deque[Future[None]] = deque()
         while size := reading.readinto(piece):
             written = 0
             while written < size:
                 written += writing.write(piece[written:size])
-            flushes.append(disk.submit(_flush, writing.fileno()))
-            if len(flushes) > _PIECES_AHEAD:
-                flushes.popleft().result()
-        for flush in flushes:
-            flush.result()
-
-
-def _flush(file: int) -> None:
-    os.fsync(file)
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            disk.submit(os.fsync, writing.fileno())
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(reading.fileno(), 0, reading.tell(), os.POSIX_FADV_DONTNEED)
 
 
 def _parts(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table) -> list[Part]:

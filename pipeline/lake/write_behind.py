@@ -1,0 +1,36 @@
+"""Writing on a thread of its own, a few steps behind the work that makes what is written."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+
+class WriteBehind:
+    """Does steps one after another on a thread, at most `steps_behind` of them waiting to be begun or to end.
+
+    Use as a context manager. An error of a step is raised by a later `submit`, or at the end of the block.
+    """
+
+    def __init__(self, steps_behind: int) -> None:
+        self._steps_behind = steps_behind
+        self._waiting: deque[Future[Any]] = deque()
+        self._thread = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> WriteBehind:
+        return self
+
+    def submit(self, step: Callable[..., object], *arguments: object) -> None:
+        """Has the step done; first waits until there is room for it."""
+        while len(self._waiting) >= self._steps_behind:
+            self._waiting.popleft().result()
+        self._waiting.append(self._thread.submit(step, *arguments))
+
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        try:
+            while self._waiting and failed is None:
+                self._waiting.popleft().result()
+        finally:
+            self._thread.shutdown(cancel_futures=True)
