@@ -143,21 +143,22 @@ def test_whatever_came_after_a_session_was_settled_is_found(asked, answered, out
             connection.execute(f"CREATE TABLE {name} ({columns})")
         connection.execute(
             f"""
-            CREATE TABLE answers AS SELECT 's' AS session_id, col0::{TIME} AS asked, col1::{TIME} AS received_at,
-                col2 AS outcome FROM (VALUES
+            CREATE TABLE answers AS SELECT 's' AS session_id, col0::{TIME} AS requested_at, col1::{TIME} AS received_at,
+                col2 AS outcome, col1 AS body_sha256 FROM (VALUES
                     ('2026-01-05 11:59:00', '2026-01-05 12:00:00', 'fulfilled'),
                     ('2026-01-{asked}', '2026-01-{answered}', '{outcome}'));
-            INSERT INTO session_polls BY NAME SELECT session_id, count(*) AS poll_count, min(asked) AS first_polled_at,
-                max(asked) AS last_polled_at, max(received_at) FILTER (outcome = 'pending') AS last_pending_at,
-                min(received_at) FILTER (outcome <> 'pending') AS final_at, 'x' AS final_body_sha256,
-                max(received_at) FILTER (outcome <> 'pending') AS last_final_at
-                FROM answers GROUP BY session_id, received_at::DATE;
             INSERT INTO notable_answers BY NAME
-                SELECT session_id, received_at, outcome, received_at::VARCHAR AS body_sha256
-                FROM answers WHERE outcome <> 'pending';
-            INSERT INTO purchases BY NAME SELECT session_id, 'fulfilled' AS status, max(asked) AS last_polled_at,
+                SELECT session_id, received_at, outcome, body_sha256 FROM answers WHERE outcome <> 'pending';
+            INSERT INTO purchases BY NAME SELECT session_id, 'fulfilled' AS status, max(requested_at) AS last_polled_at,
                 '2026-01-05 12:00:00'::{TIME} AS resolved_at FROM answers GROUP BY session_id;
             """
         )
+        for day in (5, 6):
+            connection.execute(
+                "CREATE OR REPLACE VIEW status_responses AS "
+                f"FROM answers WHERE received_at::DATE = DATE '2026-01-{day:02}'"
+            )
+            connection.execute(f"INSERT INTO session_polls BY NAME {query(TABLES['session_polls'])}")
+        connection.execute(f"INSERT INTO late_requests {query(TABLES['late_requests'])}")
         found = connection.execute(query(TABLES["data_issues"])).fetchall()
     assert [row[0] for row in found] == ["contradicting_answer"] * (answered > "05 12:00:00")

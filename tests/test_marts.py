@@ -120,15 +120,20 @@ def test_latencies_are_percentiles_of_the_time_from_initiation_or_else_submissio
     assert found == pytest.approx(np.quantile(seconds, [0.5, 0.9, 0.99]), abs=1e-6)
 
 
-def test_what_is_outstanding_is_summed_for_windows_back_from_the_latest_in_the_data(tmp_path, configure):
-    configure(data_dir=tmp_path / "history")
+def with_history(configure, folder, sessions_by_day: dict[int, int]) -> Workspace:
+    """A workspace with generated days, counted from the first, each of so many fulfilled sessions."""
+    configure(data_dir=folder)
     workspace = Workspace.open()
-    for day in (0, 24, 29):
-        add_day(workspace.data, day, 20)
+    for day, sessions in sessions_by_day.items():
+        add_day(workspace.data, day, sessions)
     with workspace.data.exclusive(), Builder(workspace.data, FIRST_DAY + timedelta(days=40), 0) as builder:
-        for table in PUBLISHED:
-            builder.build(table)
+        builder.build_published()
         publish(workspace.data)
+    return workspace
+
+
+def test_what_is_outstanding_is_summed_for_windows_back_from_the_latest_in_the_data(tmp_path, configure):
+    workspace = with_history(configure, tmp_path / "history", {0: 20, 24: 20, 29: 20})
     found = rows(
         workspace,
         "SELECT window_days, session_count, pull_count = priced_pull_count FROM buyback_outstanding ORDER BY 1",
@@ -166,6 +171,18 @@ def test_the_dearest_pulls_are_ranked_with_their_share_and_multiple(api):
 def test_no_more_than_a_hundred_pulls_are_ranked(api):
     workspace = with_answers(api, "session_id\na\n", a=[quoted(str(i), i) for i in range(130)])
     assert rows(workspace, "SELECT count(*), min(buyback_price_usd) FROM top_pulls") == [(100, Decimal(30))]
+
+
+def test_the_dearest_pulls_of_several_days_are_ranked_together(tmp_path, configure):
+    workspace = with_history(configure, tmp_path / "history", dict.fromkeys(range(3), 150))
+    ranked = "buyback_price_usd DESC NULLS LAST, pulled_at, session_id, pull_number"
+    expected = rows(
+        workspace, f"SELECT session_id, pull_number, buyback_price_usd FROM pulls ORDER BY {ranked} LIMIT 100"
+    )
+    assert len({session.split("-")[0] for session, *_ in expected}) == 3  # of each day some
+    assert expected == rows(
+        workspace, "SELECT session_id, pull_number, buyback_price_usd FROM top_pulls ORDER BY pull_rank"
+    )
 
 
 def test_the_mix_of_types_is_a_share_of_its_day(api):

@@ -1,7 +1,12 @@
 """What marts are summed up from: of each day its sessions, and its pulls, those that are alike counted in one row."""
 
-from pipeline.schema.staging import STATUSES
+from pipeline.schema.staging import PULLS, STATUSES
 from pipeline.schema.table import MONEY, TIME, Column, Partition, Table, Zone
+
+_SHOWN_OF_DEAREST = (
+    *("session_id", "pull_number", "item_id", "item_type", "buyback_price_usd", "name", "image_url"),
+    *("user_id", "pack_id", "price_usd", "pulled_at"),
+)
 
 
 def _of_sessions(name: str, what: str, kind: str = "BIGINT") -> Column:
@@ -39,6 +44,28 @@ QUOTE_DAYS = Table(
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
     sources=("pulls", "purchases", "reference_packs"),
+)
+
+DEAREST_PULLS = Table(
+    "dearest_pulls",
+    "One row per pull of a day that is one of its hundred dearest.",
+    (
+        *(column for column in PULLS.columns if column.name in _SHOWN_OF_DEAREST),
+        Column("quantity", "INTEGER", "Packs bought, as submitted"),
+        Column("session_pull_count", "BIGINT", "Items in the session's answer", nullable=False),
+    ),
+    zone=Zone.STAGING,
+    partition=Partition.OBSERVED,
+    sources=("pulls", "purchases"),
+)
+
+LATE_REQUESTS = Table(
+    "late_requests",
+    "One row per session that was asked for again after it was settled.",
+    (Column("session_id", "VARCHAR", "The session", key=True),),
+    zone=Zone.STAGING,
+    partition=Partition.SUBMITTED,
+    sources=("purchases",),
 )
 
 SUBMISSION_DAYS = Table(

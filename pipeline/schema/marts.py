@@ -216,7 +216,7 @@ TOP_PULLS = Table(
         Column("image_url", "VARCHAR", "Front image"),
     ),
     group="marts",
-    sources=("pulls", "quote_days", "purchases", "reference_packs"),
+    sources=("dearest_pulls", "quote_days", "reference_packs"),
     references=(Reference(("session_id", "pull_number"), "pulls"),),
 )
 
@@ -312,6 +312,7 @@ DATA_ISSUES = Table(
         "answer_findings",
         "unknown_fields",
         "purchases",
+        "late_requests",
         "pulls",
     ),
 )

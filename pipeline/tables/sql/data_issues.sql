@@ -25,15 +25,11 @@ later AS (
     JOIN ranked AS earlier ON earlier.session_id = later.session_id AND earlier.occurrence = 1
     WHERE later.occurrence > 1
 ),
--- Sessions that were answered on after they were settled. Nearly none was, and three signs tell all that may have been,
--- so that the sessions of the whole history need not be joined: of the day's answers one came after the first final one;
--- one was asked for on an earlier day, on which the session may have been settled before it came; or it was asked for
--- after the session was settled.
+-- Sessions that may have been answered on after they were settled. Nearly none was, so that the sessions of the whole
+-- history need not be joined: an answer was late as far as its day tells, or was asked for after the session was settled.
 suspects AS (
-    SELECT session_id FROM session_polls
-    WHERE greatest(last_final_at, last_pending_at) > final_at
-        OR utc_day(first_polled_at) < utc_day(greatest(last_final_at, last_pending_at))
-    UNION SELECT session_id FROM purchases WHERE last_polled_at > resolved_at
+    SELECT session_id FROM session_polls WHERE may_have_late_answer
+    UNION SELECT session_id FROM late_requests
 ),
 -- As a list, for of that DuckDB expects to be short, and so keeps it in memory rather than what it is joined to.
 listed AS MATERIALIZED (

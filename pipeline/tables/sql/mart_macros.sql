@@ -119,3 +119,6 @@ CREATE TEMP MACRO count_to_half(x, n, dearer_usd, total_usd) AS CASE WHEN any_va
 
 -- How many pulls are in the rows of which the condition is true.
 CREATE TEMP MACRO pulls_where(n, is_one) AS coalesce(sum(n) FILTER (is_one), 0)::BIGINT;
+
+-- How many of the dearest pulls top_pulls lists.
+CREATE TEMP MACRO dearest_count() AS 100;

@@ -1,13 +1,23 @@
+WITH asked AS (
+    SELECT
+        session_id,
+        count(*) AS poll_count,
+        min(requested_at) AS first_polled_at,
+        max(requested_at) AS last_polled_at,
+        max(received_at) FILTER (outcome = 'pending') AS last_pending_at,
+        arg_min(outcome, (received_at, body_sha256)) FILTER (outcome IN ('fulfilled', 'failed')) AS final_outcome,
+        min(received_at) FILTER (outcome IN ('fulfilled', 'failed')) AS final_at,
+        max(received_at) FILTER (outcome IN ('fulfilled', 'failed')) AS last_final_at,
+        arg_min(body_sha256, (received_at, body_sha256)) FILTER (outcome IN ('fulfilled', 'failed')) AS final_body_sha256,
+        greatest(last_final_at, last_pending_at) AS last_answer_at
+    FROM status_responses
+    GROUP BY session_id
+)
 SELECT
-    session_id,
-    count(*) AS poll_count,
-    min(requested_at) AS first_polled_at,
-    max(requested_at) AS last_polled_at,
-    max(received_at) FILTER (outcome = 'pending') AS last_pending_at,
-    arg_min(outcome, (received_at, body_sha256)) FILTER (outcome IN ('fulfilled', 'failed')) AS final_outcome,
-    min(received_at) FILTER (outcome IN ('fulfilled', 'failed')) AS final_at,
-    max(received_at) FILTER (outcome IN ('fulfilled', 'failed')) AS last_final_at,
-    arg_min(body_sha256, (received_at, body_sha256)) FILTER (outcome IN ('fulfilled', 'failed')) AS final_body_sha256
-FROM status_responses
-GROUP BY session_id
+    * EXCLUDE (last_answer_at),
+    -- It came after the day's first final one, or was asked for on an earlier day, on which the session may have been
+    -- settled before it came.
+    coalesce(last_answer_at > final_at, false)
+        OR coalesce(utc_day(first_polled_at) < utc_day(last_answer_at), false) AS may_have_late_answer
+FROM asked
 ORDER BY session_id

@@ -1,16 +1,13 @@
 WITH dearest AS (
-    SELECT * FROM pulls
-    WHERE buyback_price_usd IS NOT NULL
+    SELECT * FROM dearest_pulls
     ORDER BY buyback_price_usd DESC, pulled_at, session_id, pull_number
-    LIMIT 100
+    LIMIT dearest_count()
 ),
 priced AS (
     SELECT
         dearest.*,
-        session_price(purchases.price_usd, packs.price_usd, quantity, pull_count) / pull_count AS price_per_pull
-    FROM dearest
-    JOIN purchases ON purchases.session_id = dearest.session_id
-    LEFT JOIN reference_packs AS packs ON packs.pack_id = purchases.pack_id
+        session_price(dearest.price_usd, packs.price_usd, quantity, session_pull_count) / session_pull_count AS price_per_pull
+    FROM dearest LEFT JOIN reference_packs AS packs ON packs.pack_id = dearest.pack_id
 )
 SELECT
     row_number() OVER (ORDER BY buyback_price_usd DESC, pulled_at, session_id, pull_number) AS pull_rank,
