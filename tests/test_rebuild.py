@@ -16,10 +16,10 @@ from pipeline.lake.store import Store
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.aggregates import SUBMISSION_DAYS
 from pipeline.schema.raw import PENDING_SESSIONS
-from pipeline.schema.staging import PULLS, PURCHASES
+from pipeline.schema.staging import FULFILLED_RESULTS, PULLS, PURCHASES
 from pipeline.simulator.server import FAILED, PENDING, Simulator
 from pipeline.submissions.intake import take_in
-from pipeline.tables import build
+from pipeline.tables import build, fulfilled_answers
 from pipeline.tables.build import Builder
 from pipeline.workspace import SnapshotError, Workspace, now
 from tests.conftest import drop, refresh, rows
@@ -99,6 +99,28 @@ def test_a_history_too_long_to_be_held_at_once_gives_the_same_rows(workspace, mo
         monkeypatch.setattr(build, "_SESSIONS_AT_ONCE", sessions_at_once)
         workspace.rebuild()
         assert lake_hashes(workspace) == before
+
+
+def test_a_day_of_more_answers_than_are_held_at_once_gives_the_same_rows(data, monkeypatch):
+    """Plain and strange ones, of which three came in the same instant, and one session has two."""
+    items = {"plain": {"id": "a"}, "odd": {"id": 5}, "other": {"id": "b"}, "twice": {"id": "c"}, "none": {}}
+    answers = [(name, name, 0 if name in ("plain", "odd", "other") else 1) for name in items] + [("twice", "plain", 2)]
+    at = int(FIRST_DAY.timestamp() * 1_000_000)
+    log = ResponseLog(data, FIRST_DAY)
+    for session, content, later in answers:
+        body = fulfilled(session, items[content]).body
+        log.append(Response(session, at, at + later, 200, "application/json", body, "fulfilled", None))
+    log.close()
+    found = []
+    for answers_at_once in (100, 1, 2, 3):
+        monkeypatch.setattr(fulfilled_answers, "_ANSWERS_AT_ONCE", answers_at_once)
+        with data.exclusive(), Builder(data, FIRST_DAY, 0) as builder, connect(data) as connection:
+            builder.forget_all()
+            builder.build(FULFILLED_RESULTS)
+            results = data.store.scan(FULFILLED_RESULTS)
+            found.append(connection.execute(f"FROM {results} ORDER BY session_id").fetchall())
+    assert [row[0] for row in found[0]] == sorted(items)
+    assert all(rows == found[0] for rows in found)
 
 
 @pytest.mark.parametrize("is_new", [True, False], ids=["days anew", "nothing new"])

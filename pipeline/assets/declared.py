@@ -11,7 +11,8 @@ from pipeline.lake.directory import DataDirectory
 from pipeline.schema import TABLES
 from pipeline.schema.table import Column, Partition, Table, Zone
 from pipeline.settings import Settings, SettingsError
-from pipeline.tables.build import BuildReport, derivation
+from pipeline.tables.build import BuildReport
+from pipeline.tables.derivation import derivation
 from pipeline.tables.lineage import Origin, asset_origins
 from pipeline.tables.vital_signs import vital_signs
 from pipeline.workspace import Workspace, now

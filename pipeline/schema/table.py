@@ -77,8 +77,8 @@ class Reference:
 class Table:
     """One table: its grain, columns, the tables that its SQL reads and those that its rows refer to.
 
-    With `reads_answer_text` the SQL also finds `answers`, the JSON text of a day's answers. `steps` are derived on the
-    way to it, in memory and for its SQL alone.
+    With `reads_answer_text` the SQL also finds `answers`, the JSON text of a day's answers. `steps` give the rows that
+    its own SQL leaves out.
     """
 
     name: str

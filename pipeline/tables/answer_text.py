@@ -16,20 +16,20 @@ from typing import Any
 import duckdb
 
 from pipeline.polling.answers import REPEATED_KEYS
+from pipeline.schema.raw import STATUS_RESPONSES
 
 _READABLE = "('fulfilled', 'failed', 'pending')"
 _BYTE_ORDER_MARK = 65279
-_ESCAPED_LETTER = r"\\u00[4-7]"
+TEXT = f"ltrim(decode(body), chr({_BYTE_ORDER_MARK}))"  # of a body, as it came
 
 
-def create_answers(connection: duckdb.DuckDBPyConnection) -> None:
-    """Defines the view `answers` (session_id, received_at, body_sha256, outcome, text) over `status_responses`."""
-    text = f"ltrim(decode(body), chr({_BYTE_ORDER_MARK}))"
+def create_answers(connection: duckdb.DuckDBPyConnection, responses: str = STATUS_RESPONSES.name) -> None:
+    """Defines the view `answers` (session_id, received_at, body_sha256, outcome, text) over a relation of responses."""
     unreadable = connection.execute(
-        "SELECT DISTINCT body_sha256, body FROM status_responses "
+        f"SELECT DISTINCT body_sha256, body FROM {responses} "
         f"WHERE outcome IN {_READABLE} AND "
-        f"(detail = $repeated_keys OR regexp_matches({text}, $escaped_letter) OR NOT json_valid({text}))",
-        {"repeated_keys": REPEATED_KEYS, "escaped_letter": _ESCAPED_LETTER},
+        f"(detail = $repeated_keys OR has_escaped_letters({TEXT}) OR NOT json_valid({TEXT}))",
+        {"repeated_keys": REPEATED_KEYS},
     ).fetchall()
     connection.execute("CREATE OR REPLACE TEMP TABLE rewritten (body_sha256 VARCHAR, text VARCHAR)")
     if unreadable:
@@ -42,8 +42,8 @@ def create_answers(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP VIEW answers AS
-        SELECT session_id, received_at, responses.body_sha256, outcome, coalesce(rewritten.text, {text}) AS text
-        FROM status_responses AS responses LEFT JOIN rewritten USING (body_sha256)
+        SELECT session_id, received_at, responses.body_sha256, outcome, coalesce(rewritten.text, {TEXT}) AS text
+        FROM {responses} AS responses LEFT JOIN rewritten USING (body_sha256)
         WHERE outcome IN {_READABLE}
         """
     )

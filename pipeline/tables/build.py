@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from pipeline.lake.compaction import identity
 from pipeline.lake.database import connect
@@ -21,9 +22,10 @@ from pipeline.schema.reference import REFERENCE_PACK_ROWS
 from pipeline.schema.staging import FULFILLED_RESULTS, PURCHASES, SESSION_POLLS
 from pipeline.schema.table import Partition, Table, Zone
 from pipeline.tables.answer_text import create_answers
+from pipeline.tables.derivation import derivation
+from pipeline.tables.fulfilled_answers import read_results
 from pipeline.tables.queries import macros, query
 from pipeline.tables.reference import read_packs
-from pipeline.tables.strange_answers import create_strange_results
 
 _ROWS_A_BATCH = 20_480  # few enough that one batch is written while the next is derived
 NO_DAYS = "no-days-yet"
@@ -167,7 +169,7 @@ class Builder:
         inputs = digest(derivation(table), [self._state(TABLES[name]) for name in table.sources])
         if not self._is_current(table, table.name, inputs):
             self._name(TABLES[name] for name in table.sources)
-            self._write(report, table.name, inputs, query(table))
+            self._write(report, table.name, inputs, self._rows(query(table)))
         else:
             report.unchanged_count += 1
 
@@ -177,7 +179,7 @@ class Builder:
         self.find_pending()
         # Newest first among those never asked, then the ones that have waited longest since they were.
         order = "last_polled_at NULLS FIRST, submitted_at DESC, session_id"
-        self._write(report, PENDING_SESSIONS.name, "", f"FROM pending_sessions ORDER BY {order}")
+        self._write(report, PENDING_SESSIONS.name, "", self._rows(f"FROM pending_sessions ORDER BY {order}"))
 
     def _open_days(self) -> list[str]:
         """The days of submission that may have a session that is pending.
@@ -206,7 +208,7 @@ class Builder:
         if found:
             values = ", ".join("?" for _ in table.columns)
             self._connection.executemany(f"INSERT INTO packs_file VALUES ({values})", found)
-        self._write(report, table.name, inputs, "FROM packs_file ORDER BY row_number")
+        self._write(report, table.name, inputs, self._rows("FROM packs_file ORDER BY row_number"))
 
     def _build_by_day(self, report: BuildReport) -> None:
         """From what its sources have of each day. Purchases of other days are joined by when they were resolved."""
@@ -232,11 +234,7 @@ class Builder:
             self._name(by_day, [day])
             if joins_purchases:
                 self._name([PURCHASES], self._days_of_submission(day))
-            if table.reads_answer_text:
-                create_answers(self._connection)
-            if table is FULFILLED_RESULTS:
-                create_strange_results(self._connection)
-            self._write(report, day, inputs, query(table))
+            self._write(report, day, inputs, self._rows_of_day(table))
         self._tidy_days(report, set(days))
 
     def _build_purchases(self, report: BuildReport) -> None:
@@ -309,7 +307,7 @@ class Builder:
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE rebuilt AS {query(PURCHASES)}")
         for day in days:
             rows = f"SELECT * FROM rebuilt WHERE utc_day(submitted_at) = '{day}' ORDER BY submitted_at, session_id"
-            self._write(report, day, inputs[day], rows)
+            self._write(report, day, inputs[day], self._rows(rows))
         for (day,) in self._connection.execute(_RESOLUTION_DAYS_OF_TOUCHED).fetchall():
             self._manifest.written(PURCHASES, _resolved(day), uuid.uuid4().hex)
         self._connection.execute("DROP TABLE rebuilt")
@@ -318,7 +316,7 @@ class Builder:
         """Removes the days that raw does not have, any more. Where it has none, one empty object says the columns."""
         inputs = derivation(report.table)
         if not days and not self._is_current(report.table, NO_DAYS, inputs):
-            self._write(report, NO_DAYS, inputs, f"FROM {self._store.scan(report.table, [])}")
+            self._write(report, NO_DAYS, inputs, self._rows(f"FROM {self._store.scan(report.table, [])}"))
         for part in self._store.parts(report.table).keys() - (days or {NO_DAYS}):
             self._store.delete(report.table, part)
             self._manifest.forget(report.table, part)
@@ -335,9 +333,18 @@ class Builder:
             "CREATE OR REPLACE TEMP TABLE days AS SELECT unnest($days::DATE[]) AS day", {"days": days}
         )
 
-    def _write(self, report: BuildReport, part: str, inputs: str, sql: str) -> None:
+    def _rows_of_day(self, table: Table) -> Iterator[pa.RecordBatch]:
+        if table is FULFILLED_RESULTS:
+            return read_results(self._connection)
+        if table.reads_answer_text:
+            create_answers(self._connection)
+        return self._rows(query(table))
+
+    def _rows(self, sql: str) -> Iterator[pa.RecordBatch]:
+        yield from self._connection.execute(sql).to_arrow_reader(_ROWS_A_BATCH)
+
+    def _write(self, report: BuildReport, part: str, inputs: str, rows: Iterable[pa.RecordBatch]) -> None:
         try:
-            rows = self._connection.execute(sql).to_arrow_reader(_ROWS_A_BATCH)
             self._store.write(report.table, part, rows)
         except duckdb.Error as error:
             error.add_note(f"while building {report.table.name}, part {part}")
@@ -371,16 +378,6 @@ def _seen(day: str) -> str:
 def _resolved(day: str) -> str:
     """The manifest's note that purchases resolved on a day were built anew: what joins them there is out of date."""
     return f"resolved {day}"
-
-
-def derivation(table: Table) -> str:
-    """A fingerprint that changes the way the table is derived does, here or anywhere upstream."""
-    if table.zone is Zone.RAW:
-        return ""
-    columns = [(c.name, c.type) for c in table.columns]
-    own = query(table) if table.sources else ""
-    upstream = [*(TABLES[name] for name in table.sources), *table.steps]
-    return digest(own, macros(), columns, [derivation(source) for source in upstream])
 
 
 def _expiry_macro(now: datetime, expire_after: float) -> str:

@@ -55,7 +55,6 @@ def origins(table: Table) -> dict[str, tuple[Origin, ...]]:
     }
     columns[_ANSWERS] = dict.fromkeys(_ANSWER_COLUMNS, "VARCHAR")
     columns[_DAYS] = {"day": "DATE"}
-    columns |= {step.name: {c.name: "VARCHAR" for c in step.columns} for step in table.steps}
     try:
         tree = parse_one(query(table), dialect="duckdb")
         scope = build_scope(qualify(tree, dialect="duckdb", schema=columns, validate_qualify_columns=False))
@@ -156,15 +155,10 @@ class _Reader:
 
     def _declared(self, relation: str, column: str | None) -> Iterator[Origin]:
         """What a column of a relation that the query itself does not define is made of, in the table's sources."""
-        steps = {step.name: step for step in self._table.steps}
         if relation == _ANSWERS:
             yield Origin(STATUS_RESPONSES.name, _ANSWER_COLUMNS[column] if column else None)
-        elif relation not in steps:
-            yield Origin(relation, column)
-        elif column is None:
-            yield from (Origin(name, None) for name in steps[relation].sources)
         else:
-            yield from origins(steps[relation])[column]
+            yield Origin(relation, column)
 
 
 def _only_ranks(column: exp.Column) -> bool:

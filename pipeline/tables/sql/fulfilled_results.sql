@@ -1,16 +1,15 @@
 -- The day's first fulfilled answer of each session, parsed into types once; tables are selects over this.
--- Nearly every answer is plain: each value is of the kind that belongs there, and one call reads it.
+-- An answer that is not plain, or that DuckDB cannot read, is left without items.
 WITH plain AS (
-    SELECT session_id, received_at, body_sha256, from_json(text, '{"result":{
+    SELECT session_id, received_at, body_sha256, CASE WHEN is_plain(text) THEN TRY(from_json(text, '{"result":{
         "user_id":"VARCHAR","public_id":"VARCHAR","tx_hash":"VARCHAR","nfts":[{
             "id":"VARCHAR","type":"VARCHAR","buyback_price":"DECIMAL(22,10)","mint_address":"VARCHAR",
             "collection_address":"VARCHAR","token_standard":"VARCHAR","content":{
                 "metadata":{"name":"VARCHAR","image":"VARCHAR","back_image":"VARCHAR","attributes":[{
                     "trait_type":"VARCHAR","traitType":"VARCHAR","key":"VARCHAR","name":"VARCHAR","value":"VARCHAR"}]},
                 "links":{"image":"VARCHAR","back_image":"VARCHAR"}}
-        }]}}').result AS result
+        }]}}').result) END AS result
     FROM answers
-    WHERE outcome = 'fulfilled' AND session_id NOT IN (SELECT session_id FROM strange_results)
 ),
 results AS (
     SELECT
@@ -34,6 +33,3 @@ results AS (
 SELECT session_id, received_at, body_sha256, user_id, public_id, tx_hash, len(items) AS item_count,
     value_of(items) AS buyback_value_usd, items, attributes, problems
 FROM results
-UNION ALL
-SELECT session_id, received_at, body_sha256, user_id, public_id, tx_hash, item_count, buyback_value_usd, items, attributes, problems
-FROM strange_results

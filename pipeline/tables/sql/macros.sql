@@ -179,6 +179,9 @@ CREATE TEMP MACRO item_problems(x, price, document, i) AS list_filter([
     CASE WHEN links_are_empty(x) THEN object_problem('content.links', document, '$.content.links') END
 ], lambda p: p IS NOT NULL) || attribute_problems(x.content.metadata.attributes);
 
+-- Whether escapes may stand for plain letters, in a key as well.
+CREATE TEMP MACRO has_escaped_letters(text) AS regexp_matches(text, '\\u00[4-7]');
+
 -- Whether an answer is sure to have no strange value, told from its text by patterns that a strange one cannot but
 -- match; an ordinary one may match, too, and is then only read with more care. What follows a key of ours, at whatever
 -- level: text or null where text belongs, an id that begins with a visible character, an object, a list of objects, a
@@ -191,10 +194,7 @@ CREATE TEMP MACRO is_plain(text) AS NOT regexp_matches(text, '"(?:'
     || '|nfts"\s*:\s*\[\s*[^{\s]|attributes"\s*:\s*(?:[^\[n\s]|\[\s*[^{\]\s])'
     || '|buyback_price"\s*:\s*(?:[^"0-9n\s]|"[^0-9]|"?[0-9]{6}|"?[0-9]+(?:\.[0-9]{10}|\.?[0-9]*[^0-9.,}"\s]|\.[0-9]*\.)|"[0-9]+(?:\.?[0-9]*[^0-9."]|\."))'
     || ')'
-) AND NOT regexp_matches(text, '\}\s*,\s*(?:[^"{\s]|"(?:[^"\\]|\\.)*"\s*[,\]}])');
-
--- Whether a session's fulfilled answers of a day are to be read with care: several, or one that is not plain.
-CREATE TEMP MACRO are_strange(text) AS count(*) > 1 OR NOT bool_and(is_plain(text));
+) AND NOT regexp_matches(text, '\}\s*,\s*(?:[^"{\s]|"(?:[^"\\]|\\.)*"\s*[,\]}])') AND NOT has_escaped_letters(text);
 
 -- The objects of an answer whose fields the API's reference page documents, and where each is.
 CREATE TEMP MACRO objects_in(found, parent) AS list_transform(found, lambda o: {'parent': parent, 'object': o});

@@ -15,7 +15,6 @@ WITH parsed AS (
         -- Where an object should be and is another type, parsing leaves nothing; only an item's own text can tell which.
         json_extract(text, '$.result.nfts[*]') AS item_texts
     FROM answers
-    WHERE outcome = 'fulfilled' AND session_id IN (FROM strange_sessions)
     QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY received_at, body_sha256) = 1
 ),
 results AS (
