@@ -178,7 +178,7 @@ def test_pending_sessions_are_looked_for_only_on_days_that_may_have_some(workspa
         with workspace.reading() as builder:
             connection = builder.find_pending()
             found = connection.execute("SELECT session_id FROM pending_sessions ORDER BY submitted_at").fetchall()
-            return connection.execute("SELECT count(*) FROM days_to_look_at").fetchone()[0], found
+            return connection.execute("SELECT count(*) FROM days").fetchone()[0], found
 
     assert looked_for() == (2, [("late",), ("lost",)])
     drop(workspace, "again.txt", "early\nnew\n")

@@ -31,11 +31,6 @@ _ROWS_A_BATCH = 20_480  # few enough that one batch is written while the next is
 NO_DAYS = "no-days-yet"
 _DERIVATION = "derivation"  # the manifest's note of how a table was derived when it was built last
 _SESSIONS_AT_ONCE = 500_000
-_SUBMISSIONS_OF_DAYS = """
-    SELECT day::VARCHAR, count(submitted_at)
-    FROM {days} LEFT JOIN session_submissions ON utc_day(submitted_at) = day
-    GROUP BY day ORDER BY day
-"""
 _RESOLUTION_DAYS_OF_TOUCHED = """
     SELECT DISTINCT utc_day(resolved_at)::VARCHAR FROM rebuilt SEMI JOIN touched USING (session_id)
     WHERE resolved_at IS NOT NULL
@@ -145,11 +140,7 @@ class Builder:
         self._name(TABLES[name] for name in PENDING_SESSIONS.sources)
         columns = ", ".join(f'"{c.name}" {c.type}' for c in PENDING_SESSIONS.columns)
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE pending_sessions ({columns})")
-        self._connection.execute(
-            "CREATE OR REPLACE TEMP TABLE days_to_look_at AS SELECT unnest($days::DATE[]) AS day",
-            {"days": self._open_days()},
-        )
-        for days in self._batches("days_to_look_at"):
+        for days in self._batches(self._open_days()):
             self._name_days(days)
             # Who was submitted on several days may be found with each of them.
             self._connection.execute(
@@ -252,19 +243,16 @@ class Builder:
             UNION SELECT session_id FROM {self._store.scan(SESSION_SUBMISSIONS, stale)}
             """
         )
-        self._connection.execute(
+        touched_days = self._connection.execute(
             f"""
-            CREATE OR REPLACE TEMP TABLE touched_days AS
-            SELECT utc_day(min(submitted_at)) AS day FROM session_submissions
+            SELECT utc_day(min(submitted_at))::VARCHAR FROM session_submissions
             WHERE rejected_reason IS NULL AND session_id IN (SELECT session_id FROM touched)
             GROUP BY session_id
-            UNION SELECT utc_day(submitted_at) FROM {self._store.scan(PURCHASES)}
+            UNION SELECT utc_day(submitted_at)::VARCHAR FROM {self._store.scan(PURCHASES)}
             WHERE status = 'pending' AND is_expired(submitted_at, last_polled_at)
-            UNION SELECT unnest($stale::DATE[])
-            """,
-            {"stale": stale},
+            """
         )
-        for days in self._batches("touched_days"):
+        for days in self._batches({*stale, *(day for (day,) in touched_days.fetchall())}):
             self._rebuild_purchases(report, days, inputs)
         self._connection.execute("DROP TABLE touched")  # all sessions of the history, in a rebuild
         report.unchanged_count = len(inputs) - len(report.written)
@@ -289,11 +277,13 @@ class Builder:
         raw = self._raw_state(SESSION_SUBMISSIONS)
         return {day: digest(derived, self._expire_after, {day: state}) for day, state in raw.items()}
 
-    def _batches(self, relation: str) -> Iterator[list[str]]:
-        """The days of a relation, in groups whose sessions can be held at once: they may be a whole history."""
+    def _batches(self, days: Iterable[str]) -> Iterator[list[str]]:
+        """Days of submission in groups whose sessions can be held at once: they may be a whole history."""
         batch: list[str] = []
         size = 0
-        for day, count in self._connection.execute(_SUBMISSIONS_OF_DAYS.format(days=relation)).fetchall():
+        for day in sorted(days):
+            submissions = self._store.scan(SESSION_SUBMISSIONS, [day])
+            ((count,),) = self._connection.execute(f"SELECT count(*) FROM {submissions}").fetchall()
             if batch and size + count > _SESSIONS_AT_ONCE:
                 yield batch
                 batch, size = [], 0
