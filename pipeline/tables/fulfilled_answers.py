@@ -20,8 +20,8 @@ from pipeline.schema.staging import FULFILLED_RESULTS
 from pipeline.tables.answer_text import TEXT, create_answers
 from pipeline.tables.queries import query
 
-# Answers that are held at once, as rows, twice: while some are written the next are read, by every core.
-_ANSWERS_AT_ONCE = 40_000
+# Bytes of answers that are held at once, as rows, twice: while some are written the next are read, by every core.
+_BYTES_AT_ONCE = 96 << 20
 _ROWS_A_BATCH = 20_000
 
 _SESSIONS_WITH_SEVERAL = """
@@ -31,7 +31,7 @@ _SESSIONS_WITH_SEVERAL = """
 """
 _TIMES = """
     SELECT min(received_at)::VARCHAR FROM (
-        SELECT received_at, (row_number() OVER (ORDER BY received_at) - 1) // $answers_at_once AS chunk
+        SELECT received_at, sum(octet_length(body)) OVER (ORDER BY received_at) // $bytes_at_once AS chunk
         FROM status_responses WHERE outcome = 'fulfilled'
     )
     GROUP BY chunk ORDER BY chunk
@@ -51,7 +51,7 @@ _STRANGE_ANSWERS = """
 def read_results(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
     """The day's rows of `fulfilled_results`, out of the view `status_responses`: the strange ones at the end."""
     connection.execute(_SESSIONS_WITH_SEVERAL, {"repeated_keys": REPEATED_KEYS})
-    times = connection.execute(_TIMES, {"answers_at_once": _ANSWERS_AT_ONCE}).fetchall()
+    times = connection.execute(_TIMES, {"bytes_at_once": _BYTES_AT_ONCE}).fetchall()
     strange: list[str] = []
     for (since,), (until,) in itertools.pairwise([*times, ("infinity",)]):
         connection.execute(_ANSWERS_BETWEEN.format(since=since, until=until))
