@@ -463,3 +463,17 @@ def test_new_item_types_and_changed_kinds_of_values_are_counted_with_when_they_w
     ]
     (detail,) = rows(workspace, "SELECT detail FROM data_issues WHERE rule = 'new_item_type'")[0]
     assert re.fullmatch(r"2 occurrences, first seen 20\d\d-[-\d: ]+, last seen 20\d\d-[-\d: ]+ UTC", detail)
+
+
+def test_a_session_whose_quotes_are_too_much_for_a_sum_keeps_its_pulls(api):
+    dear = [{"id": str(i), "buyback_price": "99999999999"} for i in range(1_001)]
+    workspace = published(
+        api, {"dear": answer("dear", dear), "plain": answer("plain", [{"id": "a", "buyback_price": 1}])}
+    )
+    assert rows(workspace, "SELECT session_id, pull_count, buyback_value_usd FROM purchases ORDER BY 1") == [
+        ("dear", 1_001, None),
+        ("plain", 1, Decimal(1)),
+    ]
+    assert rows(workspace, "SELECT count(*), sum(buyback_price_usd) FROM pulls") == [
+        (1_002, 1_001 * 99_999_999_999 + 1)
+    ]

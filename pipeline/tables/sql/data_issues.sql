@@ -70,7 +70,7 @@ findings AS (
         array_to_string(list_transform(differences, lambda d: d.field), ', '),
         'differs from the first submission, which stands: '
             || array_to_string(list_transform(differences, lambda d: d.field || ' ' || d.detail), ', '),
-        array_to_string(list_transform(differences, lambda d: d.raw_value), ', '),
+        left(array_to_string(list_transform(differences, lambda d: d.raw_value), ', '), 200),
         submitted_at
     FROM later
     WHERE len(differences) > 0

@@ -154,8 +154,9 @@ CREATE TEMP MACRO item(x, price) AS {
     'links': {'image': json_text(x.content.links.image), 'back_image': json_text(x.content.links.back_image)}
 };
 
--- What an answer's items are quoted at together, each price rounded before it is added.
-CREATE TEMP MACRO value_of(items) AS list_sum(list_transform(items, lambda x: x.buyback_price::DECIMAL(18,4)));
+-- What an answer's items are quoted at together, each price rounded before it is added; NULL where it is too much.
+CREATE TEMP MACRO value_of(items) AS TRY_CAST(
+    list_sum(list_transform(items, lambda x: x.buyback_price::DECIMAL(18,4))) AS DECIMAL(18,4));
 
 -- What is strange about an item: `document` is its own text, `i` its position from 1.
 CREATE TEMP MACRO item_problems(x, price, document, i) AS list_filter([
@@ -244,7 +245,7 @@ CREATE TEMP MACRO quoted_pull(pulled_at, resolved_at, session_id, pull_number, b
 CREATE TEMP MACRO difference(field, first_value, later_value) AS CASE
     WHEN later_value IS NOT NULL AND later_value IS DISTINCT FROM first_value THEN {
         'field': field,
-        'detail': coalesce(first_value::VARCHAR, 'none') || ' became ' || later_value::VARCHAR,
+        'detail': coalesce(left(first_value::VARCHAR, 200), 'none') || ' became ' || left(later_value::VARCHAR, 200),
         'raw_value': later_value::VARCHAR
     } END;
 
