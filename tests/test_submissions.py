@@ -124,6 +124,8 @@ def test_a_bad_csv_row_is_rejected_with_its_reason_and_stops_no_other(row, reaso
     [
         ("initiated_at", '"yesterday"', "initiated_at is not an ISO 8601 time"),
         ("initiated_at", "1700000000", "initiated_at is not an ISO 8601 time"),
+        ("initiated_at", "1735101592030", "initiated_at is not an ISO 8601 time"),  # else a day of the year 1735
+        ("initiated_at", '"2026-01-15-1130"', "initiated_at is not an ISO 8601 time"),
         ("initiated_at", '"0001-01-01T00:00:00+14:00"', "initiated_at is out of range"),
         ("quantity", "0", "quantity is not a whole number"),
         ("quantity", "1.5", "quantity is not a whole number"),
@@ -141,6 +143,25 @@ def test_a_bad_json_value_is_rejected_with_its_reason(field, value, reason, work
     (rejected,) = [r for r in taken_in(workspace) if r["rejected_reason"]]
     assert reason in rejected["rejected_reason"]
     assert rejected["session_id"] == (None if field == "session_id" else "s")
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-01-15", "2026-01-15 00:00"),
+        ("20260115", "2026-01-15 00:00"),
+        ("2026-W03-4", "2026-01-15 00:00"),
+        ("2026W034T11", "2026-01-15 11:00"),
+        ("2026-01-15 11:30", "2026-01-15 11:30"),
+        ("2026-01-15T11:30:00Z", "2026-01-15 11:30"),
+        ("20260115T133000+0200", "2026-01-15 11:30"),
+    ],
+)
+def test_a_time_may_be_in_each_form_of_iso_8601(text, moment, workspace):
+    drop(workspace, "a.csv", f"session_id,initiated_at\ns,{text}\n")
+    assert only_file(workspace).accepted == 1
+    (row,) = taken_in(workspace)
+    assert row["initiated_at"] == datetime.fromisoformat(moment).replace(tzinfo=UTC)
 
 
 def test_a_rejected_session_can_be_mended_and_submitted_again(workspace):
@@ -317,6 +338,17 @@ def test_the_first_submission_wins_and_a_different_later_one_is_an_issue(workspa
             "differs from the first submission, which stands: price_usd 10.0000 became 11.0000",
         ),
     ]
+
+
+def test_of_a_long_value_that_contradicts_the_first_one_an_issue_shows_the_beginning(workspace):
+    for name, user in (("1.csv", "u" * 1000), ("2.csv", "v" * 1000)):
+        drop(workspace, name, f"session_id,user_id\ns,{user}\n")
+        workspace.take_in()
+    build_all(workspace)
+    workspace.publish()
+    ((detail, raw_value),) = rows(workspace, "SELECT detail, raw_value FROM data_issues")
+    assert detail.endswith("u" * 200 + " became " + "v" * 200)
+    assert raw_value == "v" * 200
 
 
 def test_submitting_the_same_ids_again_is_a_new_file(workspace):

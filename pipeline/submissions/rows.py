@@ -20,7 +20,7 @@ MAX_SESSION_ID_LENGTH = 256
 PRICE_LIMIT = Decimal(10) ** 11
 _MAX_QUANTITY = 2**31 - 1
 _WHOLE_BELOW = 10**15  # beyond it, a float's digits are no longer what somebody wrote
-_TIME = re.compile(r"[0-9W-]+([T ].*)?$", re.ASCII | re.IGNORECASE)
+_TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-?W[0-9]{2}(-?[0-9])?)([T ].*)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def _time(field: str, value: object) -> datetime | None:
         if text is None:
             return None
         try:
-            # Python takes any character between date and time.
+            # Python takes any character between date and time, and so milliseconds since 1970 for a day long before.
             value = datetime.fromisoformat(text) if _TIME.match(text) else None
         except ValueError:
             value = None
