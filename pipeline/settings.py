@@ -12,7 +12,7 @@ from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
-from croniter import croniter
+from croniter import CroniterError, croniter
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -85,13 +85,20 @@ def _valid_key(value: SecretStr) -> SecretStr:
 
 
 def _valid_cron(value: str) -> str:
-    if len(value.split()) != 5 or not croniter.is_valid(value):
-        raise ValueError("allowed is a cron expression of five fields such as '0 2 * * *'")
-    return value
+    try:
+        if len(value.split()) == 5:
+            croniter(value).get_next()  # fails as well where no such day comes, as the 30th of February
+            return value
+    except CroniterError:
+        pass
+    raise ValueError("allowed is a cron expression of five fields such as '0 2 * * *'")
 
 
 def _absolute(value: Path) -> Path:
-    return (PROJECT_ROOT / value.expanduser()).resolve()
+    try:
+        return (PROJECT_ROOT / value.expanduser()).resolve()
+    except RuntimeError:
+        raise ValueError("allowed is a path; there is no home directory of that name") from None
 
 
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]

@@ -58,6 +58,8 @@ def test_each_environment_has_its_url_and_its_ceiling(env, url, tmp_path, config
         ("keep_run_days", "0", "a whole number, at least 1, at most 36500"),
         ("daily_cron", "at two", "cron expression"),
         ("daily_cron", "@daily", "cron expression"),
+        ("daily_cron", "0 2 30 2 *", "cron expression"),
+        ("data_dir", "~nobody-of-that-name/data", "no home directory of that name"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_by_name(variable, value, allowed, tmp_path, configure):
