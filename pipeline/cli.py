@@ -225,29 +225,35 @@ def simulate(
 
 def main() -> None:
     """The console script. Errors are one line on stderr; the exit code is 0 only on success."""
-    is_debug = "--debug" in sys.argv[1:2]
     try:
         sys.exit(cli(standalone_mode=False))
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as without_arguments:
+        without_arguments.show()
+        sys.exit(without_arguments.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
         sys.exit(130)
-    except PipelineError as error:
-        if is_debug:
-            raise
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
     except Exception as error:
-        if is_debug:
+        if "--debug" in sys.argv[1:2]:
             raise
-        # One line for a person; the traceback is for who can read it.
-        words = " ".join(str(error).split()) or type(error).__name__
-        click.echo(f"Error: {words} (this is unexpected; `phygitals --debug ...` shows where it happened)", err=True)
-        sys.exit(1)
+        click.echo(f"Error: {_in_one_line(error)}", err=True)
+        sys.exit(error.exit_code if isinstance(error, click.ClickException) else 1)
+
+
+def _in_one_line(error: Exception) -> str:
+    match error:
+        case click.UsageError(ctx=click.Context(command_path=command)):
+            return f"{error.format_message()} (`{command} --help` shows what there is)"
+        case click.ClickException():
+            return error.format_message()
+        case PipelineError():
+            return str(error)
+        case _:
+            # The traceback is for who can read it.
+            words = " ".join(str(error).split()) or type(error).__name__
+            return f"{words} (this is unexpected; `phygitals --debug ...` shows where it happened)"
 
 
 if __name__ == "__main__":

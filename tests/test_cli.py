@@ -85,6 +85,35 @@ def test_the_traceback_is_behind_debug(configure):
     assert "Traceback" in phygitals("--debug", "status").stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["query", "--colour"], ("No such option", "--colour", "query --help")),
+        (["trace"], ("Missing argument", "trace --help")),
+        (["undo"], ("No such command 'undo'", "--help")),
+        (["simulate", "--mode", "both"], ("'both' is not one of", "simulate --help")),
+    ],
+)
+def test_a_command_that_is_called_wrongly_says_so_in_one_line(arguments, words):
+    assert_one_line_error(phygitals(*arguments), *words)
+
+
+def test_without_a_command_the_commands_are_listed():
+    listed = phygitals()
+    assert listed.returncode != 0
+    assert "refresh" in listed.stderr
+
+
+def test_debug_shows_where_a_wrong_query_and_a_failed_step_ended(api):
+    api(Simulator(hold=0)).key = "another"
+    assert "Traceback" in phygitals("--debug", "query", "SELECT 1").stderr
+    drop(Workspace.open(), "a.txt", "one\n")
+    shown = phygitals("--debug", "refresh").stderr
+    assert "Traceback" in shown
+    assert "In status_responses: " in shown
+    assert KEY not in shown
+
+
 def test_a_refused_key_is_one_line_and_a_failed_command(api):
     api(Simulator(hold=0)).key = "another"
     drop(Workspace.open(), "a.txt", "one\n")

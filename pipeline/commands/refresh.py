@@ -32,4 +32,7 @@ def run_refresh(on_line: Callable[[str], None], on_progress: Callable[[Progress]
         fail_dead_runs(instance, Workspace.open().data)
         result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
         if not result.success:
-            raise RefreshError(tell(instance, result.dagster_run, result.all_events, on_line))
+            failed = RefreshError(tell(instance, result.dagster_run, result.all_events, on_line))
+            for event in result.get_step_failure_events():
+                failed.add_note(f"In {event.step_key}: {event.step_failure_data.error_display_string}")
+            raise failed
