@@ -135,6 +135,13 @@ def test_the_job_runs_from_the_project_root_and_leaves_the_key_nowhere(api, conf
     materialized = materialization_of("session_submissions")
     counts = ("files_read", "files_rejected", "rows_read", "accepted", "duplicates", "rejected")
     assert [materialized.metadata[count].value for count in counts] == [3, 1, 37, 35, 1, 1]
+    by_file = {record.data["source_file"]: record.data for record in materialized.metadata["files"].records}
+    assert {name: [file[count] for count in counts[2:]] for name, file in by_file.items()} == {
+        "a.csv": [32, 30, 1, 1],
+        "b.txt": [5, 5, 0, 0],
+        "c.csv": [0, 0, 0, 0],
+    }
+    assert "no column session_id" in by_file["c.csv"]["refused_because"]
     assert materialization_of("purchases").metadata["dagster/row_count"].value == 35
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -80,12 +80,14 @@ def column_lineage(table: Table) -> dg.TableColumnLineage:
 
 
 def materialized(
-    workspace: Workspace, table: Table, numbers: Mapping[str, int | float], texts: Mapping[str, str] | None = None
+    workspace: Workspace, table: Table, numbers: Mapping[str, int | float], files: Sequence[dg.TableRecord] = ()
 ) -> dg.MaterializeResult[None]:
-    """What the materialization of a table shows: what this run did, and how the table stands."""
+    """What the materialization of a table shows: what this run did, with which files, and how the table stands."""
     signs = vital_signs(workspace.data, table, now())
     metadata: dict[str, Any] = {**signs.numbers, **numbers}
-    metadata |= {name: dg.MetadataValue.md(text) for name, text in {**signs.texts, **(texts or {})}.items()}
+    metadata |= {name: dg.MetadataValue.md(text) for name, text in signs.texts.items()}
+    if files:
+        metadata["files"] = dg.MetadataValue.table(files)
     if table.sources:
         metadata["dagster/column_lineage"] = column_lineage(table)
     return dg.MaterializeResult(metadata=metadata)

@@ -8,11 +8,9 @@ from pipeline.assets.declared import asset_options, built, materialized
 from pipeline.assets.resources import WorkspaceResource
 from pipeline.polling.progress import Progress
 from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
-from pipeline.tables.markdown import preview
 from pipeline.tables.vital_signs import retries
 from pipeline.workspace import now
 
-_FILES_SHOWN = 3
 _LOG_EVERY = 5.0  # seconds between two progress lines in the run's log
 
 
@@ -33,8 +31,8 @@ def session_submissions(
             **{count: report.total(count) for count in ("rows_read", "accepted", "duplicates", "rejected")},
             "seconds": round(time.monotonic() - started, 2),
         }
-        files = preview([vars(file) for file in report.files[:_FILES_SHOWN]])
-        return materialized(opened, SESSION_SUBMISSIONS, numbers, {"files": files})
+        files = [dg.TableRecord(vars(file)) for file in report.files]
+        return materialized(opened, SESSION_SUBMISSIONS, numbers, files)
 
 
 # It reads the answers of earlier runs, too; in the lineage that would be a circle.
