@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import random
 import shutil
 import subprocess
@@ -167,6 +169,40 @@ print(steps)
 def publish_until_killed(root, last_step):
     arguments = [sys.executable, "-c", PUBLISH_UNTIL_KILLED, root, str(last_step)]
     return subprocess.run(arguments, check=False, timeout=60, capture_output=True, text=True)
+
+
+def cannot(number: int):
+    def fail(*_: object) -> int:
+        raise OSError(number, "as told by the system")
+
+    return fail
+
+
+@pytest.mark.parametrize("copy_file_range", [None, cannot(errno.ENOSYS), cannot(errno.EOPNOTSUPP)])
+def test_where_the_system_does_not_copy_files_by_itself_the_published_one_is_read_and_written(
+    copy_file_range, workspace, monkeypatch
+):
+    shorten_pulls(workspace.data)
+    if copy_file_range is None:
+        monkeypatch.delattr(os, "copy_file_range")
+    else:
+        monkeypatch.setattr(os, "copy_file_range", copy_file_range)
+    monkeypatch.setattr(publish_module, "_COPIED_AT_ONCE", 100_000)
+    assert workspace.publish().kept_row_count > 0
+    patched = contents(workspace.data.warehouse)
+    (workspace.data.root / "staging" / "published.json").unlink()
+    assert workspace.publish().kept_row_count == 0
+    assert patched == contents(workspace.data.warehouse)
+
+
+def test_a_copy_for_which_there_is_no_room_leaves_the_published_file(workspace, monkeypatch):
+    shorten_pulls(workspace.data)
+    before = workspace.data.warehouse.read_bytes()
+    monkeypatch.setattr(os, "copy_file_range", cannot(errno.ENOSPC))
+    with pytest.raises(PublishError, match="as told by the system"):
+        workspace.publish()
+    assert workspace.data.warehouse.read_bytes() == before
+    assert list(workspace.data.root.glob(".phygitals*")) == []
 
 
 @pytest.mark.parametrize("is_patch", [True, False])

@@ -10,11 +10,13 @@ is copied anew: the rows and their order are those of a file that was built from
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from io import BufferedWriter, FileIO
 from pathlib import Path
 
 import duckdb
@@ -31,6 +33,7 @@ from pipeline.warehouse.record import Part, Record
 STORAGE_VERSION = "v1.2.0"  # what any DuckDB from 1.2 on can read
 _COPIED_AT_ONCE = 32 << 20  # bytes
 _PIECES_AHEAD = 4  # of the disk
+_NOT_WITHIN_THE_SYSTEM = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV, errno.EPERM)
 _LEAST_KEPT_SHARE = 0.5  # of the rows; with less in common, copying everything is faster
 _MOST_FREE_SHARE = 0.5  # of the blocks; a file with more is built from nothing the next time
 
@@ -99,19 +102,27 @@ def _copy(source: Path, target: Path) -> None:
     lately is slow to be had, in a virtual machine above all: what the source was held in serves the target, which
     stays in memory instead, for those who read it next.
     """
-    piece = memoryview(bytearray(_COPIED_AT_ONCE))
     with (
         source.open("rb", buffering=0) as reading,
-        target.open("wb", buffering=0) as writing,
+        target.open("wb") as writing,
         WriteBehind(_PIECES_AHEAD) as disk,
     ):
-        while size := reading.readinto(piece):
-            written = 0
-            while written < size:
-                written += writing.write(piece[written:size])
+        while _copy_piece(reading, writing):
             disk.submit(os.fsync, writing.fileno())
             if hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(reading.fileno(), 0, reading.tell(), os.POSIX_FADV_DONTNEED)
+
+
+def _copy_piece(reading: FileIO, writing: BufferedWriter) -> bool:
+    """Copies what comes next, within the system where it can do so: some file systems only note that it is the same."""
+    try:
+        return os.copy_file_range(reading.fileno(), writing.fileno(), _COPIED_AT_ONCE) > 0
+    except (AttributeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _NOT_WITHIN_THE_SYSTEM:
+            raise
+    written = writing.write(reading.read(_COPIED_AT_ONCE))
+    writing.flush()
+    return written > 0
 
 
 def _parts(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table) -> list[Part]:
