@@ -265,6 +265,8 @@ def test_the_same_content_under_another_name_adds_nothing(workspace):
     drop(workspace, "b.txt", "one\n")
     again = workspace.take_in()
     assert (again.files, again.already_known) == ([], ["b.txt"])
+    (line,) = again.lines
+    assert line.startswith("b.txt: nothing in it is new, its content was taken in before")
     assert len(taken_in(workspace)) == 1
 
 

@@ -20,6 +20,10 @@ from pipeline.submissions.formats import RowError, UnreadableFileError
 
 _BATCH = 50_000
 _EXCERPT = 200
+_NOTHING_NEW = (
+    "nothing in it is new, its content was taken in before; "
+    "to have expired sessions asked again, submit their ids: `phygitals submit ID...`"
+)
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,11 @@ class IntakeReport:
     @property
     def lines(self) -> list[str]:
         """What a person should know of each file, one line each."""
-        lines = [file.line for file in self.files]
-        return lines + [f"{name}: columns that are ignored: {', '.join(c)}" for name, c in self.unknown_columns.items()]
+        return [
+            *(file.line for file in self.files),
+            *(f"{name}: columns that are ignored: {', '.join(c)}" for name, c in self.unknown_columns.items()),
+            *(f"{name}: {_NOTHING_NEW}" for name in self.already_known),
+        ]
 
     def total(self, count: str) -> int:
         return sum(getattr(f, count) for f in self.files)

@@ -98,7 +98,7 @@ def publish(data: DataDirectory) -> Published:
 def _copy(source: Path, target: Path) -> None:
     """Copies a large file that is deleted soon, each piece going to the disk while the next is copied.
 
-    Left in memory, all of it would hold up the first thing that DuckDB writes behind it. And memory that was not used
+    Left for later, the disk's work would hold up the first thing that DuckDB writes. And memory that was not used
     lately is slow to be had, in a virtual machine above all: what the source was held in serves the target, which
     stays in memory instead, for those who read it next.
     """
