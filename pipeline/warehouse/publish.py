@@ -10,7 +10,6 @@ is copied anew: the rows and their order are those of a file that was built from
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 from collections.abc import Mapping
@@ -33,7 +32,6 @@ from pipeline.warehouse.record import Part, Record
 STORAGE_VERSION = "v1.2.0"  # what any DuckDB from 1.2 on can read
 _COPIED_AT_ONCE = 32 << 20  # bytes
 _PIECES_AHEAD = 4  # of the disk
-_NOT_WITHIN_THE_SYSTEM = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV, errno.EPERM)
 _LEAST_KEPT_SHARE = 0.5  # of the rows; with less in common, copying everything is faster
 _MOST_FREE_SHARE = 0.5  # of the blocks; a file with more is built from nothing the next time
 
@@ -114,12 +112,13 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _copy_piece(reading: FileIO, writing: BufferedWriter) -> bool:
-    """Copies what comes next, within the system where it can do so: some file systems only note that it is the same."""
-    try:
-        return os.copy_file_range(reading.fileno(), writing.fileno(), _COPIED_AT_ONCE) > 0
-    except (AttributeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in _NOT_WITHIN_THE_SYSTEM:
-            raise
+    """Copies what comes next, within the system where it can do so: some file systems only note that it is the same.
+
+    Where it cannot, which it says in many ways, the piece is read and written, and what is wrong with the disk shows.
+    """
+    with suppress(AttributeError, OSError):
+        if os.copy_file_range(reading.fileno(), writing.fileno(), _COPIED_AT_ONCE) > 0:
+            return True
     written = writing.write(reading.read(_COPIED_AT_ONCE))
     writing.flush()
     return written > 0
