@@ -21,7 +21,9 @@ from pipeline.tables.answer_text import TEXT, create_answers
 from pipeline.tables.queries import query
 
 # Bytes of answers that are held at once, as rows, twice: while some are written the next are read, by every core.
-_BYTES_AT_ONCE = 96 << 20
+# Rows of the shortest answers take much more than their text.
+_BYTES_AT_ONCE = 192 << 20
+_BYTES_A_ROW = 4_800
 _ROWS_A_BATCH = 20_000
 
 _SESSIONS_WITH_SEVERAL = """
@@ -31,7 +33,7 @@ _SESSIONS_WITH_SEVERAL = """
 """
 _TIMES = """
     SELECT min(received_at)::VARCHAR FROM (
-        SELECT received_at, sum(octet_length(body)) OVER (ORDER BY received_at) // $bytes_at_once AS chunk
+        SELECT received_at, sum(octet_length(body) + $a_row) OVER (ORDER BY received_at) // $at_once AS chunk
         FROM status_responses WHERE outcome = 'fulfilled'
     )
     GROUP BY chunk ORDER BY chunk
@@ -51,7 +53,7 @@ _STRANGE_ANSWERS = """
 def read_results(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
     """The day's rows of `fulfilled_results`, out of the view `status_responses`: the strange ones at the end."""
     connection.execute(_SESSIONS_WITH_SEVERAL, {"repeated_keys": REPEATED_KEYS})
-    times = connection.execute(_TIMES, {"bytes_at_once": _BYTES_AT_ONCE}).fetchall()
+    times = connection.execute(_TIMES, {"at_once": _BYTES_AT_ONCE, "a_row": _BYTES_A_ROW}).fetchall()
     strange: list[str] = []
     for (since,), (until,) in itertools.pairwise([*times, ("infinity",)]):
         connection.execute(_ANSWERS_BETWEEN.format(since=since, until=until))
