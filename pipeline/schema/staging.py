@@ -54,7 +54,11 @@ _RESULT_COLUMNS = (
     Column("public_id", "VARCHAR", "Short shareable transaction identifier"),
     Column("tx_hash", "VARCHAR", "Transaction hash"),
     Column("item_count", "BIGINT", "Items in the answer"),
-    Column("buyback_value_usd", MONEY, "Sum of the items' prices, each rounded to four places; NULL without any"),
+    Column(
+        "buyback_value_usd",
+        MONEY,
+        "Sum of the items' prices, each rounded to four places; NULL without any, and from 10^14 on",
+    ),
     Column("items", f"{_ITEM}[]", "The answer's `nfts` in their order, without their attributes"),
     # Apart from the items: DuckDB reads a nested column whole, and the two are read by different tables.
     Column("attributes", f"{_ATTRIBUTE}[][]", "The attributes of each item, in the items' order"),
@@ -152,7 +156,11 @@ PURCHASES = Table(
         Column("tx_hash", "VARCHAR", "Transaction hash of the mint"),
         Column("is_sandbox", "BOOLEAN", "Whether `tx_hash` is a sandbox's; NULL without one"),
         Column("pull_count", "BIGINT", "Items in the fulfilled answer; NULL until fulfilled"),
-        Column("buyback_value_usd", MONEY, "Sum of the items' quoted buyback prices; NULL when none is quoted"),
+        Column(
+            "buyback_value_usd",
+            MONEY,
+            "Sum of the items' quoted buyback prices; NULL when none is quoted, and from 10^14 on",
+        ),
         Column("source_file", "VARCHAR", "Inbox file that first named the session", nullable=False),
     ),
     group="staging",
