@@ -173,6 +173,17 @@ def test_no_more_than_a_hundred_pulls_are_ranked(api):
     assert rows(workspace, "SELECT count(*), min(buyback_price_usd) FROM top_pulls") == [(100, Decimal(30))]
 
 
+def test_of_equal_quotes_the_earlier_pulls_are_ranked(api):
+    workspace = with_answers(
+        api,
+        "session_id,initiated_at\nb,2026-01-01\na,2026-01-02\n",
+        a=[quoted(f"a{i}", 7) for i in range(60)],
+        b=[quoted(f"b{i}", 7) for i in range(60)],
+    )
+    expected = [(session, number) for session, last in (("b", 60), ("a", 40)) for number in range(1, last + 1)]
+    assert rows(workspace, "SELECT session_id, pull_number FROM top_pulls ORDER BY pull_rank") == expected
+
+
 def test_the_dearest_pulls_of_several_days_are_ranked_together(tmp_path, configure):
     workspace = with_history(configure, tmp_path / "history", dict.fromkeys(range(3), 150))
     ranked = "buyback_price_usd DESC NULLS LAST, pulled_at, session_id, pull_number"
