@@ -16,6 +16,7 @@ from pipeline.lake.trouble import explain
 
 # Of what DuckDB counts. What it does not count, Arrow and Python take up to 0.8 GB more, at 50 million pulls.
 _MEMORY_LIMIT = "1100MB"
+ROWS_A_BATCH = 20_480  # few enough that one batch is written while the next is derived
 
 
 @contextlib.contextmanager
@@ -44,3 +45,8 @@ def connect(data: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
             raise trouble from error
         finally:
             shutil.rmtree(spill, ignore_errors=True)
+
+
+def stream(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.RecordBatch]:
+    """A query's rows in batches. It runs when the first of them is asked for."""
+    yield from connection.execute(sql).to_arrow_reader(ROWS_A_BATCH)

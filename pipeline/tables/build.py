@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.lake.compaction import identity
-from pipeline.lake.database import connect
+from pipeline.lake.database import connect, stream
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.manifest import Manifest, digest
 from pipeline.schema import PUBLISHED, TABLES
@@ -27,7 +27,6 @@ from pipeline.tables.fulfilled_answers import read_results
 from pipeline.tables.queries import macros, query
 from pipeline.tables.reference import read_packs
 
-_ROWS_A_BATCH = 20_480  # few enough that one batch is written while the next is derived
 NO_DAYS = "no-days-yet"
 _DERIVATION = "derivation"  # the manifest's note of how a table was derived when it was built last
 _SESSIONS_AT_ONCE = 500_000
@@ -160,7 +159,7 @@ class Builder:
         inputs = digest(derivation(table), [self._state(TABLES[name]) for name in table.sources])
         if not self._is_current(table, table.name, inputs):
             self._name(TABLES[name] for name in table.sources)
-            self._write(report, table.name, inputs, self._rows(query(table)))
+            self._write(report, table.name, inputs, stream(self._connection, query(table)))
         else:
             report.unchanged_count += 1
 
@@ -170,7 +169,9 @@ class Builder:
         self.find_pending()
         # Newest first among those never asked, then the ones that have waited longest since they were.
         order = "last_polled_at NULLS FIRST, submitted_at DESC, session_id"
-        self._write(report, PENDING_SESSIONS.name, "", self._rows(f"FROM pending_sessions ORDER BY {order}"))
+        self._write(
+            report, PENDING_SESSIONS.name, "", stream(self._connection, f"FROM pending_sessions ORDER BY {order}")
+        )
 
     def _open_days(self) -> list[str]:
         """The days of submission that may have a session that is pending.
@@ -199,7 +200,7 @@ class Builder:
         if found:
             values = ", ".join("?" for _ in table.columns)
             self._connection.executemany(f"INSERT INTO packs_file VALUES ({values})", found)
-        self._write(report, table.name, inputs, self._rows("FROM packs_file ORDER BY row_number"))
+        self._write(report, table.name, inputs, stream(self._connection, "FROM packs_file ORDER BY row_number"))
 
     def _build_by_day(self, report: BuildReport) -> None:
         """From what its sources have of each day. Purchases of other days are joined by when they were resolved."""
@@ -297,7 +298,7 @@ class Builder:
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE rebuilt AS {query(PURCHASES)}")
         for day in days:
             rows = f"SELECT * FROM rebuilt WHERE utc_day(submitted_at) = '{day}' ORDER BY submitted_at, session_id"
-            self._write(report, day, inputs[day], self._rows(rows))
+            self._write(report, day, inputs[day], stream(self._connection, rows))
         for (day,) in self._connection.execute(_RESOLUTION_DAYS_OF_TOUCHED).fetchall():
             self._manifest.written(PURCHASES, _resolved(day), uuid.uuid4().hex)
         self._connection.execute("DROP TABLE rebuilt")
@@ -306,7 +307,7 @@ class Builder:
         """Removes the days that raw does not have, any more. Where it has none, one empty object says the columns."""
         inputs = derivation(report.table)
         if not days and not self._is_current(report.table, NO_DAYS, inputs):
-            self._write(report, NO_DAYS, inputs, self._rows(f"FROM {self._store.scan(report.table, [])}"))
+            self._write(report, NO_DAYS, inputs, stream(self._connection, f"FROM {self._store.scan(report.table, [])}"))
         for part in self._store.parts(report.table).keys() - (days or {NO_DAYS}):
             self._store.delete(report.table, part)
             self._manifest.forget(report.table, part)
@@ -328,10 +329,7 @@ class Builder:
             return read_results(self._connection)
         if table.reads_answer_text:
             create_answers(self._connection)
-        return self._rows(query(table))
-
-    def _rows(self, sql: str) -> Iterator[pa.RecordBatch]:
-        yield from self._connection.execute(sql).to_arrow_reader(_ROWS_A_BATCH)
+        return stream(self._connection, query(table))
 
     def _write(self, report: BuildReport, part: str, inputs: str, rows: Iterable[pa.RecordBatch]) -> None:
         try:

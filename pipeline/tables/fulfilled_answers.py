@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.lake.database import ROWS_A_BATCH, stream
 from pipeline.polling.answers import REPEATED_KEYS
 from pipeline.schema.staging import FULFILLED_RESULTS
 from pipeline.tables.answer_text import TEXT, create_answers
@@ -24,9 +25,8 @@ from pipeline.tables.queries import query
 # Rows of the shortest answers take much more than their text.
 _BYTES_AT_ONCE = 192 << 20
 _BYTES_A_ROW = 4_800
-_ROWS_A_BATCH = 20_000
 
-_SESSIONS_WITH_SEVERAL = """
+_SESSIONS_TO_READ_WITH_CARE = """
     CREATE OR REPLACE TEMP TABLE strange_sessions AS
     SELECT session_id FROM status_responses WHERE outcome = 'fulfilled'
     GROUP BY session_id HAVING count(*) > 1 OR bool_or(detail IS NOT DISTINCT FROM $repeated_keys)
@@ -52,13 +52,13 @@ _STRANGE_ANSWERS = """
 
 def read_results(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
     """The day's rows of `fulfilled_results`, out of the view `status_responses`: the strange ones at the end."""
-    connection.execute(_SESSIONS_WITH_SEVERAL, {"repeated_keys": REPEATED_KEYS})
+    connection.execute(_SESSIONS_TO_READ_WITH_CARE, {"repeated_keys": REPEATED_KEYS})
     times = connection.execute(_TIMES, {"at_once": _BYTES_AT_ONCE, "a_row": _BYTES_A_ROW}).fetchall()
     strange: list[str] = []
     for (since,), (until,) in itertools.pairwise([*times, ("infinity",)]):
         connection.execute(_ANSWERS_BETWEEN.format(since=since, until=until))
         # A relation's rows become Arrow on every core, a cursor's on one alone.
-        for batch in connection.sql(query(FULFILLED_RESULTS)).to_arrow_table(_ROWS_A_BATCH).to_batches():
+        for batch in connection.sql(query(FULFILLED_RESULTS)).to_arrow_table(ROWS_A_BATCH).to_batches():
             if not batch["item_count"].null_count:
                 yield batch
                 continue
@@ -70,4 +70,4 @@ def read_results(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBat
         connection.execute(_STRANGE_ANSWERS)
         create_answers(connection, "strange_answers")
         (step,) = FULFILLED_RESULTS.steps
-        yield from connection.execute(query(step)).to_arrow_reader(_ROWS_A_BATCH)
+        yield from stream(connection, query(step))
