@@ -16,7 +16,7 @@ from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.staging import PULLS
 from pipeline.simulator.server import FAILED, Simulator
-from pipeline.tables import queries
+from pipeline.tables import derivation, queries
 from pipeline.workspace import Workspace, now
 from tests.conftest import drop, refresh, rows
 from tests.test_refresh import fulfilled, lake_hashes
@@ -38,6 +38,7 @@ CHANGES = {
         ("SELECT count(*) FROM purchases", [(4,)]),
     ),
 }
+READ_FROM_TEXT = {table.name for table in TABLES.values() if table.reads_answer_text}
 
 
 @pytest.fixture
@@ -118,6 +119,18 @@ def test_changed_columns_are_noticed_too(workspace):
         assert [str(pq.read_schema(path).field(last.name).type) for path in paths] == ["date32[day]"]
 
 
+def test_a_changed_reader_of_the_answers_text_is_noticed_too(workspace, tmp_path, monkeypatch):
+    for reader in derivation._READERS:
+        changed = tmp_path / reader.name
+        changed.write_text(reader.read_text() + "# and more\n")
+        readers = tuple(changed if path is reader else path for path in derivation._READERS)
+        monkeypatch.setattr(derivation, "_READERS", readers)
+        found = reports(workspace)
+        derived = {name for name, report in found.items() if report.line}
+        assert derived == {t.name for t in PUBLISHED if any(is_made_from(t, name) for name in READ_FROM_TEXT)}
+        assert not any(report.line for report in reports(workspace).values())
+
+
 def test_it_is_said_once(workspace, sql):
     edit(sql, *CHANGES["the query of pulls"][0])
     reports(workspace)
@@ -146,6 +159,6 @@ def test_a_run_of_the_job_says_it_in_its_log_and_to_the_command(workspace, sql):
         result = job.execute_in_process(instance=instance)
         log = [entry.user_message for entry in instance.all_logs(result.run_id)]
     lines = [line for line in told if "derived anew" in line]
-    assert "pulls was derived anew from its whole history: its SQL or columns have changed" in lines
+    assert "pulls was derived anew from its whole history: its rules or columns have changed" in lines
     assert not any(line.startswith("purchases") for line in lines)
     assert set(lines) <= set(log)

@@ -51,7 +51,7 @@ _RESOLVED_BETWEEN = """
 class BuildReport:
     """What building one table did. Parts are days, or the whole table.
 
-    `is_rederived` where its SQL or columns, or those of what it is made from, have changed since it was built last.
+    `is_rederived` where its rules or columns, or those of what it is made from, have changed since it was built last.
     """
 
     table: Table
@@ -64,7 +64,7 @@ class BuildReport:
         """What a person should know of it, if anything."""
         if not self.is_rederived:
             return None
-        return f"{self.table.name} was derived anew from its whole history: its SQL or columns have changed"
+        return f"{self.table.name} was derived anew from its whole history: its rules or columns have changed"
 
 
 class Builder:

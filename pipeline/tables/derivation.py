@@ -1,11 +1,16 @@
-"""How a table is derived, as a fingerprint, by which a later run sees that its SQL or columns have changed."""
+"""How a table is derived, as a fingerprint, by which a later run sees that its rules or columns have changed."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from pipeline.lake.manifest import digest
 from pipeline.schema import TABLES
 from pipeline.schema.table import Table, Zone
+from pipeline.tables import answer_text, fulfilled_answers
 from pipeline.tables.queries import macros, query
+
+_READERS = (Path(answer_text.__file__), Path(fulfilled_answers.__file__))  # what reads the text of answers beside SQL
 
 
 def derivation(table: Table) -> str:
@@ -14,5 +19,6 @@ def derivation(table: Table) -> str:
         return ""
     columns = [(c.name, c.type) for c in table.columns]
     own = query(table) if table.sources else ""
+    readers = [path.read_text(encoding="utf-8") for path in _READERS] if table.reads_answer_text else []
     upstream = [*(TABLES[name] for name in table.sources), *table.steps]
-    return digest(own, macros(), columns, [derivation(source) for source in upstream])
+    return digest(own, macros(), columns, readers, [derivation(source) for source in upstream])
