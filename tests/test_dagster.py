@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dagster import DagsterEvent, DagsterEventType
+from dagster._core.storage.tags import ROOT_RUN_ID_TAG, WILL_RETRY_TAG
 
 from pipeline.assets import automation, dead_runs
 from pipeline.assets.automation import inbox_sensor
@@ -230,6 +231,43 @@ def test_a_run_that_died_with_its_process_is_reported_as_failed(api, dead_run):
     assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
     assert dead_runs.fail_dead_runs(instance, Workspace.open().data) == [run_id]
     assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_tick_of_the_inbox_sensor_reports_it(api, dead_run):
+    api(Simulator(hold=0))
+    instance, run_id = dead_run
+    inbox_sensor(dg.build_sensor_context(instance))
+    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
+
+
+def is_started_again(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """What the daemon goes by."""
+    return {"true": True, "false": False}[instance.get_run_by_id(run_id).tags[WILL_RETRY_TAG]]
+
+
+def test_a_run_that_died_is_started_again_twice_at_most(api, monkeypatch):
+    api(Simulator(hold=0))
+    monkeypatch.setattr(dead_runs, "now", lambda: now() + timedelta(minutes=3))
+    job, data, again = defs.resolve_job_def("refresh"), Workspace.open().data, []
+    with recorded_runs() as instance:
+        root: str | None = None
+        for _ in range(3):
+            tags = {ROOT_RUN_ID_TAG: root} if root else None  # as the daemon tags the runs that it starts again
+            run = instance.create_run_for_job(job, root_run_id=root, parent_run_id=root, tags=tags)
+            instance.report_dagster_event(started(run), run.run_id)
+            assert dead_runs.fail_dead_runs(instance, data) == [run.run_id]
+            again.append(is_started_again(instance, run.run_id))
+            root = root or run.run_id
+    assert again == [True, True, False]
+
+
+def test_a_run_that_failed_with_a_reason_is_not_started_again(api):
+    api(Simulator(hold=0)).key = "another"
+    drop(Workspace.open(), "a.txt", "one\n")
+    assert execute().returncode != 0
+    with recorded_runs() as instance:
+        (run,) = instance.get_runs()
+        assert not is_started_again(instance, run.run_id)
 
 
 def test_a_run_that_is_writing_is_left_alone(api, dead_run):
