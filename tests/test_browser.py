@@ -202,6 +202,24 @@ def test_the_run_that_the_inbox_started_is_listed_with_its_file(page, picture):
     picture("runs")
 
 
+@pytest.mark.parametrize("width", [360, 1600])
+def test_the_report_fits_a_phone_and_a_screen_and_asks_nothing_of_the_network(width, server, page):
+    (report,) = server.data.rglob("report.html")
+    window = page.context.browser.new_page(viewport={"width": width, "height": 800})
+    asked: list[str] = []
+    complaints: list[str] = []
+    window.on("request", lambda request: asked.append(request.url))
+    window.on("console", lambda message: complaints.append(message.text))
+    window.goto(report.as_uri())
+    playwright.expect(window.get_by_role("heading", name="Buyback quotes")).to_be_visible()
+    assert window.evaluate("document.documentElement.scrollWidth") <= width
+    assert asked == [report.as_uri()]
+    assert complaints == []
+    if PICTURES:
+        window.screenshot(path=Path(PICTURES) / f"report-{width}.png", full_page=True)
+    window.close()
+
+
 def materialize(page: playwright.Page, name: str) -> None:
     """Presses the button on an asset's page, which starts a run."""
     page.goto(f"/assets/{name}")

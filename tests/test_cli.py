@@ -202,6 +202,7 @@ def test_reading_needs_no_key(api, monkeypatch):
     monkeypatch.delenv("PHYGITALS_API_KEY")
     assert phygitals("query", "SELECT 1").returncode == 0
     assert phygitals("status").returncode == 0
+    assert phygitals("report").returncode == 0
     assert_one_line_error(phygitals("refresh"), "PHYGITALS_API_KEY is not set")
 
 

@@ -16,6 +16,7 @@ from dagster import DagsterEvent, DagsterEventType
 from dagster._core.storage.tags import ROOT_RUN_ID_TAG, WILL_RETRY_TAG
 
 from pipeline.assets import automation, dead_runs
+from pipeline.assets import instance as instance_module
 from pipeline.assets.automation import inbox_sensor
 from pipeline.assets.instance import recorded_runs
 from pipeline.commands.refresh import RefreshError, run_refresh
@@ -186,6 +187,13 @@ def test_what_stops_a_run_is_said_in_its_failure(settings, words, configure):
     done = execute()
     assert done.returncode != 0
     assert words in done.stderr
+
+
+def test_runs_are_recorded_in_the_project_unless_dagster_home_says_where(tmp_path, monkeypatch):
+    monkeypatch.delenv("DAGSTER_HOME")
+    monkeypatch.setattr(instance_module, "PROJECT_ROOT", tmp_path)
+    with recorded_runs() as instance:
+        assert instance.root_directory == str(tmp_path / "dagster_home")
 
 
 def test_a_run_that_is_terminated_keeps_what_came(api, configure):

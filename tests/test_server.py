@@ -65,6 +65,11 @@ def test_the_procfile_starts_what_the_units_start():
     assert procfile == {unit.stem.removeprefix("phygitals-"): command_of(unit) for unit in UNITS}
 
 
+def test_the_ui_of_a_server_listens_on_loopback():
+    (webserver,) = [unit for unit in UNITS if "webserver" in unit.name]
+    assert "-h 127.0.0.1 " in command_of(webserver)
+
+
 def test_both_units_run_one_instance_and_read_one_set_of_settings():
     for key in ("WorkingDirectory", "Environment", "User"):
         assert len({tuple(lines_of(unit, key)) for unit in UNITS}) == 1

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import PROJECT_ROOT, Settings, SettingsError
+import pipeline.settings as settings_module
+from pipeline.settings import PROJECT_ROOT, Settings, SettingsError, WebhookSettings
 
 
 def load(tmp_path: Path, dotenv: str = "") -> Settings:
@@ -112,6 +113,13 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(tmp_path, configure):
     settings = load(tmp_path, "PHYGITALS_POLL_BUDGET=7\nPHYGITALS_MAX_CONCURRENCY=3\n")
     assert settings.poll_budget == 5.5
     assert settings.max_concurrency == 3
+
+
+def test_the_dotenv_file_is_the_one_in_the_projects_root(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings_module, "PROJECT_ROOT", tmp_path)
+    (tmp_path / ".env").write_text("PHYGITALS_MAX_CONCURRENCY=3\nPHYGITALS_FAILURE_WEBHOOK=https://hooks.example/x\n")
+    assert Settings.load().max_concurrency == 3
+    assert WebhookSettings.failure_webhook_url() == "https://hooks.example/x"
 
 
 def test_an_empty_variable_counts_as_unset(tmp_path, configure):
