@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import uuid
 from collections.abc import Iterator
 
 import duckdb
@@ -25,7 +23,7 @@ def connect(data: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
 
     Within the block, a query that fails because of the disk or of a damaged file ends in a StoreError that says so.
     """
-    spill = data.scratch / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    spill = data.new_spill_folder()
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": _MEMORY_LIMIT,
         "temp_directory": str(spill),
@@ -33,7 +31,7 @@ def connect(data: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect(config=config) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")  # what is printed is the command line's to decide
-        # Row order is part of a table's content, and every query that writes one ends in ORDER BY.
+        # Row order is part of a table's content, and some queries sort rows before they take them apart.
         connection.execute("SET preserve_insertion_order = true")
         try:
             yield connection

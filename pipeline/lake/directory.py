@@ -6,7 +6,9 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.lake.store import Store
 
+_PATTERN_CHARACTERS = "*?["
 _TRIES = 5
 _BETWEEN_TRIES = 0.05  # seconds
 
@@ -46,8 +49,13 @@ class DataDirectory:
     def claim(self, environment: str, api_url: str) -> None:
         """Makes the directory if need be and binds it to one environment and API URL, for good.
 
-        Raises DataDirectoryError when it is bound to others, or cannot be written.
+        Raises DataDirectoryError when it is bound to others, cannot be written, or has a path that queries misread.
         """
+        if any(character in str(self.root) for character in _PATTERN_CHARACTERS):
+            raise DataDirectoryError(
+                f"the data directory {self.root} cannot be used: queries take *, ? and [ in its path for patterns; "
+                "set PHYGITALS_DATA_DIR to another one"
+            )
         mine = {"environment": environment, "api_url": api_url}
         try:
             with self._usable():
@@ -81,10 +89,20 @@ class DataDirectory:
             self._is_held = True
             with self._usable():
                 self.store.sweep()
+                self._remove_dead_spill()
             yield
         finally:
             self._is_held = False
             os.close(descriptor)
+
+    def new_spill_folder(self) -> Path:
+        """A name for a folder of this process, that is removed once the process is gone, at the latest."""
+        return self.scratch / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+    def _remove_dead_spill(self) -> None:
+        for folder in self.scratch.glob("*-*"):
+            if not _is_alive(int(folder.name.partition("-")[0])):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def is_being_written(self) -> bool:
         """Whether some process holds the right to write."""
@@ -120,6 +138,16 @@ class DataDirectory:
                 f"the data directory {self.root} cannot be used: {error.strerror}; "
                 "make it writable or set PHYGITALS_DATA_DIR to another one"
             ) from error
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
 
 
 def _locked(descriptor: int) -> bool:

@@ -243,7 +243,8 @@ class Store:
     def sweep(self) -> None:
         """Removes what dead writers left behind. Only the holder of the directory's lock may call it."""
         if self._is_local:
-            for path in Path(self._root).glob("*/*/**/.*.tmp"):
+            # What lies beside the zones is not the store's: hidden files in the inbox are somebody's unfinished ones.
+            for path in (path for zone in Zone for path in Path(self._root, zone.value).glob("**/.*.tmp")):
                 path.unlink(missing_ok=True)
 
 
