@@ -53,11 +53,11 @@ def session_answered_at(moment):
     return f"s{moment.timestamp():.0f}"
 
 
-def answered_on(data, moment):
+def answered_on(data, moment, session=None):
     """A session that was answered on a day, in raw."""
     at = int(moment.timestamp() * 1_000_000)
     log = ResponseLog(data, moment)
-    session = session_answered_at(moment)
+    session = session or session_answered_at(moment)
     body = fulfilled(session, {"id": "a"}).body
     log.append(Response(session, at, at, 200, "application/json", body, "fulfilled", None))
     log.close()
@@ -163,6 +163,7 @@ def test_a_day_is_built_from_those_purchases_alone_that_may_have_been_resolved_o
     monkeypatch.setattr(Store, "scan", watched)
     with data.exclusive(), Builder(data, FIRST_DAY, 0) as builder:
         builder.build(PURCHASES)
+        looked_at.clear()
         assert builder.build(PULLS).written == days
     # The first day's were resolved on the first day and on the third, and statistics know no gap.
     assert looked_at == [[days[0]], [days[0], days[1]], [days[0], days[2]], [days[3]]]
@@ -217,6 +218,36 @@ def test_a_rebuild_removes_days_that_raw_does_not_have(workspace):
     workspace.rebuild()
     assert list(pulls.iterdir()) == [only]
     assert rows(workspace, "SELECT count(*) FROM pulls") == [(1,)]
+
+
+def test_a_day_that_goes_from_raw_and_comes_back_leaves_the_tables_of_a_rebuild(data, tmp_path):
+    """As when a damaged object is put aside, its session asked again, and the object then restored from a backup."""
+    (data.inbox / "a.txt").write_text("s\nother\n")
+    take_in(data, lambda: FIRST_DAY)
+    answered_on(data, FIRST_DAY, "s")
+    later = FIRST_DAY + timedelta(days=2)
+    day = data.root / "raw" / "status_responses" / f"{FIRST_DAY:%Y-%m-%d}"
+
+    def built() -> tuple[int, set[str]]:
+        with data.exclusive(), Builder(data, later, 0) as builder:
+            builder.build_published()
+        with connect(data) as connection:
+            ((pulls,),) = connection.execute(f"SELECT count(*) FROM {data.store.scan(PULLS)}").fetchall()
+            resolved = f"SELECT resolved_at::DATE::VARCHAR FROM {data.store.scan(PURCHASES)} WHERE session_id = 's'"
+            return pulls, {on for (on,) in connection.execute(resolved).fetchall()}
+
+    assert built() == (1, {f"{FIRST_DAY:%Y-%m-%d}"})
+    shutil.move(day, tmp_path / "aside")
+    assert built() == (0, {None})
+    answered_on(data, later, "s")
+    assert built() == (1, {f"{later:%Y-%m-%d}"})
+    shutil.move(tmp_path / "aside", day)
+    assert built() == (1, {f"{FIRST_DAY:%Y-%m-%d}"})
+    incremental = lake_hashes(Workspace(None, data))
+    with data.exclusive(), Builder(data, later, 0) as builder:
+        builder.forget_all()
+        builder.build_published()
+    assert lake_hashes(Workspace(None, data)) == incremental
 
 
 def test_the_past_is_what_had_been_received_by_then(workspace, tmp_path):

@@ -29,9 +29,12 @@ from pipeline.tables.reference import read_packs
 
 NO_DAYS = "no-days-yet"
 _DERIVATION = "derivation"  # the manifest's note of how a table was derived when it was built last
+_OBSERVED = "observed "
 _SESSIONS_AT_ONCE = 500_000
 _RESOLUTION_DAYS_OF_TOUCHED = """
-    SELECT DISTINCT utc_day(resolved_at)::VARCHAR FROM rebuilt SEMI JOIN touched USING (session_id)
+    SELECT DISTINCT utc_day(resolved_at)::VARCHAR
+    FROM (SELECT session_id, resolved_at FROM rebuilt UNION ALL SELECT session_id, resolved_at FROM {former})
+    SEMI JOIN touched USING (session_id)
     WHERE resolved_at IS NOT NULL
 """
 
@@ -235,7 +238,9 @@ class Builder:
         self._name(TABLES[name] for name in PURCHASES.sources)
         inputs = self._purchase_inputs()
         observed = self._state(SESSION_POLLS)
-        stale = [day for day, fingerprint in inputs.items() if not self._is_current(PURCHASES, day, fingerprint)]
+        gone = [day for day in self._observed_days_taken_in() if day not in observed]
+        # What was observed on a day that is gone from raw may be anybody's.
+        stale = [day for day, state in inputs.items() if gone or not self._is_current(PURCHASES, day, state)]
         answered = [day for day, version in observed.items() if self._manifest.inputs(PURCHASES, _seen(day)) != version]
         self._connection.execute(
             f"""
@@ -259,6 +264,8 @@ class Builder:
         report.unchanged_count = len(inputs) - len(report.written)
         for day in answered:
             self._manifest.written(PURCHASES, _seen(day), observed[day])
+        for day in gone:
+            self._manifest.forget(PURCHASES, _seen(day))
         self._tidy_days(report, set(inputs))
 
     def _days_of_submission(self, day: str) -> list[str]:
@@ -271,6 +278,10 @@ class Builder:
             bounds = self._connection.execute(_RESOLVED_BETWEEN, {"paths": list(days)}).fetchall() if days else []
             self._resolved_between = {days[path]: (first, last) for path, first, last in bounds}
         return [submitted for submitted, (first, last) in self._resolved_between.items() if first <= day <= last]
+
+    def _observed_days_taken_in(self) -> list[str]:
+        notes = self._manifest.versions(PURCHASES)
+        return [note.removeprefix(_OBSERVED) for note in notes if note.startswith(_OBSERVED)]
 
     def _purchase_inputs(self) -> dict[str, str]:
         """By day of submission, the fingerprint of what purchases take in of it."""
@@ -296,10 +307,13 @@ class Builder:
     def _rebuild_purchases(self, report: BuildReport, days: list[str], inputs: dict[str, str]) -> None:
         self._name_days(days)
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE rebuilt AS {query(PURCHASES)}")
+        # A session that is resolved on another day than before concerns both.
+        resolution_days = _RESOLUTION_DAYS_OF_TOUCHED.format(former=self._store.scan(PURCHASES, days))
+        resolved_on = self._connection.execute(resolution_days).fetchall()
         for day in days:
             rows = f"SELECT * FROM rebuilt WHERE utc_day(submitted_at) = '{day}' ORDER BY submitted_at, session_id"
             self._write(report, day, inputs[day], stream(self._connection, rows))
-        for (day,) in self._connection.execute(_RESOLUTION_DAYS_OF_TOUCHED).fetchall():
+        for (day,) in resolved_on:
             self._manifest.written(PURCHASES, _resolved(day), uuid.uuid4().hex)
         self._connection.execute("DROP TABLE rebuilt")
 
@@ -360,7 +374,7 @@ class Builder:
 
 def _seen(day: str) -> str:
     """The manifest's note that purchases have taken in what was observed on a day."""
-    return f"observed {day}"
+    return f"{_OBSERVED}{day}"
 
 
 def _resolved(day: str) -> str:
