@@ -13,7 +13,8 @@ import pytest
 
 from pipeline.lake.directory import DataDirectoryError
 from pipeline.schema.raw import SESSION_SUBMISSIONS
-from pipeline.submissions import inbox
+from pipeline.submissions import formats, inbox
+from pipeline.submissions.formats import RowError
 from pipeline.workspace import Workspace, now
 from tests.conftest import build_all, drop, rows
 
@@ -117,6 +118,26 @@ def test_a_bad_csv_row_is_rejected_with_its_reason_and_stops_no_other(row, reaso
     (rejected,) = [r for r in taken_in(workspace) if r["rejected_reason"]]
     assert reason in rejected["rejected_reason"]
     assert rejected["row_number"] == 3
+
+
+class Counted(list[str]):
+    """Lines that count how many of them are handed out."""
+
+    handed = 0
+
+    def __getitem__(self, index):
+        self.handed += 1
+        return super().__getitem__(index)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+
+def test_a_file_full_of_broken_rows_is_gone_through_once():
+    lines = Counted(["session_id,name\n", *['s,"say \\"hi\\" now"\n'] * 1_000])
+    found = list(formats._csv_rows(lines))
+    assert sum(isinstance(row, RowError) for _, row in found) == 1_000
+    assert lines.handed < 5 * len(lines)
 
 
 @pytest.mark.parametrize(
@@ -247,6 +268,13 @@ def test_a_file_that_cannot_be_opened_is_tried_again(workspace):
 def test_hidden_and_unfinished_files_are_ignored(name, workspace):
     drop(workspace, name, "one\n")
     assert workspace.take_in().files == []
+
+
+@pytest.mark.parametrize("name", [".orders.csv.tmp", "shop-a/.orders.csv.tmp", "shop-a/new/.x.tmp"])
+def test_an_unfinished_file_is_left_to_whoever_writes_it(name, workspace):
+    path = drop(workspace, name, "session_id\n")
+    workspace.take_in()
+    assert path.read_text() == "session_id\n"
 
 
 def test_a_file_is_read_once_and_left_as_it_is(workspace):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
 from decimal import Decimal
@@ -133,7 +132,7 @@ def _csv_rows(lines: list[str]) -> Iterator[tuple[int, list[str] | RowError]]:
     """Parses strictly; after a line that breaks the quoting, goes on with the line that follows it."""
     start = 0
     while start < len(lines):
-        reader = csv.reader(itertools.islice(lines, start, None), strict=True)
+        reader = csv.reader((lines[i] for i in range(start, len(lines))), strict=True)
         consumed = 0
         try:
             for row in reader:
