@@ -271,6 +271,19 @@ def test_leftovers_of_dead_writers_are_swept_by_the_next(workspace):
     assert not stale.exists()
 
 
+def test_what_a_killed_process_put_aside_on_disk_is_removed_by_the_next_run_and_nothing_of_a_living_one(workspace):
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    dead = workspace.data.scratch / f"{process.pid}-0123abcd"
+    mine = workspace.data.new_spill_folder()
+    for folder in (dead, mine):
+        folder.mkdir()
+        (folder / "duckdb_temp_storage-0.tmp").write_bytes(b"rows")
+    workspace.publish()
+    assert not dead.exists()
+    assert mine.exists()
+
+
 def contents(path):
     with duckdb.connect(path, read_only=True) as connection:
         return {table.name: connection.execute(f"FROM {table.name}").fetchall() for table in PUBLISHED}
@@ -330,6 +343,17 @@ def test_the_file_is_in_the_format_of_the_oldest_duckdb_that_is_to_read_it_wheth
             ).fetchone()
         assert tags["storage_version"].removesuffix("+") == STORAGE_VERSION == "v1.2.0"
     assert kept_row_counts[0] == 0 < kept_row_counts[1]
+
+
+def test_a_table_that_is_published_no_more_is_not_in_a_file_made_from_the_former_one(workspace, monkeypatch):
+    kept = tuple(table for table in PUBLISHED if table is not ITEM_TYPES)
+    workspace.publish()
+    monkeypatch.setattr(publish_module, "PUBLISHED", kept)
+    with workspace.data.exclusive():
+        assert publish(workspace.data).kept_row_count > 0
+    with duckdb.connect(workspace.data.warehouse, read_only=True) as connection:
+        found = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+    assert {name for (name,) in found} == {table.name for table in kept}
 
 
 def test_nothing_is_kept_of_a_file_that_somebody_else_wrote_to(workspace):

@@ -64,6 +64,7 @@ def publish(data: DataDirectory) -> Published:
             if is_patch:
                 _copy(data.warehouse, building)
                 connection.execute(f"ATTACH '{_quoted(building)}' AS published")
+                _drop_former(connection)
             else:
                 kept = {table: [] for table in PUBLISHED}
                 connection.execute(f"ATTACH '{_quoted(building)}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
@@ -154,6 +155,13 @@ def _bring(connection: duckdb.DuckDBPyConnection, table: Table, kept: list[Part]
     if new := [part.path for part in wanted[len(kept) :]]:
         selected = ", ".join(f'"{c.name}"' for c in table.columns)
         connection.execute(f"INSERT INTO {name} SELECT {selected} FROM read_parquet($new)", {"new": new})
+
+
+def _drop_former(connection: duckdb.DuckDBPyConnection) -> None:
+    """Drops what an earlier version of the pipeline published and this one does not."""
+    found = connection.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'published'").fetchall()
+    for name in {name for (name,) in found} - {table.name for table in PUBLISHED}:
+        connection.execute(f'DROP TABLE published."{name}"')
 
 
 def _create(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
