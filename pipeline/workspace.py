@@ -78,15 +78,15 @@ class Workspace:
             yield builder
 
     def publish(self) -> Published:
-        """Publishes every table, each brought up to date first: a file never holds tables of two states of the data.
-
-        Small raw objects of days that are over are merged last, so that nothing waits for it or fails with it.
-        """
+        """Publishes every table, each brought up to date first: a file never holds tables of two states of the data."""
         with self.builder() as builder:
             builder.build_published()
-            published = publish(self.data)
+            return publish(self.data)
+
+    def compact(self) -> None:
+        """Merges the small raw objects of days that are over. Nothing depends on it. Raises StoreError."""
+        with self.data.exclusive():
             compaction.compact(self.data, now())
-        return published
 
     def report(self) -> Path:
         """Writes the report on the published file, and returns where it is. Raises PublishError and ReportError."""

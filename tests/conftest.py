@@ -103,6 +103,7 @@ def refresh(workspace: Workspace) -> Progress:
     progress = workspace.poll(lambda _progress: None)
     build_all(workspace)
     workspace.publish()
+    workspace.compact()
     return progress
 
 

@@ -12,9 +12,11 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import workspace as workspace_module
+from pipeline.commands.refresh import run_refresh
 from pipeline.lake import response_log
 from pipeline.lake.compaction import GRACE, compact
 from pipeline.lake.database import connect
@@ -133,6 +135,22 @@ def test_once_done_it_does_nothing_more(workspace):
     let_an_hour_pass(workspace.data)
     compact_at(workspace.data)
     assert objects(workspace.data) == deleted
+
+
+def test_a_damaged_raw_object_keeps_a_run_neither_from_publishing_nor_from_reporting(workspace):
+    build_all(workspace)
+    damaged = max((workspace.data.root / "raw" / "status_responses" / "2026-03-02").glob("*.parquet"))
+    group = pq.read_metadata(damaged).row_group(0)
+    (body,) = [c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == "body"]
+    content = bytearray(damaged.read_bytes())
+    content[body.data_page_offset : body.data_page_offset + 40] = bytes(40)
+    damaged.write_bytes(content)
+    workspace.data.report.unlink(missing_ok=True)
+    told: list[str] = []
+    run_refresh(told.append, lambda _progress: None)
+    (line,) = [line for line in told if "unmerged" in line]
+    assert damaged.name in line and "restore it from a backup" in line
+    assert workspace.data.report.exists()
 
 
 def test_derived_tables_are_neither_changed_nor_built_again(workspace):

@@ -16,8 +16,10 @@ from dagster import DagsterEvent, DagsterEventType
 from dagster._core.storage.tags import ROOT_RUN_ID_TAG, WILL_RETRY_TAG
 
 from pipeline.assets import automation, dead_runs
+from pipeline.assets import checks as checks_module
 from pipeline.assets import instance as instance_module
 from pipeline.assets.automation import inbox_sensor
+from pipeline.assets.dead_runs import DATA_DIRECTORY
 from pipeline.assets.instance import recorded_runs
 from pipeline.commands.refresh import RefreshError, run_refresh
 from pipeline.definitions import defs
@@ -25,7 +27,7 @@ from pipeline.schema import PUBLISHED
 from pipeline.schema.staging import PULLS
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Reply, Simulator
-from pipeline.tables.checks import CHECKS
+from pipeline.tables.checks import CHECKS, Finding
 from pipeline.workspace import Workspace, now
 from tests.conftest import KEY, drop, refresh, rows
 from tests.test_polling import Arrivals
@@ -99,6 +101,30 @@ def test_the_sensor_asks_for_one_run_for_the_same_new_files(api):
     drop(workspace, "b.txt", "two\n")
     assert tick().run_key != first.run_key
     workspace.take_in()
+    assert isinstance(tick(), dg.SkipReason)
+
+
+def test_while_a_run_is_under_way_the_sensor_waits(api, unfinished_run):
+    api(Simulator(hold=0))
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "one\n")
+    assert isinstance(tick(), dg.RunRequest)
+    with workspace.data.exclusive():
+        assert "under way; new files in the inbox: 1" in tick().skip_message
+    instance, _ = unfinished_run
+    assert "under way" in inbox_sensor(dg.build_sensor_context(instance)).skip_message
+
+
+def test_a_file_whose_name_is_no_text_starts_a_run_and_is_read(api):
+    api(Simulator(delay_scale=0, hold=0))
+    workspace = Workspace.open()
+    (workspace.data.inbox / os.fsdecode(b"M\xe4rz.txt")).write_text("one\n")
+    request = tick()
+    assert request.tags["inbox"] == "M?rz.txt"
+    with recorded_runs() as instance:
+        instance.create_run_for_job(defs.resolve_job_def("refresh"), tags=request.tags)
+    run_refresh(lambda _line: None, lambda _progress: None)
+    assert rows(workspace, "SELECT source_file FROM purchases") == [("M?rz.txt",)]
     assert isinstance(tick(), dg.SkipReason)
 
 
@@ -212,11 +238,20 @@ def test_a_run_that_is_terminated_keeps_what_came(api, configure):
     assert "DagsterExecutionInterruptedError" in errors
 
 
+def test_a_published_file_that_does_not_hold_what_the_lake_holds_is_not_to_be_relied_on(api, monkeypatch):
+    api(Simulator(delay_scale=0, hold=0))
+    drop(Workspace.open(), "a.txt", "one\n")
+    monkeypatch.setattr(checks_module, "disagreements", lambda _data: Finding(1, ["pulls: another count"]))
+    with pytest.raises(RefreshError, match="is not to be relied on; run `phygitals rebuild`"):
+        run_refresh(lambda _line: None, lambda _progress: None)
+
+
 @pytest.fixture
-def unfinished_run():
-    """An instance with a run that has just started, and whose process is not there."""
+def unfinished_run(tmp_path):
+    """An instance with a run that has just begun to write, and whose process is not there."""
     with dg.DagsterInstance.ephemeral() as instance:
-        run = instance.create_run_for_job(defs.resolve_job_def("refresh"))
+        tags = {DATA_DIRECTORY: str(tmp_path / "data")}
+        run = instance.create_run_for_job(defs.resolve_job_def("refresh"), tags=tags)
         instance.report_engine_event("started", run)
         instance.handle_run_event(run.run_id, started(run))
         yield instance, run.run_id
@@ -260,7 +295,9 @@ def test_a_run_that_died_is_started_again_twice_at_most(api, monkeypatch):
     with recorded_runs() as instance:
         root: str | None = None
         for _ in range(3):
-            tags = {ROOT_RUN_ID_TAG: root} if root else None  # as the daemon tags the runs that it starts again
+            tags = {DATA_DIRECTORY: str(data.root)}
+            if root:
+                tags[ROOT_RUN_ID_TAG] = root  # as the daemon tags the runs that it starts again
             run = instance.create_run_for_job(job, root_run_id=root, parent_run_id=root, tags=tags)
             instance.report_dagster_event(started(run), run.run_id)
             assert dead_runs.fail_dead_runs(instance, data) == [run.run_id]
@@ -276,6 +313,41 @@ def test_a_run_that_failed_with_a_reason_is_not_started_again(api):
     with recorded_runs() as instance:
         (run,) = instance.get_runs()
         assert not is_started_again(instance, run.run_id)
+
+
+def test_a_run_of_another_data_directory_is_left_alone(api, dead_run, configure, tmp_path):
+    api(Simulator(hold=0))
+    configure(data_dir=tmp_path / "another")
+    instance, run_id = dead_run
+    assert dead_runs.fail_dead_runs(instance, Workspace.open().data) == []
+    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_that_never_wrote_is_given_an_hour(api, monkeypatch):
+    api(Simulator(hold=0))
+    data = Workspace.open().data
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(defs.resolve_job_def("refresh"))
+        instance.report_dagster_event(started(run), run.run_id)
+        for minutes, found in ((50, []), (70, [run.run_id])):
+            monkeypatch.setattr(dead_runs, "now", lambda minutes=minutes: now() + timedelta(minutes=minutes))
+            assert dead_runs.fail_dead_runs(instance, data) == found
+
+
+def test_a_dead_run_from_a_shell_is_not_said_to_be_started_again(api, dead_run):
+    api(Simulator(hold=0))
+    instance, run_id = dead_run
+    dead_runs.fail_dead_runs(instance, Workspace.open().data)
+    (failure,) = instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
+    assert "Run `phygitals refresh` once more" in failure.dagster_event.message
+
+
+def test_a_run_is_tagged_with_its_data_directory(api):
+    api(Simulator(delay_scale=0, hold=0))
+    run_refresh(lambda _line: None, lambda _progress: None)
+    with recorded_runs() as instance:
+        (run,) = instance.get_runs()
+    assert run.tags[DATA_DIRECTORY] == str(Workspace.open().data.root)
 
 
 def test_a_run_that_is_writing_is_left_alone(api, dead_run):

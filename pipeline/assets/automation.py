@@ -9,6 +9,7 @@ import dagster as dg
 
 from pipeline.assets.dead_runs import fail_dead_runs
 from pipeline.errors import PipelineError
+from pipeline.lake.directory import DataDirectory
 from pipeline.settings import Settings
 from pipeline.submissions.inbox import fingerprint, new_files
 from pipeline.tables.due import Due, due, due_state
@@ -18,7 +19,8 @@ _INBOX_TICK_SECONDS = 15
 _PENDING_TICK_SECONDS = 60
 _NAMES_SHOWN = 3
 _NAMES_LENGTH = 80
-_UNDER_WAY = [
+_UNDER_WAY = "a run is queued or under way"
+_UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -52,7 +54,8 @@ daily_refresh = dg.ScheduleDefinition(
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Starts a refresh when files lie in the inbox that no run has read, and reports runs as failed whose process "
-        "is gone. A tick lists the inbox once and opens no file. The same unread files are asked for once an hour."
+        "is gone. A tick lists the inbox once and opens no file. While a run is queued or under way it waits: the next "
+        "one reads all files that came meanwhile. The same unread files are asked for once an hour."
     ),
 )
 def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -65,7 +68,9 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
         return dg.SkipReason(str(error))
     if not found:
         return dg.SkipReason("no new file in the inbox")
-    names = ", ".join(file.name for file in found[:_NAMES_SHOWN])
+    if _is_under_way(context.instance, data):
+        return dg.SkipReason(f"{_UNDER_WAY}; new files in the inbox: {len(found)}")
+    names = ", ".join(file.shown for file in found[:_NAMES_SHOWN])
     # Files that are still unread in an hour, since their run was cancelled, say, are asked for again.
     run_key = f"{fingerprint(found)}-{now():%Y%m%dT%H}"
     return dg.RunRequest(run_key=run_key, tags={"inbox_files": str(len(found)), "inbox": names[:_NAMES_LENGTH]})
@@ -82,12 +87,10 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
     ),
 )
 def pending_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    if context.instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY), limit=1):
-        return dg.SkipReason("a run is queued or under way")
     try:
         data = Workspace.open().data
-        if data.is_being_written():
-            return dg.SkipReason("a run is under way")
+        if _is_under_way(context.instance, data):
+            return dg.SkipReason(_UNDER_WAY)
         state, known = due_state(data), _Known.of(context.cursor)
         if known.state != state:
             known = _Known(state, due(data))
@@ -102,6 +105,11 @@ def pending_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Sk
     # A run that fails before it asked leaves them due; it is tried again in the next hour.
     run_key = f"{state}-{now():%Y%m%dT%H}"
     return dg.RunRequest(run_key=run_key, tags={"pending_sessions": str(known.due.pending)})
+
+
+def _is_under_way(instance: dg.DagsterInstance, data: DataDirectory) -> bool:
+    """Whether a run is there that another would have to wait for, whoever started it."""
+    return data.is_being_written() or bool(instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED), limit=1))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Runs that died with their process, told from those that live by the data directory's lock.
 
 A run killed with its whole machine, or started from a shell and killed, stays "started" for Dagster, which
-then starts no other. Every run that writes holds the lock, so while the lock is free none of them lives.
+then starts no other. Every run that writes is tagged with its data directory and holds the lock of it, so while the
+lock is free none of them lives. Runs of other data directories may be recorded beside them.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import dagster as dg
 from pipeline.lake.directory import DataDirectory
 from pipeline.workspace import now
 
-_SILENT_FOR = 120.0  # seconds without an event; a run that has just started, or only reads, holds no lock
-_WORDS = (
-    "The process of this run is gone; what it had received is kept. The daemon starts it again by itself, twice at "
-    "most; if it dies again, look at the machine: its memory, its disk, who restarts it."
-)
+DATA_DIRECTORY = "data_directory"  # the tag of a run that has taken the lock
+_SILENT_FOR = 120.0  # seconds without an event, as after the lock was given back
+_SILENT_WITHOUT_LOCK_FOR = 3_600.0  # a run without the tag died before it wrote, or only reads, or prunes
+_GONE = "The process of this run is gone; what it had received is kept. "
+_BY_DAEMON = "The daemon starts it again by itself, twice at most; if"
+_FROM_SHELL = "Run `phygitals refresh` once more; if"
+_LOOK = " it dies again, look at the machine: its memory, its disk, who restarts it."
 _UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
@@ -23,12 +26,16 @@ def fail_dead_runs(instance: dg.DagsterInstance, data: DataDirectory) -> list[st
     """Reports as failed the runs whose process is gone; returns their ids."""
     if data.is_being_written():
         return []
-    dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)) if _is_silent(instance, run.run_id)]
+    dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)) if _is_dead(instance, run, data)]
     for run in dead:
-        instance.report_run_failed(run, _WORDS)
+        instance.report_run_failed(run, _GONE + (_BY_DAEMON if run.remote_job_origin else _FROM_SHELL) + _LOOK)
     return [run.run_id for run in dead]
 
 
-def _is_silent(instance: dg.DagsterInstance, run_id: str) -> bool:
-    latest = instance.get_records_for_run(run_id, limit=1, ascending=False).records
-    return not latest or now().timestamp() - latest[0].timestamp > _SILENT_FOR
+def _is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun, data: DataDirectory) -> bool:
+    directory = run.tags.get(DATA_DIRECTORY)
+    if directory not in (None, str(data.root)):
+        return False
+    latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+    silent_for = _SILENT_FOR if directory else _SILENT_WITHOUT_LOCK_FOR
+    return not latest or now().timestamp() - latest[0].timestamp > silent_for

@@ -12,6 +12,7 @@ from pipeline.settings import WebhookSettings
 
 _TICK_SECONDS = 30
 _TAG_LENGTH = 250  # it stands in the list of runs
+_PUBLISHED = dg.AssetKey("warehouse")
 _TELLING = [
     dg.DagsterEventType.STEP_FAILURE,
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
@@ -55,9 +56,15 @@ def _of_checks(events: Sequence[dg.DagsterEvent]) -> str:
         for check in evaluations
         if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
     ]
+    is_published = any(check.asset_key == _PUBLISHED and not check.passed for check in evaluations)
+    outcome = (
+        "the file that was published is not to be relied on"
+        if is_published
+        else "nothing was published, and the published file is as it was"
+    )
     return (
-        f"{'; '.join(failed)}: nothing was published, and the published file is as it was; "
-        "run `phygitals refresh` once more, and if it fails again, report what it says"
+        f"{'; '.join(failed)}: {outcome}; run `phygitals rebuild`, then `phygitals refresh`; "
+        "if this is said again, report it"
     )
 
 

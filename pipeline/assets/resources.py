@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 import dagster as dg
 
+from pipeline.assets.dead_runs import DATA_DIRECTORY
 from pipeline.errors import PipelineError
+from pipeline.lake.directory import DataDirectory
 from pipeline.polling.progress import Progress
 from pipeline.workspace import Workspace
 
@@ -18,12 +20,19 @@ class WorkspaceResource:
     """The workspace of one run, opened when a step needs it, so that definitions load whatever the settings are.
 
     The first step that writes takes the right to write, and the run keeps it to its end: nobody comes
-    between two steps. Where somebody watches the run, `on_line` and `on_progress` are told what its log is told.
+    between two steps. `on_lock` is told of it. Where somebody watches the run, `on_line` and `on_progress` are told
+    what its log is told.
     """
 
-    def __init__(self, on_line: Callable[[str], None], on_progress: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        on_line: Callable[[str], None],
+        on_progress: Callable[[Progress], None],
+        on_lock: Callable[[DataDirectory], None] = lambda _data: None,
+    ) -> None:
         self.on_line = on_line
         self.on_progress = on_progress
+        self._on_lock = on_lock
         self._workspace: Workspace | None = None
         self._held = contextlib.ExitStack()
 
@@ -34,6 +43,7 @@ class WorkspaceResource:
             if self._workspace is None:
                 workspace = Workspace.open()
                 self._held.enter_context(workspace.data.exclusive())
+                self._on_lock(workspace.data)
                 self._workspace = workspace
             yield self._workspace
 
@@ -55,8 +65,12 @@ def workspace_resource(
     """The definition: one WorkspaceResource a run."""
 
     @dg.resource(description="The data directory of one environment, with its settings.")
-    def workspace(_: dg.InitResourceContext) -> Iterator[WorkspaceResource]:
-        with contextlib.closing(WorkspaceResource(on_line, on_progress)) as resource:
+    def workspace(context: dg.InitResourceContext) -> Iterator[WorkspaceResource]:
+        def tag_run(data: DataDirectory) -> None:
+            if context.instance and context.run:
+                context.instance.add_run_tags(context.run.run_id, {DATA_DIRECTORY: str(data.root)})
+
+        with contextlib.closing(WorkspaceResource(on_line, on_progress, tag_run)) as resource:
             yield resource
 
     return workspace

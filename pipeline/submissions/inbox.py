@@ -27,6 +27,11 @@ class InboxFile:
     mtime_ns: int
 
     @property
+    def shown(self) -> str:
+        """The name for people and tables: the system's names may hold bytes that are no text."""
+        return self.name.encode("utf-8", "replace").decode()
+
+    @property
     def stamp(self) -> str:
         """Changes when the file does, as far as a listing can tell."""
         return f"{self.size}:{self.mtime_ns}"

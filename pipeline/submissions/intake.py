@@ -87,16 +87,16 @@ def take_in(data: DataDirectory, clock: Callable[[], datetime]) -> IntakeReport:
             sha = _sha256(path)
         except OSError as error:
             # Not remembered: what could not be opened has no content to be known by, and is tried again.
-            report.files.append(FileReport(file.name, refused_because=f"it cannot be opened: {error.strerror}"))
+            report.files.append(FileReport(file.shown, refused_because=f"it cannot be opened: {error.strerror}"))
             continue
         refused_name = f"{sha}-unreadable-as-{formats.format_of(path)}"
         if sha in taken or refused_name in taken:
-            report.already_known.append(file.name)
+            report.already_known.append(file.shown)
         else:
-            refused = _take_in_file(data, path, file.name, sha, clock(), report)
+            refused = _take_in_file(data, path, file.shown, sha, clock(), report)
             name = refused_name if refused else sha
             taken.add(name)
-            new.append((sha, file.name, refused))
+            new.append((sha, file.shown, refused))
         index.remember(file, sha)
     report.files += _count(data, new)
     index.save()
@@ -109,7 +109,6 @@ def _take_in_file(
     """Writes the file's rows as one raw object. Returns why the file was refused as a whole, if it was."""
     unknown: set[str] = set()
     part = f"{now:%Y-%m-%d}"
-    shown = name.encode("utf-8", "replace").decode()
 
     def on_unknown(columns: Iterable[str]) -> None:
         unknown.update(columns)
@@ -119,15 +118,15 @@ def _take_in_file(
             data.store.writer(SESSION_SUBMISSIONS, part, sha) as writer,
             closing(formats.read(path, on_unknown)) as records,
         ):
-            for batch in _batches(_row(record, sha, shown, now) for record in records):
+            for batch in _batches(_row(record, sha, name, now) for record in records):
                 writer.write(batch)
     except UnreadableFileError as error:
         refused_name = f"{sha}-unreadable-as-{formats.format_of(path)}"
         with data.store.writer(SESSION_SUBMISSIONS, part, refused_name) as writer:
-            writer.write(next(_batches([_refused_row(sha, 0, shown, now, error, None)])))
+            writer.write(next(_batches([_refused_row(sha, 0, name, now, error, None)])))
         return str(error)
     if unknown:
-        report.unknown_columns[shown] = sorted(unknown)
+        report.unknown_columns[name] = sorted(unknown)
     return None
 
 
