@@ -86,7 +86,8 @@ def _valid_key(value: SecretStr) -> SecretStr:
 
 def _valid_cron(value: str) -> str:
     try:
-        if len(value.split()) == 5:
+        fields = value.split()
+        if len(fields) == 5 and "w" not in fields[2].lower():  # nearest weekdays, which Dagster does not know
             croniter(value).get_next()  # fails as well where no such day comes, as the 30th of February
             return value
     except CroniterError:

@@ -134,9 +134,13 @@ def test_bad_sql_is_one_line(api):
 def test_numbers_are_shown_whole(api):
     api(Simulator(hold=0))
     phygitals("refresh")
-    sql = "SELECT 12345678901234567890123456789.1234::DECIMAL(38,4) AS a, 12345.678::DOUBLE AS b, 17.3450 AS c"
+    sql = (
+        "SELECT 12345678901234567890123456789.1234::DECIMAL(38,4) AS a, 12345.678::DOUBLE AS b, 17.3450 AS c, "
+        "1999 AS d, 12345 AS e"
+    )
     shown = phygitals("query", sql).stdout
-    assert all(n in shown for n in ("12,345,678,901,234,567,890,123,456,789.1234", "12,345.68", "17.345"))
+    numbers = ("12,345,678,901,234,567,890,123,456,789.1234", "12,345.68", "17.345", " 1999 ", " 12,345 ")
+    assert all(n in shown for n in numbers)
 
 
 @pytest.mark.parametrize(

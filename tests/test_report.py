@@ -260,6 +260,16 @@ def test_a_day_without_purchases_is_told_and_old_data_is_named_old(published):
     assert "Nothing was asked since" not in fresh.text
 
 
+def test_after_quiet_days_without_a_pending_session_nothing_is_said_to_be_old(published):
+    path = published(
+        purchases="SELECT 'a' AS session_id, 'failed' AS status, TIMESTAMPTZ '2026-03-01 00:00:00+00' AS submitted_at"
+        ", 1 AS poll_count"
+    )
+    page = Page(render(facts_of(path), "sandbox"))
+    assert "from data up to Sun 1 Mar 2026" in page.text
+    assert "Nothing was asked since" not in page.text
+
+
 @pytest.mark.parametrize(
     "prices", ["1", "1, 2", "1, 2, 3", "1, 1, 1, 9", "0.0001, 5.5555, 5.5555, 7, 7.25, 100", "NULL"]
 )

@@ -23,6 +23,7 @@ from tests.test_polling import Arrivals
 
 DEPLOY = PROJECT_ROOT / "deploy"
 UNITS = sorted(DEPLOY.glob("*.service"))
+PROCFILE = dict(line.split(": ", 1) for line in (DEPLOY / "Procfile").read_text().splitlines())
 INSTALLED = "/srv/phygitals/"
 # What Dagster says of itself on a fresh instance; all other warnings are somebody's mistake.
 OF_DAGSTER = re.compile("No cursor for event type")
@@ -61,8 +62,17 @@ def runs(tag: str) -> list[dg.DagsterRun]:
 
 
 def test_the_procfile_starts_what_the_units_start():
-    procfile = dict(line.split(": ", 1) for line in (DEPLOY / "Procfile").read_text().splitlines())
-    assert procfile == {unit.stem.removeprefix("phygitals-"): command_of(unit) for unit in UNITS}
+    started_by = {name: line.split(" exec ")[1] for name, line in PROCFILE.items()}
+    assert started_by == {unit.stem.removeprefix("phygitals-"): command_of(unit) for unit in UNITS}
+
+
+@pytest.mark.parametrize("name", PROCFILE)
+def test_the_procfile_starts_both_on_the_projects_instance_unless_dagster_home_names_another(name, tmp_path):
+    line = PROCFILE[name].split(" exec ")[0] + " exec printenv DAGSTER_HOME"
+    for given, found in (({}, f"{tmp_path}/dagster_home"), ({"DAGSTER_HOME": "/elsewhere"}, "/elsewhere")):
+        environment = {"PATH": os.environ["PATH"], **given}
+        shown = subprocess.run(["sh", "-c", line], capture_output=True, text=True, cwd=tmp_path, env=environment)
+        assert shown.stdout.strip() == found
 
 
 def test_the_ui_of_a_server_listens_on_loopback():

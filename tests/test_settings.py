@@ -60,6 +60,7 @@ def test_each_environment_has_its_url_and_its_ceiling(env, url, tmp_path, config
         ("daily_cron", "at two", "cron expression"),
         ("daily_cron", "@daily", "cron expression"),
         ("daily_cron", "0 2 30 2 *", "cron expression"),
+        ("daily_cron", "0 2 15W * *", "cron expression"),
         ("data_dir", "~nobody-of-that-name/data", "no home directory of that name"),
     ],
 )

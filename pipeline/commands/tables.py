@@ -12,6 +12,8 @@ from rich.text import Text
 
 from pipeline.report.wording import harmless
 
+_GROUPED_FROM = 10_000  # below are years
+
 
 def print_rows(
     console: Console, cursor: duckdb.DuckDBPyConnection, title: str | None = None, limit: int | None = None
@@ -63,7 +65,7 @@ def _cell(value: object) -> str:
         case Decimal():
             return _decimal(value)
         case int():
-            return f"{value:,}"
+            return f"{value:,}" if abs(value) >= _GROUPED_FROM else str(value)
         case float():
             return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.2f}"
         case dt.datetime():

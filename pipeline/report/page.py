@@ -113,8 +113,9 @@ def _drawings(facts: Facts) -> dict[str, Drawing | None]:
 
 
 def _is_stale(facts: Facts) -> bool:
-    known_until = facts.purchases["overall"]["known_until"]
-    return known_until is not None and facts.moment - known_until > _STALE_AFTER
+    """Whether sessions are pending that nobody asked for long. Where none is, there is nothing to ask."""
+    overall = facts.purchases["overall"]
+    return bool(overall["pending"]) and bool(facts.moment - overall["known_until"] > _STALE_AFTER)
 
 
 def _mature(facts: Facts) -> list[Row]:
