@@ -220,7 +220,23 @@ def test_a_rebuild_removes_days_that_raw_does_not_have(workspace):
     assert rows(workspace, "SELECT count(*) FROM pulls") == [(1,)]
 
 
-def test_a_day_that_goes_from_raw_and_comes_back_leaves_the_tables_of_a_rebuild(data, tmp_path):
+class Killed(BaseException):
+    """Ends the work as a kill does, at a moment of the test's choice."""
+
+
+def kill_after_writing(table, monkeypatch):
+    def write_and_die(self, written, *arguments):
+        count = write(self, written, *arguments)
+        if written is table:
+            raise Killed
+        return count
+
+    write = Store.write
+    monkeypatch.setattr(Store, "write", write_and_die)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_day_that_goes_from_raw_and_comes_back_leaves_the_tables_of_a_rebuild(is_killed, data, tmp_path, monkeypatch):
     """As when a damaged object is put aside, its session asked again, and the object then restored from a backup."""
     (data.inbox / "a.txt").write_text("s\nother\n")
     take_in(data, lambda: FIRST_DAY)
@@ -242,6 +258,10 @@ def test_a_day_that_goes_from_raw_and_comes_back_leaves_the_tables_of_a_rebuild(
     answered_on(data, later, "s")
     assert built() == (1, {f"{later:%Y-%m-%d}"})
     shutil.move(tmp_path / "aside", day)
+    if is_killed:
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            kill_after_writing(PURCHASES, patch)
+            built()
     assert built() == (1, {f"{FIRST_DAY:%Y-%m-%d}"})
     incremental = lake_hashes(Workspace(None, data))
     with data.exclusive(), Builder(data, later, 0) as builder:

@@ -307,14 +307,14 @@ class Builder:
     def _rebuild_purchases(self, report: BuildReport, days: list[str], inputs: dict[str, str]) -> None:
         self._name_days(days)
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE rebuilt AS {query(PURCHASES)}")
-        # A session that is resolved on another day than before concerns both.
+        # A session that is resolved on another day than before concerns both. Noted before the former day is forgotten.
         resolution_days = _RESOLUTION_DAYS_OF_TOUCHED.format(former=self._store.scan(PURCHASES, days))
-        resolved_on = self._connection.execute(resolution_days).fetchall()
+        for (day,) in self._connection.execute(resolution_days).fetchall():
+            self._manifest.written(PURCHASES, _resolved(day), uuid.uuid4().hex)
+        self._manifest.save()
         for day in days:
             rows = f"SELECT * FROM rebuilt WHERE utc_day(submitted_at) = '{day}' ORDER BY submitted_at, session_id"
             self._write(report, day, inputs[day], stream(self._connection, rows))
-        for (day,) in resolved_on:
-            self._manifest.written(PURCHASES, _resolved(day), uuid.uuid4().hex)
         self._connection.execute("DROP TABLE rebuilt")
 
     def _tidy_days(self, report: BuildReport, days: set[str]) -> None:
