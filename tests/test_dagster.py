@@ -272,7 +272,7 @@ def test_a_run_that_died_with_its_process_is_reported_as_failed(api, dead_run):
     api(Simulator(hold=0))
     instance, run_id = dead_run
     assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
-    assert dead_runs.fail_dead_runs(instance, Workspace.open().data) == [run_id]
+    assert dead_runs.fail_dead_runs(instance) == [run_id]
     assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
 
 
@@ -300,7 +300,7 @@ def test_a_run_that_died_is_started_again_twice_at_most(api, monkeypatch):
                 tags[ROOT_RUN_ID_TAG] = root  # as the daemon tags the runs that it starts again
             run = instance.create_run_for_job(job, root_run_id=root, parent_run_id=root, tags=tags)
             instance.report_dagster_event(started(run), run.run_id)
-            assert dead_runs.fail_dead_runs(instance, data) == [run.run_id]
+            assert dead_runs.fail_dead_runs(instance) == [run.run_id]
             again.append(is_started_again(instance, run.run_id))
             root = root or run.run_id
     assert again == [True, True, False]
@@ -315,29 +315,36 @@ def test_a_run_that_failed_with_a_reason_is_not_started_again(api):
         assert not is_started_again(instance, run.run_id)
 
 
-def test_a_run_of_another_data_directory_is_left_alone(api, dead_run, configure, tmp_path):
+def test_a_run_is_judged_by_its_own_data_directory_whichever_is_configured(api, dead_run, configure, tmp_path):
     api(Simulator(hold=0))
+    own = Workspace.open().data
     configure(data_dir=tmp_path / "another")
     instance, run_id = dead_run
-    assert dead_runs.fail_dead_runs(instance, Workspace.open().data) == []
-    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
+    with own.exclusive():
+        inbox_sensor(dg.build_sensor_context(instance))
+        assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
+    with Workspace.open().data.exclusive():
+        assert dead_runs.fail_dead_runs(instance) == [run_id]
 
 
-def test_a_run_that_never_wrote_is_given_an_hour(api, monkeypatch):
-    api(Simulator(hold=0))
-    data = Workspace.open().data
+def test_a_run_whose_data_directory_is_gone_is_reported_as_failed(dead_run):
+    instance, run_id = dead_run
+    assert dead_runs.fail_dead_runs(instance) == [run_id]
+
+
+def test_a_run_that_never_wrote_is_given_an_hour(monkeypatch):
     with dg.DagsterInstance.ephemeral() as instance:
         run = instance.create_run_for_job(defs.resolve_job_def("refresh"))
         instance.report_dagster_event(started(run), run.run_id)
         for minutes, found in ((50, []), (70, [run.run_id])):
             monkeypatch.setattr(dead_runs, "now", lambda minutes=minutes: now() + timedelta(minutes=minutes))
-            assert dead_runs.fail_dead_runs(instance, data) == found
+            assert dead_runs.fail_dead_runs(instance) == found
 
 
 def test_a_dead_run_from_a_shell_is_not_said_to_be_started_again(api, dead_run):
     api(Simulator(hold=0))
     instance, run_id = dead_run
-    dead_runs.fail_dead_runs(instance, Workspace.open().data)
+    dead_runs.fail_dead_runs(instance)
     (failure,) = instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
     assert "Run `phygitals refresh` once more" in failure.dagster_event.message
 
@@ -354,14 +361,14 @@ def test_a_run_that_is_writing_is_left_alone(api, dead_run):
     api(Simulator(hold=0))
     instance, run_id = dead_run
     with Workspace.open().data.exclusive():
-        assert dead_runs.fail_dead_runs(instance, Workspace.open().data) == []
+        assert dead_runs.fail_dead_runs(instance) == []
     assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
 
 
 def test_a_run_that_has_just_started_is_left_alone(api, unfinished_run):
     api(Simulator(hold=0))
     instance, _ = unfinished_run
-    assert dead_runs.fail_dead_runs(instance, Workspace.open().data) == []
+    assert dead_runs.fail_dead_runs(instance) == []
 
 
 def test_files_that_are_still_unread_in_an_hour_are_asked_for_again(api, monkeypatch):

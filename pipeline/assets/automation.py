@@ -61,7 +61,7 @@ daily_refresh = dg.ScheduleDefinition(
 def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     try:
         data = Workspace.open().data
-        for run_id in fail_dead_runs(context.instance, data):
+        for run_id in fail_dead_runs(context.instance):
             context.log.warning(f"run {run_id} died with its process and is reported as failed")
         found = new_files(data)
     except PipelineError as error:

@@ -2,10 +2,12 @@
 
 A run killed with its whole machine, or started from a shell and killed, stays "started" for Dagster, which
 then starts no other. Every run that writes is tagged with its data directory and holds the lock of it, so while the
-lock is free none of them lives. Runs of other data directories may be recorded beside them.
+lock is free it does not live. Runs of several data directories may be recorded side by side.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import dagster as dg
 
@@ -22,19 +24,17 @@ _LOOK = " it dies again, look at the machine: its memory, its disk, who restarts
 _UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
-def fail_dead_runs(instance: dg.DagsterInstance, data: DataDirectory) -> list[str]:
+def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Reports as failed the runs whose process is gone; returns their ids."""
-    if data.is_being_written():
-        return []
-    dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)) if _is_dead(instance, run, data)]
+    dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)) if _is_dead(instance, run)]
     for run in dead:
         instance.report_run_failed(run, _GONE + (_BY_DAEMON if run.remote_job_origin else _FROM_SHELL) + _LOOK)
     return [run.run_id for run in dead]
 
 
-def _is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun, data: DataDirectory) -> bool:
+def _is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     directory = run.tags.get(DATA_DIRECTORY)
-    if directory not in (None, str(data.root)):
+    if directory and DataDirectory(Path(directory)).is_being_written():
         return False
     latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
     silent_for = _SILENT_FOR if directory else _SILENT_WITHOUT_LOCK_FOR

@@ -11,7 +11,6 @@ from pipeline.assets.resources import workspace_resource
 from pipeline.definitions import build_definitions
 from pipeline.errors import PipelineError
 from pipeline.polling.progress import Progress
-from pipeline.workspace import Workspace
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -29,7 +28,7 @@ def run_refresh(on_line: Callable[[str], None], on_progress: Callable[[Progress]
     definitions = build_definitions(workspace_resource(on_line, on_progress))
     job = definitions.resolve_job_def("refresh")
     with recorded_runs() as instance:
-        fail_dead_runs(instance, Workspace.open().data)
+        fail_dead_runs(instance)
         result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
         if not result.success:
             failed = RefreshError(tell(instance, result.dagster_run, result.all_events, on_line))
