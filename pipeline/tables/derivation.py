@@ -8,7 +8,7 @@ from pipeline.lake.manifest import digest
 from pipeline.schema import TABLES
 from pipeline.schema.table import Table, Zone
 from pipeline.tables import answer_text, fulfilled_answers
-from pipeline.tables.queries import macros, query
+from pipeline.tables.queries import macros_used_by, query
 
 _READERS = (Path(answer_text.__file__), Path(fulfilled_answers.__file__))  # what reads the text of answers beside SQL
 
@@ -20,5 +20,6 @@ def derivation(table: Table) -> str:
     columns = [(c.name, c.type) for c in table.columns]
     own = query(table) if table.sources else ""
     readers = [path.read_text(encoding="utf-8") for path in _READERS] if table.reads_answer_text else []
+    shared = macros_used_by("\n".join([own, *readers]))
     upstream = [*(TABLES[name] for name in table.sources), *table.steps]
-    return digest(own, macros(), columns, readers, [derivation(source) for source in upstream])
+    return digest(own, shared, columns, readers, [derivation(source) for source in upstream])

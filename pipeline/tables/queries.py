@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from pathlib import Path
 
 from pipeline.schema.table import Table
 
 _SQL = Path(__file__).parent / "sql"
 MACROS = ("macros", "card_macros", "mart_macros")
+_COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
+_MACRO = re.compile(r"^CREATE TEMP MACRO (\w+).*?(?=^CREATE|\Z)", re.MULTILINE | re.DOTALL)
+_CALL = re.compile(r"(\w+)\s*\(")
 
 
 def query(table: Table) -> str:
@@ -18,3 +23,20 @@ def query(table: Table) -> str:
 def macros() -> str:
     """The rules that several queries share, as SQL macros: those of answers, of cards, and of marts."""
     return "\n".join((_SQL / f"{name}.sql").read_text(encoding="utf-8") for name in MACROS)
+
+
+def macros_used_by(sql: str) -> list[str]:
+    """The macros that some SQL calls, and those that these call, each as its SQL."""
+    return _used(sql, macros())
+
+
+@functools.cache
+def _used(sql: str, shared: str) -> list[str]:
+    statements = {match[1]: match[0].strip() for match in _MACRO.finditer(_COMMENT.sub("", shared))}
+    used: set[str] = set()
+    waiting = [sql]
+    while waiting:
+        called = statements.keys() & set(_CALL.findall(waiting.pop())) - used
+        used |= called
+        waiting += [statements[name] for name in called]
+    return [statements[name] for name in sorted(used)]
