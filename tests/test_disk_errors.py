@@ -230,7 +230,7 @@ def test_a_disk_that_is_full_while_objects_are_merged_keeps_every_row(disk, api)
     with disk.full(), one_line(StoreError, "merged-", "could not be written"), workspace.data.exclusive():
         compact(workspace.data, now())
     assert contents(workspace, "raw") == before
-    workspace.publish()
+    workspace.compact()
     assert len(workspace.data.store.parts(STATUS_RESPONSES)["2026-03-01"]) == 1
     assert count_raw(workspace) == known
 
