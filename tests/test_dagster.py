@@ -23,6 +23,7 @@ from pipeline.assets.dead_runs import DATA_DIRECTORY
 from pipeline.assets.instance import recorded_runs
 from pipeline.commands.refresh import RefreshError, run_refresh
 from pipeline.definitions import defs
+from pipeline.lake.directory import DataDirectory
 from pipeline.schema import PUBLISHED
 from pipeline.schema.staging import PULLS
 from pipeline.settings import PROJECT_ROOT
@@ -330,6 +331,15 @@ def test_a_run_is_judged_by_its_own_data_directory_whichever_is_configured(api, 
 def test_a_run_whose_data_directory_is_gone_is_reported_as_failed(dead_run):
     instance, run_id = dead_run
     assert dead_runs.fail_dead_runs(instance) == [run_id]
+
+
+def test_a_run_whose_data_directory_may_not_be_looked_into_is_left_alone(dead_run, monkeypatch):
+    def refused(_data: DataDirectory) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(DataDirectory, "is_being_written", refused)
+    instance, _ = dead_run
+    assert dead_runs.fail_dead_runs(instance) == []
 
 
 def test_a_run_that_never_wrote_is_given_an_hour(monkeypatch):

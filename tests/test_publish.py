@@ -276,12 +276,13 @@ def test_what_a_killed_process_put_aside_on_disk_is_removed_by_the_next_run_and_
         pass
     dead = workspace.data.scratch / f"{process.pid}-0123abcd"
     mine = workspace.data.new_spill_folder()
-    for folder in (dead, mine):
+    other = workspace.data.scratch / "somebody-else"
+    for folder in (dead, mine, other):
         folder.mkdir()
         (folder / "duckdb_temp_storage-0.tmp").write_bytes(b"rows")
     workspace.publish()
     assert not dead.exists()
-    assert mine.exists()
+    assert mine.exists() and other.exists()
 
 
 def contents(path):

@@ -34,8 +34,11 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
 def _is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     directory = run.tags.get(DATA_DIRECTORY)
-    if directory and DataDirectory(Path(directory)).is_being_written():
-        return False
+    try:
+        if directory and DataDirectory(Path(directory)).is_being_written():
+            return False
+    except PermissionError:
+        return False  # another user's; whoever runs as that user can tell
     latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
     silent_for = _SILENT_FOR if directory else _SILENT_WITHOUT_LOCK_FOR
     return not latest or now().timestamp() - latest[0].timestamp > silent_for

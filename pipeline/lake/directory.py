@@ -101,7 +101,8 @@ class DataDirectory:
 
     def _remove_dead_spill(self) -> None:
         for folder in self.scratch.glob("*-*"):
-            if not _is_alive(int(folder.name.partition("-")[0])):
+            process = folder.name.partition("-")[0]
+            if process.isdecimal() and not _is_alive(int(process)):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def is_being_written(self) -> bool:
