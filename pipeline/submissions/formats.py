@@ -95,7 +95,7 @@ def _json_lines(path: Path, on_unknown_columns: Callable[[set[str]], None]) -> I
         if not isinstance(value, dict):
             yield number, RowError("the line is not a JSON object", line[:200])
             continue
-        on_unknown_columns({_printable(name) for name in value} - {*COLUMNS, SUBMISSION_ID})
+        on_unknown_columns({printable(name) for name in value} - {*COLUMNS, SUBMISSION_ID})
         yield number, value
 
 
@@ -118,7 +118,7 @@ def _csv(path: Path, on_unknown_columns: Callable[[set[str]], None]) -> Iterator
         raise UnreadableFileError(f"its header has no column session_id (it has {', '.join(names)[:200] or 'nothing'})")
     if len(set(names)) < len(names):
         raise UnreadableFileError("its header names a column twice")
-    on_unknown_columns({_printable(n) for n in names} - {*COLUMNS, SUBMISSION_ID})
+    on_unknown_columns({printable(n) for n in names} - {*COLUMNS, SUBMISSION_ID})
     for number, row in rows:
         if isinstance(row, RowError):
             yield number, row
@@ -152,7 +152,7 @@ def _parquet(path: Path, on_unknown_columns: Callable[[set[str]], None]) -> Iter
             names = set(file.schema_arrow.names)
             if "session_id" not in names:
                 raise UnreadableFileError("it has no column session_id")
-            on_unknown_columns({_printable(name) for name in names} - {*COLUMNS, SUBMISSION_ID})
+            on_unknown_columns({printable(name) for name in names} - {*COLUMNS, SUBMISSION_ID})
             batches = file.iter_batches(columns=[c for c in COLUMNS if c in names])
             yield from enumerate((_parquet_row(row) for batch in batches for row in _rows(batch)), 1)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -175,7 +175,8 @@ def _parquet_row(row: dict[str, pa.Scalar]) -> Mapping[str, Any] | RowError:
     return record
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text with `?` for what is no character, as names may hold in files and in file systems."""
     return text.encode("utf-8", "replace").decode()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from pipeline.lake.directory import DataDirectory, DataDirectoryError, replace_file
-from pipeline.submissions.formats import SUBMISSION_ID
+from pipeline.submissions.formats import SUBMISSION_ID, printable
 
 _UNFINISHED = (".tmp", ".part", ".crdownload")
 
@@ -28,8 +28,8 @@ class InboxFile:
 
     @property
     def shown(self) -> str:
-        """The name for people and tables: the system's names may hold bytes that are no text."""
-        return self.name.encode("utf-8", "replace").decode()
+        """The name for people and tables."""
+        return printable(self.name)
 
     @property
     def stamp(self) -> str:
