@@ -82,6 +82,17 @@ def api(configure: Callable[..., None]) -> Iterator[Callable[[Simulator], Simula
         yield start
 
 
+@pytest.fixture
+def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """What `make demo` leaves, of ten sessions, seen from the project's root."""
+    monkeypatch.setenv("PHYGITALS_DATA_DIR", str(tmp_path / "data" / "local"))
+    monkeypatch.chdir(tmp_path)
+    workspace = Workspace.open()
+    drop(workspace, "a.csv", "session_id,pack_id,price_usd\n" + "".join(f"s{i},elite-50,50\n" for i in range(10)))
+    refresh(workspace)
+    return workspace
+
+
 def drop(workspace: Workspace, name: str, content: str | bytes) -> Path:
     """Puts a file into the inbox."""
     path = workspace.data.inbox / name

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from pipeline.settings import PROJECT_ROOT
-from pipeline.workspace import Workspace
 from tests.conftest import drop, refresh, rows
 
 NOTEBOOKS = sorted((PROJECT_ROOT / "notebooks").glob("*.ipynb"))
@@ -38,15 +37,11 @@ def run(cell: str, namespace: dict[str, object]) -> object:
 
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch):
+def workspace(demo, tmp_path, monkeypatch):
     """What `make demo` leaves, seen from the folder of the notebooks."""
-    monkeypatch.setenv("PHYGITALS_DATA_DIR", str(tmp_path / "data" / "local"))
-    workspace = Workspace.open()
-    drop(workspace, "a.csv", "session_id,pack_id,price_usd\n" + "".join(f"s{i},p,10\n" for i in range(10)))
-    refresh(workspace)
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
-    return workspace
+    return demo
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)

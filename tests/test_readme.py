@@ -7,15 +7,12 @@ import shlex
 import subprocess
 import sys
 
-import pytest
-
 from pipeline.cli import cli
 from pipeline.definitions import defs
 from pipeline.schema import PUBLISHED
 from pipeline.settings import PROJECT_ROOT, Settings
 from pipeline.submissions.formats import COLUMNS, SUFFIXES
-from pipeline.workspace import Workspace
-from tests.conftest import drop, refresh, rows
+from tests.conftest import rows
 
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -74,17 +71,6 @@ def test_every_target_of_make_that_it_names_is_there():
     targets = set(re.findall(r"^([a-z]+):", (PROJECT_ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set(re.findall(r"(?:`|^)make ([a-z]+)", README, re.MULTILINE))
     assert named and named <= targets
-
-
-@pytest.fixture
-def demo(tmp_path, monkeypatch):
-    """What `make demo` leaves, seen from the project's root."""
-    monkeypatch.setenv("PHYGITALS_DATA_DIR", str(tmp_path / "data" / "local"))
-    monkeypatch.chdir(tmp_path)
-    workspace = Workspace.open()
-    drop(workspace, "a.csv", "session_id,pack_id,price_usd\n" + "".join(f"s{i},elite-50,50\n" for i in range(10)))
-    refresh(workspace)
-    return workspace
 
 
 def test_its_first_query_runs_as_it_stands(demo):
