@@ -8,7 +8,9 @@ import pytest
 
 from pipeline.schema import TABLES
 from pipeline.tables import lineage
-from pipeline.tables.lineage import LineageError, Origin, asset_origins, origins
+from pipeline.tables.lineage import LineageError, asset_origins, origins, render
+from pipeline.tables.recorded_lineage import RECORD, Origin
+from pipeline.tables.recorded_lineage import asset_origins as recorded_origins
 
 DERIVED = [table for table in TABLES.values() if table.sources]
 # The columns whose values stand in the query itself, as the bounds of bands do.
@@ -32,6 +34,12 @@ def test_sources_are_the_declared_ones_and_assets_where_users_look(table):
     assert {o.table for found in origins(table).values() for o in found} <= set(table.sources)
     seen = {TABLES[o.table] for found in asset_origins(table).values() for o in found}
     assert all(source.is_asset or not source.sources for source in seen)
+
+
+def test_the_record_that_definitions_read_is_what_the_sql_says():
+    assert RECORD.read_text(encoding="utf-8") == render(), "run `make fix`"
+    for table in (table for table in TABLES.values() if table.is_asset and table.sources):
+        assert recorded_origins(table) == asset_origins(table)
 
 
 def test_known_columns_come_from_where_their_sql_says():

@@ -1,14 +1,15 @@
 """Where the values of a column come from, read out of the SQL that derives them.
 
 Only what a value is made of counts as its source, not what its rows are joined, filtered or sorted by. Macros are
-taken as functions of their arguments.
+taken as functions of their arguments. `python -m pipeline.tables.lineage` renews the record that `recorded_lineage`
+reads; it needs sqlglot, which only developers have.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
@@ -20,6 +21,7 @@ from pipeline.schema import TABLES
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.schema.table import Table
 from pipeline.tables.queries import query
+from pipeline.tables.recorded_lineage import RECORD, Origin
 
 _ANSWERS = "answers"  # the view that `Table.reads_answer_text` stands for
 _ANSWER_COLUMNS = {"text": "body"} | {name: name for name in ("session_id", "received_at", "body_sha256", "outcome")}
@@ -28,18 +30,6 @@ _DAYS = "days"  # the table by which the builder tells the query of purchases wh
 
 class LineageError(PipelineError):
     """A query cannot be followed to the sources of its columns. The message names it."""
-
-
-class Origin(NamedTuple):
-    """A column that a value is made of, or, without a column, a table whose rows it counts."""
-
-    table: str
-    column: str | None
-
-    @property
-    def label(self) -> str:
-        """The origin in words."""
-        return f"{self.table}.{self.column}" if self.column else f"rows of {self.table}"
 
 
 @functools.cache
@@ -179,3 +169,19 @@ def _is_parameter(column: exp.Column) -> bool:
             return True
         ancestor = ancestor.find_ancestor(exp.Lambda)
     return False
+
+
+def render() -> str:
+    """The record of every asset's columns, a line a column, for people who compare two versions of it."""
+    tables = [
+        f"{json.dumps(table.name)}: {{\n"
+        + ",\n".join(f"  {json.dumps(name)}: {json.dumps(found)}" for name, found in asset_origins(table).items())
+        + "\n}"
+        for table in TABLES.values()
+        if table.is_asset and table.sources
+    ]
+    return "{\n" + ",\n".join(tables) + "\n}\n"
+
+
+if __name__ == "__main__":
+    RECORD.write_text(render(), encoding="utf-8")
