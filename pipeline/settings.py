@@ -149,6 +149,11 @@ class Settings(WebhookSettings):
         return self.api_url or _DEFAULT_URLS.get(self.env)
 
     @property
+    def api(self) -> str:
+        """What a data directory is bound to: the base URL, or the bundled simulator where there is none."""
+        return self.base_url or "the bundled simulator"
+
+    @property
     def rate_ceiling(self) -> float:
         """Requests per second over the whole run; 0 means no ceiling."""
         if self.requests_per_second is None:
@@ -185,14 +190,6 @@ class Settings(WebhookSettings):
                 f"PHYGITALS_API_KEY is not set: the {settings.env} environment needs the key that Phygitals issued"
             )
         return settings
-
-    @classmethod
-    def load_or_defaults(cls) -> Settings:
-        """The settings, or their defaults while they are wrong, for what goes on until a run says what is wrong."""
-        try:
-            return cls.load(needs_key=False)
-        except SettingsError:
-            return cls.model_construct()
 
 
 def _describe(error: object) -> str:

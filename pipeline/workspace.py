@@ -19,10 +19,10 @@ from pipeline.lake.directory import DataDirectory
 from pipeline.lake.snapshot import copy_raw, copy_reference
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Progress
-from pipeline.polling.run import poll
+from pipeline.report.drawing_process import DrawingProcess
+from pipeline.report.edition import is_current
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.settings import Settings
-from pipeline.simulator.service import SIMULATOR, status_url
 from pipeline.submissions.intake import IntakeReport, take_in
 from pipeline.tables.build import Builder
 from pipeline.warehouse.publish import Published, publish
@@ -44,7 +44,7 @@ class Workspace:
         """Raises SettingsError, and DataDirectoryError where the directory belongs to another environment."""
         settings = settings or Settings.load()
         data = DataDirectory(settings.data_directory)
-        data.claim(settings.env, settings.base_url or SIMULATOR)
+        data.claim(settings.env, settings.api)
         return cls(settings, data)
 
     @classmethod
@@ -62,8 +62,15 @@ class Workspace:
         """Asks the sessions of the table `pending_sessions` that are not final yet."""
         with self.data.exclusive():
             response_log.recover(self.data)
+            sessions = self._to_ask()
+            if not len(sessions):
+                return Progress(total=0)
+            # The HTTP client takes a quarter of a second to import, which only those who ask need to wait for.
+            from pipeline.polling.run import poll
+            from pipeline.simulator.service import status_url
+
             with status_url(self.settings) as url:
-                return poll(self.data, self.settings, url, self._to_ask(), on_progress)
+                return poll(self.data, self.settings, url, sessions, on_progress)
 
     @contextlib.contextmanager
     def builder(self) -> Iterator[Builder]:
@@ -77,10 +84,13 @@ class Workspace:
         with Builder(self.data, now(), self.settings.expire_after) as builder:
             yield builder
 
-    def publish(self) -> Published:
-        """Publishes every table, each brought up to date first: a file never holds tables of two states of the data."""
-        with self.builder() as builder:
-            builder.build_published()
+    def publish(self, builder: Builder | None = None) -> Published:
+        """Publishes every table, each brought up to date first: a file never holds tables of two states of the data.
+
+        A `builder` of this run saves looking again at what it has built.
+        """
+        with contextlib.nullcontext(builder) if builder else self.builder() as current:
+            current.build_published()
             return publish(self.data)
 
     def compact(self) -> None:
@@ -88,9 +98,17 @@ class Workspace:
         with self.data.exclusive():
             compaction.compact(self.data, now())
 
-    def report(self) -> Path:
-        """Writes the report on the published file, and returns where it is. Raises PublishError and ReportError."""
-        # Drawing charts takes a second to import, which nothing else needs to wait for.
+    def is_report_current(self) -> bool:
+        """Whether the report would be drawn the same way again."""
+        return is_current(self.data, self.settings.env, now())
+
+    def report(self, process: DrawingProcess | None = None) -> Path:
+        """Writes the report on the published file, and returns where it is. Raises PublishError and ReportError.
+
+        A `process` that has been started before saves waiting for the libraries that draw.
+        """
+        if process:
+            return process.draw(self.data, self.settings.env, now())
         from pipeline.report.page import write_report
 
         return write_report(self.data, self.settings.env, now())
@@ -110,7 +128,7 @@ class Workspace:
         if folder.exists() and any(folder.iterdir()):
             raise SnapshotError(f"{folder} is not empty: choose a folder that does not exist yet")
         past = DataDirectory(folder.absolute())
-        past.claim(f"{self.settings.env} as of {moment.isoformat()}", self.settings.base_url or SIMULATOR)
+        past.claim(f"{self.settings.env} as of {moment.isoformat()}", self.settings.api)
         with past.exclusive():
             copy_raw(self.data, past, moment)
             copy_reference(self.data, past)

@@ -6,19 +6,23 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from pipeline.lake.directory import DataDirectory
 from pipeline.polling.progress import Progress
 from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Simulator
 from pipeline.simulator.service import serve
-from pipeline.workspace import Workspace
+from pipeline.tables.checks import CHECKS, Checker
+from pipeline.tables.findings import Finding
+from pipeline.tables.rules import Check
+from pipeline.workspace import Workspace, now
 
 KEY = "sandbox-key-0123456789abcdef"
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
@@ -104,6 +108,16 @@ def drop(workspace: Workspace, name: str, content: str | bytes) -> Path:
 def build_all(workspace: Workspace) -> None:
     with workspace.builder() as builder:
         builder.build_published()
+
+
+def findings(data: DataDirectory, checks: Sequence[Check] = CHECKS) -> dict[str, Finding]:
+    """What checks find in the data as it stands, by their keys, each computed."""
+    found: dict[str, Finding] = {}
+    with Checker(data, now) as checker:
+        for table in {check.table.name: check.table for check in checks}.values():
+            computed = checker.compute([check for check in checks if check.table is table])
+            found |= {check.key: finding for check, finding in computed.items()}
+    return found
 
 
 def refresh(workspace: Workspace) -> Progress:

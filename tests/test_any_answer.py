@@ -22,11 +22,11 @@ from pipeline.lake.directory import DataDirectory
 from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.polling.answers import Answer, Meaning, Outcome, interpret
 from pipeline.settings import Settings
-from pipeline.tables.checks import CHECKS, run
+from pipeline.tables.checks import CHECKS
 from pipeline.tables.queries import macros
 from pipeline.workspace import Workspace
 from tests import reference
-from tests.conftest import build_all, drop, records, rows
+from tests.conftest import build_all, drop, findings, records, rows
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -343,9 +343,8 @@ def assert_the_neighbours_are_untouched(workspace: Workspace, session_ids: list[
 
 
 def assert_the_checks_pass(workspace: Workspace) -> None:
-    for check in CHECKS:
-        if check.is_blocking:
-            assert run(check, workspace.data).offender_count == 0, f"{check.table.name}.{check.name}"
+    found = findings(workspace.data, [check for check in CHECKS if check.is_blocking])
+    assert {key: finding.examples for key, finding in found.items() if finding.offender_count} == {}
 
 
 def named(batch: list[str]) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 import shutil
@@ -13,14 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.lake.database import connect
+from pipeline.lake.directory import DataDirectory, DataDirectoryError
 from pipeline.schema import TABLES
 from pipeline.simulator import catalogue
 from pipeline.simulator.server import DEFAULT_SEED
-from pipeline.tables.checks import CHECKS, run
+from pipeline.tables import checks
+from pipeline.tables.checks import CHECKS, Checker, checks_of
 from pipeline.tables.rules import Check, Severity
 from pipeline.warehouse.agreement import disagreements
-from pipeline.workspace import Workspace
-from tests.conftest import drop, refresh
+from pipeline.workspace import Workspace, now
+from tests.conftest import drop, findings, refresh
 
 # For each check, the change to the lake that it must notice.
 BREAKS = {
@@ -77,19 +80,15 @@ BREAKS = {
 }
 
 
-def name(check: Check) -> str:
-    return f"{check.table.name}.{check.name}"
-
-
 def break_for(check: Check) -> str:
     if check.name == "key_is_unique":
         return f"INSERT INTO {check.table.name} SELECT * FROM {check.table.name} LIMIT 1"
     if check.name == "required_columns_are_set":
         required = [c.name for c in check.table.columns if c.is_required]
         return f"UPDATE {check.table.name} SET {required[-1]} = NULL"
-    if name(check) in BREAKS:
-        return BREAKS[name(check)]
-    assert check.name.endswith("_is_known"), f"no break is known for {name(check)}"
+    if check.key in BREAKS:
+        return BREAKS[check.key]
+    assert check.name.endswith("_is_known"), f"no break is known for {check.key}"
     return f"UPDATE {check.table.name} SET {check.name.removesuffix('_is_known')} = 'never heard of'"
 
 
@@ -129,11 +128,11 @@ def lake(tmp_path_factory):
 
 
 def test_the_lake_that_the_pipeline_builds_passes_every_check(lake):
-    messages = {name(check): run(check, lake.data).message for check in CHECKS if check.severity is not Severity.INFO}
-    assert {check: message for check, message in messages.items() if message} == {}
+    found = findings(lake.data, [check for check in CHECKS if check.severity is not Severity.INFO])
+    assert {key: finding.message for key, finding in found.items() if finding.message} == {}
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=name)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.key)
 def test_a_broken_lake_is_noticed(check, lake):
     change, store = break_for(check), lake.data.store
     table = TABLES[re.findall(r"(?:UPDATE|INSERT INTO|DELETE FROM) (\w+)", change)[0]]
@@ -147,7 +146,7 @@ def test_a_broken_lake_is_noticed(check, lake):
         for path in original:
             pq.write_table(pa.Table.from_batches([], pa.schema(nullable)), path)
         pq.write_table(broken.cast(pa.schema(nullable)), next(iter(original)))
-        finding = run(check, lake.data)
+        finding = findings(lake.data, [check])[check.key]
     finally:
         for path, content in original.items():
             path.write_bytes(content)
@@ -156,9 +155,75 @@ def test_a_broken_lake_is_noticed(check, lake):
     assert finding.message
 
 
+def computed(checker: Checker, *tables: str) -> set[str]:
+    """The checks of these tables that are computed, and not as they were recorded."""
+    found = [pair for table in tables for pair in checker.findings(checks_of(TABLES[table])).items()]
+    return {check.key for check, finding in found if finding.computed_at is None}
+
+
+@pytest.fixture
+def own_lake(lake, tmp_path):
+    """A copy of the lake, for a test that changes it."""
+    copy = DataDirectory(tmp_path / "lake")
+    shutil.copytree(lake.data.root, copy.root)
+    (copy.root / "staging" / "findings.json").unlink(missing_ok=True)
+    return copy
+
+
+def test_a_check_is_computed_again_when_what_it_reads_has_changed_and_only_then(own_lake):
+    both = {check.key for table in ("pulls", "item_types") for check in checks_of(TABLES[table])}
+    with Checker(own_lake, now) as checker:
+        assert computed(checker, "pulls", "item_types") == both
+        assert computed(checker, "pulls", "item_types") == set()
+    with Checker(own_lake, now) as checker:
+        assert computed(checker, "pulls", "item_types") == set()
+        ((path,),) = own_lake.store.parts(TABLES["item_types"]).values()
+        Path(path).touch()
+        assert computed(checker, "pulls") == set()
+        assert computed(checker, "item_types") == {check.key for check in checks_of(TABLES["item_types"])}
+
+
+def test_a_check_is_computed_again_when_its_rule_has_changed(own_lake, monkeypatch):
+    with Checker(own_lake, now) as checker:
+        computed(checker, "pulls")
+        check = next(c for c in CHECKS if c.key == "pulls.quotes_are_plausible")
+        changed = dataclasses.replace(check, offenders=check.offenders.replace("250000", "1"), condition=None)
+        monkeypatch.setattr(checks, "CHECKS", (changed, *(c for c in CHECKS if c is not check)))
+        assert computed(checker, "pulls") == {check.key}
+        assert checker.findings([changed])[changed].offender_count > 0
+
+
+def test_a_recorded_finding_says_the_same_as_the_computed_one(own_lake):
+    (check,) = [check for check in CHECKS if check.key == "data_issues.has_no_errors"]
+    with Checker(own_lake, now) as checker:
+        first = checker.findings([check])[check]
+    with Checker(own_lake, now) as checker:
+        again = checker.findings([check])[check]
+    assert (first.computed_at is None, again.computed_at is None) == (True, False)
+    assert (again.message, again.offender_count) == (first.message, first.offender_count)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{", b'{"pulls.key_is_unique": 1}', b'{"pulls.key_is_unique": ["x", {}]}']
+)
+def test_a_record_of_findings_that_cannot_be_read_counts_as_none(content, own_lake):
+    (own_lake.root / "staging" / "findings.json").write_bytes(content)
+    with Checker(own_lake, now) as checker:
+        assert computed(checker, "pulls") == {check.key for check in checks_of(TABLES["pulls"])}
+
+
+def test_a_disk_that_does_not_take_the_record_of_findings_stops_nothing(own_lake, monkeypatch):
+    def full(*_: object) -> None:
+        raise DataDirectoryError("no space left")
+
+    monkeypatch.setattr("pipeline.tables.findings.replace_file", full)
+    with Checker(own_lake, now) as checker:
+        assert computed(checker, "pulls")
+
+
 def test_every_table_is_checked():
     assert {check.table.name for check in CHECKS} == {t.name for t in TABLES.values() if t.is_asset}
-    assert len({name(check) for check in CHECKS}) == len(CHECKS)
+    assert len({check.key for check in CHECKS}) == len(CHECKS)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pytest
 
 from pipeline.definitions import defs
 from pipeline.simulator.server import PENDING, Reply, Simulator
-from pipeline.tables.checks import CHECKS, Finding, run
+from pipeline.tables.checks import CHECKS
+from pipeline.tables.findings import Finding
 from pipeline.workspace import Workspace
-from tests.conftest import drop, records, refresh, rows
+from tests.conftest import drop, findings, records, refresh, rows
 from tests.test_tables import answer
 
 AT_NINE, AT_TEN = "2026-01-01T09:00:00Z", "2026-01-01T10:00:00Z"
@@ -21,7 +22,7 @@ PACKS = "pack_id,buyback_percent,tier,fmv_low_usd,fmv_high_usd,weight"
 
 def finding(workspace: Workspace, name: str) -> Finding:
     (check,) = [check for check in CHECKS if check.name == name]
-    return run(check, workspace.data)
+    return findings(workspace.data, [check])[check.key]
 
 
 def item(item_id: str, **metadata: object) -> dict:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import uuid
 
 from pipeline.lake.directory import DataDirectory, replace_file
 from pipeline.schema.table import Table
+
+_SAVED_EVERY = 2.0  # seconds; what a kill in between makes be built again
 
 
 class Manifest:
@@ -20,6 +23,7 @@ class Manifest:
     def __init__(self, data: DataDirectory) -> None:
         self._path = data.root / "staging" / "manifest.json"
         self._is_changed = False
+        self._saved_at = time.monotonic()
         try:
             self._parts: dict[str, dict[str, list[str]]] = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -44,9 +48,16 @@ class Manifest:
         self._is_changed = True
 
     def save(self) -> None:
+        """Writes what has changed. Raises DataDirectoryError."""
         if self._is_changed:
             replace_file(self._path, json.dumps(self._parts))
             self._is_changed = False
+        self._saved_at = time.monotonic()
+
+    def save_now_and_then(self) -> None:
+        """The same, unless it was saved a moment ago: a run may write dozens of small tables a second."""
+        if time.monotonic() - self._saved_at >= _SAVED_EVERY:
+            self.save()
 
 
 def digest(*parts: object) -> str:

@@ -118,9 +118,11 @@ class Store:
 
     def _files(self, folder: str) -> list[str]:
         """The finished objects anywhere below a folder, by name. Paths stay text: a history has very many."""
+        return sorted(info.path for info in self._infos(folder))
+
+    def _infos(self, folder: str) -> list[fs.FileInfo]:
         infos = self._fs.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=True))
-        paths = (info.path for info in infos if info.type == fs.FileType.File)
-        return sorted(path for path in paths if path.endswith(".parquet") and not file_name(path).startswith("."))
+        return [info for info in infos if info.type == fs.FileType.File and _is_finished(info.path)]
 
     def writer(
         self,
@@ -164,10 +166,14 @@ class Store:
         paths = [path for of_part in self.parts(table).values() for path in of_part]
         return sum(info.size for info in self._fs.get_file_info(paths)) if paths else 0
 
+    def stamps(self, table: Table) -> dict[str, str]:
+        """What tells each of the table's objects from one that replaced it, by its path, from one listing."""
+        infos = self._infos(self.folder(table))
+        return {info.path: _stamp(info) for info in infos}
+
     def stamp(self, path: str) -> str:
         """What tells an object from the one that it replaced: its size, and when it was written."""
-        info = self._fs.get_file_info(path)
-        return f"{info.size} {info.mtime_ns}"
+        return _stamp(self._fs.get_file_info(path))
 
     def delete(self, table: Table, part: str) -> None:
         for path in self.part(table, part):
@@ -354,6 +360,14 @@ class ObjectWriter:
             f"{self._target} could not be written: {error}; what was there before is untouched: "
             "make room or mend the permissions, then run again"
         )
+
+
+def _is_finished(path: str) -> bool:
+    return path.endswith(".parquet") and not file_name(path).startswith(".")
+
+
+def _stamp(info: fs.FileInfo) -> str:
+    return f"{info.size} {info.mtime_ns}"
 
 
 def file_name(path: str) -> str:

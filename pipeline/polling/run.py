@@ -43,8 +43,6 @@ def poll(
     Raises TooManyConnectionsError, and what `Engine.run` raises; what came before is kept then, too.
     SIGINT and SIGTERM end the run the same way and are then delivered to whoever handled them before.
     """
-    if not len(sessions):
-        return Progress(total=0)
     _make_room_for_connections(settings.max_concurrency)
     limits = Limits(settings.max_concurrency, settings.rate_ceiling, settings.poll_budget, settings.poll_interval)
     log = ResponseLog(data, datetime.now(UTC))

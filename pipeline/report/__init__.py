@@ -4,3 +4,9 @@ Here belongs reading the published DuckDB file for the page (`queries`), wording
 drawing charts (`charts`, with Vega-Altair) and putting it all together (`page`). No figure is derived here that a mart
 holds, and nothing here reads the lake or raw.
 """
+
+from pipeline.errors import PipelineError
+
+
+class ReportError(PipelineError):
+    """The report could not be made. The tables are published all the same, and the report before it is as it was."""

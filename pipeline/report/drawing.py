@@ -73,6 +73,11 @@ def draw(chart: Callable[[int], Plot], height: int, key: dict[str, str] | None =
     return Drawing(wide, narrow, key or {})
 
 
+def warm_up() -> None:
+    """Starts what turns charts into SVG, which takes as long as drawing thirty of them."""
+    draw(lambda _width: alt.Chart(data([{"x": 0}])).mark_point().encode(alt.X("x:Q")), 10)
+
+
 def _svg(chart: Plot, width: int) -> Markup:
     axis = _CONFIG["axis"] | {"labelLimit": 120 if width < _NARROW_BELOW else 190}
     described = chart.properties(

@@ -8,12 +8,13 @@ from typing import Any
 
 import duckdb
 import jinja2
+from markupsafe import Markup
 
-from pipeline.errors import PipelineError
 from pipeline.lake.directory import DataDirectory, DataDirectoryError, replace_file
 from pipeline.lake.store import first_line
-from pipeline.report import charts, wording
+from pipeline.report import ReportError, charts, wording
 from pipeline.report.drawing import Drawing
+from pipeline.report.edition import edition, mark
 from pipeline.report.queries import BINS_PER_DECADE, DAYS_SHOWN, Facts, Row, read
 from pipeline.warehouse.publish import open_warehouse
 
@@ -26,10 +27,6 @@ _SOURCES = {
     "sandbox": "Sandbox data: prices are frozen, nothing is ever pending, and times to fulfilment mean nothing.",
     "production": "",
 }
-
-
-class ReportError(PipelineError):
-    """The report could not be made. The tables are published all the same, and the report before it is as it was."""
 
 
 def write_report(data: DataDirectory, environment: str, moment: dt.datetime) -> Path:
@@ -45,14 +42,15 @@ def write_report(data: DataDirectory, environment: str, moment: dt.datetime) -> 
                 f"{data.report} could not be made from {data.warehouse}: {first_line(error)}; "
                 "the published file is as it was: `phygitals refresh` publishes it anew"
             ) from error
+    page = render(facts, environment, mark(edition(data, environment, moment)))
     try:
-        replace_file(data.report, render(facts, environment))
+        replace_file(data.report, page)
     except DataDirectoryError as error:
         raise ReportError(f"the tables are published, the report is not: {error}") from error
     return data.report
 
 
-def render(facts: Facts, environment: str) -> str:
+def render(facts: Facts, environment: str, mark_of_edition: str = "") -> str:
     """The page. Text that was received is escaped wherever it stands."""
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.report"),
@@ -70,6 +68,7 @@ def render(facts: Facts, environment: str) -> str:
         yesterday=facts.purchases["yesterday"] | facts.pulls["yesterday"],
         week=facts.purchases["week_before"] | facts.pulls["week_before"],
         source=_SOURCES.get(environment, ""),
+        mark_of_edition=Markup(mark_of_edition),  # noqa: S704 - our own element
         is_stale=_is_stale(facts),
         days_shown=DAYS_SHOWN,
         by_few=_BY_FEW,

@@ -104,13 +104,22 @@ class Table:
     @functools.cached_property
     def arrow_schema(self) -> pa.Schema:
         """The Parquet schema: DuckDB's own mapping of the declared types, with nullability, descriptions and units."""
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            nulls = ", ".join(f'NULL::{c.type} AS "{c.name}"' for c in self.columns)
-            types = connection.execute(f"SELECT {nulls}").to_arrow_table().schema
         return pa.schema(
-            pa.field(c.name, types.field(c.name).type, not c.is_required, _field_metadata(c)) for c in self.columns
+            pa.field(c.name, _arrow_type(c.type), not c.is_required, _field_metadata(c)) for c in self.columns
         )
+
+
+@functools.cache
+def _arrow_type(duckdb_type: str) -> pa.DataType:
+    return _type_mapper().execute(f"SELECT NULL::{duckdb_type}").to_arrow_table().schema.field(0).type
+
+
+@functools.cache
+def _type_mapper() -> duckdb.DuckDBPyConnection:
+    # Opening a database takes longer than all the types take to be mapped.
+    connection = duckdb.connect(config={"threads": 1})
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
 
 
 def _field_metadata(column: Column) -> dict[str, str]:

@@ -16,7 +16,6 @@ from pipeline.simulator.server import Simulator
 
 _T = TypeVar("_T")
 
-SIMULATOR = "the bundled simulator"  # what a data directory is bound to where there is no URL
 _LOCAL_HOLD = 1.0  # seconds; shorter than the API's six, so that trying things out stays quick
 _LOCAL_FAULT_RATE = 0.01
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.lake.compaction import identity
 from pipeline.lake.database import connect, stream
-from pipeline.lake.directory import DataDirectory
+from pipeline.lake.directory import DataDirectory, DataDirectoryError
 from pipeline.lake.manifest import Manifest, digest
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
@@ -22,7 +22,8 @@ from pipeline.schema.reference import REFERENCE_PACK_ROWS
 from pipeline.schema.staging import FULFILLED_RESULTS, PURCHASES, SESSION_POLLS
 from pipeline.schema.table import Partition, Table, Zone
 from pipeline.tables.answer_text import create_answers
-from pipeline.tables.derivation import derivation
+from pipeline.tables.build_report import BuildReport
+from pipeline.tables.derivation import Derivations
 from pipeline.tables.fulfilled_answers import read_results
 from pipeline.tables.queries import macros, query
 from pipeline.tables.reference import read_packs
@@ -50,26 +51,6 @@ _RESOLVED_BETWEEN = """
 """
 
 
-@dataclass
-class BuildReport:
-    """What building one table did. Parts are days, or the whole table.
-
-    `is_rederived` where its rules or columns, or those of what it is made from, have changed since it was built last.
-    """
-
-    table: Table
-    is_rederived: bool = False
-    written: list[str] = field(default_factory=list)
-    unchanged_count: int = 0
-
-    @property
-    def line(self) -> str | None:
-        """What a person should know of it, if anything."""
-        if not self.is_rederived:
-            return None
-        return f"{self.table.name} was derived anew from its whole history: its rules or columns have changed"
-
-
 class Builder:
     """Builds tables of one data directory as of `now`. `expire_after` is in seconds, 0 = never.
 
@@ -80,6 +61,7 @@ class Builder:
         self._data = data
         self._store = data.store
         self._manifest = Manifest(data)
+        self._derivations = Derivations()
         self._now = now
         self._expire_after = expire_after
         self._existing: dict[str, set[str]] = {}
@@ -95,8 +77,11 @@ class Builder:
         self._connection.execute(_expiry_macro(self._now, self._expire_after))
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
+    def __exit__(self, failed: type[BaseException] | None, *rest: Any) -> None:
+        # What failed is the news, and an unsaved manifest costs no more than building once again.
+        with contextlib.suppress(DataDirectoryError) if failed else contextlib.nullcontext():
+            self._manifest.save()
+        self._stack.__exit__(failed, *rest)
 
     def build(self, table: Table) -> BuildReport:
         """Brings the table up to date, and the intermediate tables that it reads and nobody else builds.
@@ -107,7 +92,7 @@ class Builder:
         for source in (TABLES[name] for name in table.sources):
             if source.zone is Zone.STAGING and source.name not in self._current:
                 self.build(source)
-        derived, former = derivation(table), self._manifest.inputs(table, _DERIVATION)
+        derived, former = self._derivations.of(table), self._manifest.inputs(table, _DERIVATION)
         was_built = bool(self._manifest.versions(table))
         report = BuildReport(table, is_rederived=was_built and derived != former)
         if table is PENDING_SESSIONS:
@@ -122,13 +107,16 @@ class Builder:
             self._build_whole(report)
         if derived != former:
             self._manifest.written(table, _DERIVATION, derived)
-        self._manifest.save()
+        self._manifest.save_now_and_then()
         self._current.add(table.name)
         return report
 
     def build_published(self) -> None:
-        """Brings every table that is published up to date, so that all are of one state of the data."""
-        for table in PUBLISHED:
+        """Brings every table that is published up to date, so that all are of one state of the data.
+
+        What this builder has built is up to date: nobody else writes while it has the lock.
+        """
+        for table in (table for table in PUBLISHED if table.name not in self._current):
             self.build(table)
 
     def forget_all(self) -> None:
@@ -159,7 +147,7 @@ class Builder:
 
     def _build_whole(self, report: BuildReport) -> None:
         table = report.table
-        inputs = digest(derivation(table), [self._state(TABLES[name]) for name in table.sources])
+        inputs = digest(self._derivations.of(table), [self._state(TABLES[name]) for name in table.sources])
         if not self._is_current(table, table.name, inputs):
             self._name(TABLES[name] for name in table.sources)
             self._write(report, table.name, inputs, stream(self._connection, query(table)))
@@ -167,13 +155,18 @@ class Builder:
             report.unchanged_count += 1
 
     def _build_pending_sessions(self, report: BuildReport) -> None:
-        """Always anew: sessions expire as time goes by."""
+        """Found anew each time, since sessions expire as time goes by; written where they are not those of before."""
         self._remove_damaged(PURCHASES)
         self.find_pending()
+        found = self._connection.execute("SELECT count(*), bit_xor(hash(pending_sessions)) FROM pending_sessions")
+        inputs = digest(found.fetchone())
+        if self._is_current(PENDING_SESSIONS, PENDING_SESSIONS.name, inputs):
+            report.unchanged_count += 1
+            return
         # Newest first among those never asked, then the ones that have waited longest since they were.
         order = "last_polled_at NULLS FIRST, submitted_at DESC, session_id"
         self._write(
-            report, PENDING_SESSIONS.name, "", stream(self._connection, f"FROM pending_sessions ORDER BY {order}")
+            report, PENDING_SESSIONS.name, inputs, stream(self._connection, f"FROM pending_sessions ORDER BY {order}")
         )
 
     def _open_days(self) -> list[str]:
@@ -194,7 +187,7 @@ class Builder:
         """The file is the users' and may change or go: what was read of it is the fingerprint."""
         table = report.table
         found = [astuple(row) for row in read_packs(self._data.packs_file)]
-        inputs = digest(derivation(table), found)
+        inputs = digest(self._derivations.of(table), found)
         if self._is_current(table, table.name, inputs):
             report.unchanged_count += 1
             return
@@ -217,7 +210,7 @@ class Builder:
         states = [self._state(source) for source in by_day]
         states_of_whole = [self._state(source) for source in whole]
         self._name(whole)
-        derived = derivation(table)
+        derived = self._derivations.of(table)
         for day in days:
             upstream = [{day: state.get(day, "")} for state in states] + states_of_whole
             if joins_purchases:
@@ -285,7 +278,7 @@ class Builder:
 
     def _purchase_inputs(self) -> dict[str, str]:
         """By day of submission, the fingerprint of what purchases take in of it."""
-        derived = derivation(PURCHASES)
+        derived = self._derivations.of(PURCHASES)
         raw = self._raw_state(SESSION_SUBMISSIONS)
         return {day: digest(derived, self._expire_after, {day: state}) for day, state in raw.items()}
 
@@ -319,7 +312,7 @@ class Builder:
 
     def _tidy_days(self, report: BuildReport, days: set[str]) -> None:
         """Removes the days that raw does not have, any more. Where it has none, one empty object says the columns."""
-        inputs = derivation(report.table)
+        inputs = self._derivations.of(report.table)
         if not days and not self._is_current(report.table, NO_DAYS, inputs):
             self._write(report, NO_DAYS, inputs, stream(self._connection, f"FROM {self._store.scan(report.table, [])}"))
         for part in self._store.parts(report.table).keys() - (days or {NO_DAYS}):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
 
 import duckdb
 
 from pipeline.lake.database import connect
-from pipeline.lake.directory import DataDirectory
+from pipeline.lake.directory import DataDirectory, DataDirectoryError
+from pipeline.lake.manifest import digest
 from pipeline.schema import TABLES
+from pipeline.schema.table import Table
+from pipeline.tables.findings import Finding, FindingRecord
 from pipeline.tables.markdown import code
 from pipeline.tables.observations import OBSERVATIONS
-from pipeline.tables.queries import macros
+from pipeline.tables.queries import macros, macros_used_by
 from pipeline.tables.reconciliations import RECONCILIATIONS
 from pipeline.tables.rules import Check, declared
 
@@ -25,38 +30,108 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Finding:
-    """How many rows break a check, and the first few of them, in Markdown."""
+class Checker:
+    """Runs the checks of one data directory over one connection, on which each table is named once.
 
-    offender_count: int
-    examples: list[str]
-    is_of_nothing: bool = False
+    Use as a context manager; the connection is made when the first check has to be computed.
+    """
 
-    @property
-    def message(self) -> str | None:
-        """The rows that break it, in words, or that there was nothing to compare; None when all is well."""
-        if self.is_of_nothing:
-            return "nothing was compared: what the rule compares with is not known"
-        if not self.examples:
-            return None
-        more = self.offender_count - len(self.examples)
-        return "; ".join(self.examples) + (f"; and {more} more" if more else "")
+    def __init__(self, data: DataDirectory, clock: Callable[[], datetime]) -> None:
+        self._data = data
+        self._clock = clock
+        self._record = FindingRecord(data)
+        self._named: dict[str, str] = {}
+        self._stack = contextlib.ExitStack()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def __enter__(self) -> Checker:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        # The record is a cache: a disk that does not take it must not fail a run that has done its work.
+        with contextlib.suppress(DataDirectoryError):
+            self._record.save()
+        self._stack.__exit__(*error)
+
+    def findings(self, checks: Sequence[Check]) -> dict[Check, Finding]:
+        """What each check of one table finds in the data as it stands: as recorded, where it reads the same as then."""
+        states = self._states(checks)
+        inputs = {check: _fingerprint(check, states) for check in checks}
+        found = {check: self._record.finding(check.key, inputs[check]) for check in checks}
+        missing = [check for check in checks if found[check] is None]
+        computed = self._computed(missing, states)
+        for check in missing:
+            self._record.note(check.key, inputs[check], computed[check], self._clock())
+        return {check: computed.get(check) or found[check] or Finding(0, []) for check in checks}
+
+    def compute(self, checks: Sequence[Check]) -> dict[Check, Finding]:
+        """What each check of one table finds, computed whatever is recorded, and recorded."""
+        states = self._states(checks)
+        computed = self._computed(checks, states)
+        for check, finding in computed.items():
+            self._record.note(check.key, _fingerprint(check, states), finding, self._clock())
+        return computed
+
+    def connection_with(self, table: Table) -> duckdb.DuckDBPyConnection:
+        """The connection, on which the table as it stands has its name."""
+        connection = self._connected()
+        self._name(connection, table, digest(self._data.store.stamps(table)))
+        return connection
+
+    def _name(self, connection: duckdb.DuckDBPyConnection, table: Table, state: str) -> None:
+        if self._named.get(table.name) != state:
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS FROM {self._data.store.scan(table)}")
+            self._named[table.name] = state
+
+    def _states(self, checks: Sequence[Check]) -> dict[str, str]:
+        read = {table.name: table for check in checks for table in check.reads}
+        return {name: digest(self._data.store.stamps(table)) for name, table in read.items()}
+
+    def _computed(self, checks: Sequence[Check], states: dict[str, str]) -> dict[Check, Finding]:
+        if not checks:
+            return {}
+        connection = self._connected()
+        for name in {table.name for check in checks for table in check.reads}:
+            self._name(connection, TABLES[name], states[name])
+        unbroken = _unbroken(connection, checks)
+        return {check: Finding(0, []) if check in unbroken else run(check, connection) for check in checks}
+
+    def _connected(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            self._connection = self._stack.enter_context(connect(self._data))
+            self._connection.execute(macros())
+        return self._connection
 
 
-def run(check: Check, data: DataDirectory) -> Finding:
-    """Runs one check over the data as it stands."""
-    with connect(data) as connection:
-        connection.execute(macros())
-        words = set(re.findall(r"\w+", f"{check.offenders} {check.compared}"))
-        for table in (table for table in TABLES.values() if table.name in words):
-            connection.execute(f"CREATE TEMP VIEW {table.name} AS FROM {data.store.scan(table)}")
-        found = connection.execute(check.offenders)
-        names = [column[0] for column in found.description or []]
-        examples = [_row(names, row) for row in found.fetchmany(_SHOWN)]
-        count = _count(connection, check.offenders)
-        is_of_nothing = check.compared is not None and _count(connection, check.compared) == 0
+def checks_of(table: Table) -> tuple[Check, ...]:
+    """The checks of one table."""
+    return tuple(check for check in CHECKS if check.table is table)
+
+
+def run(check: Check, connection: duckdb.DuckDBPyConnection) -> Finding:
+    """Computes one check, on a connection that has the macros and the tables that the check reads."""
+    found = connection.execute(check.offenders)
+    names = [column[0] for column in found.description or []]
+    rows = found.fetchmany(_SHOWN + 1)
+    examples = [_row(names, row) for row in rows[:_SHOWN]]
+    count = len(rows) if len(rows) <= _SHOWN else _count(connection, check.offenders)
+    is_of_nothing = check.compared is not None and _count(connection, check.compared) == 0
     return Finding(count, examples, is_of_nothing)
+
+
+def _unbroken(connection: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> set[Check]:
+    """The checks of single rows that no row breaks, found in one scan of their table."""
+    of_rows = [check for check in checks if check.condition]
+    if not of_rows:
+        return set()
+    counted = ", ".join(f"count(*) FILTER ({check.condition})" for check in of_rows)
+    counts = connection.execute(f"SELECT {counted} FROM {of_rows[0].table.name}").fetchone() or ()
+    return {check for check, count in zip(of_rows, counts, strict=True) if count == 0}
+
+
+def _fingerprint(check: Check, states: dict[str, str]) -> str:
+    sql = f"{check.offenders};{check.compared}"
+    return digest(sql, macros_used_by(sql), {table.name: states[table.name] for table in check.reads})
 
 
 def _row(names: list[str], values: tuple[object, ...]) -> str:

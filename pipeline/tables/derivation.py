@@ -13,13 +13,22 @@ from pipeline.tables.queries import macros_used_by, query
 _READERS = (Path(answer_text.__file__), Path(fulfilled_answers.__file__))  # what reads the text of answers beside SQL
 
 
-def derivation(table: Table) -> str:
-    """A fingerprint that changes the way the table is derived does, here or anywhere upstream."""
-    if table.zone is Zone.RAW:
-        return ""
-    columns = [(c.name, c.type) for c in table.columns]
-    own = query(table) if table.sources else ""
-    readers = [path.read_text(encoding="utf-8") for path in _READERS] if table.reads_answer_text else []
-    shared = macros_used_by("\n".join([own, *readers]))
-    upstream = [*(TABLES[name] for name in table.sources), *table.steps]
-    return digest(own, shared, columns, readers, [derivation(source) for source in upstream])
+class Derivations:
+    """The fingerprints of tables' derivations, each computed once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def of(self, table: Table) -> str:
+        """A fingerprint that changes when the way the table is derived does, here or anywhere upstream."""
+        if table.name not in self._known:
+            self._known[table.name] = "" if table.zone is Zone.RAW else self._fingerprint(table)
+        return self._known[table.name]
+
+    def _fingerprint(self, table: Table) -> str:
+        columns = [(c.name, c.type) for c in table.columns]
+        own = query(table) if table.sources else ""
+        readers = [path.read_text(encoding="utf-8") for path in _READERS] if table.reads_answer_text else []
+        shared = macros_used_by("\n".join([own, *readers]))
+        upstream = [*(TABLES[name] for name in table.sources), *table.steps]
+        return digest(own, shared, columns, readers, [self.of(source) for source in upstream])

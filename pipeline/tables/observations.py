@@ -7,7 +7,7 @@ tables. Receiving what the API's reference does not promise is no error of the p
 from __future__ import annotations
 
 from pipeline.schema import TABLES
-from pipeline.tables.rules import Check, Severity
+from pipeline.tables.rules import Check, Severity, of_each_row
 
 _LARGE_QUOTE = 250_000  # USD; dearer than any card the packs are known to hold
 _LARGE_MULTIPLE = 1000  # times the session's price
@@ -27,6 +27,18 @@ def _observation(
     return Check(TABLES[table], name, description, offenders, severity, compared)
 
 
+def _of_each_row(
+    table: str,
+    name: str,
+    description: str,
+    shown: str,
+    condition: str,
+    severity: Severity = Severity.WARNING,
+    order: str = "",
+) -> Check:
+    return of_each_row(TABLES[table], name, description, shown.split(), condition, severity, order)
+
+
 def _is_of_one_session(column: str, what: str) -> Check:
     return _observation(
         "purchases",
@@ -42,29 +54,26 @@ def _is_of_one_session(column: str, what: str) -> Check:
 _OF_PURCHASES = (
     _is_of_one_session("tx_hash", "a transaction"),
     _is_of_one_session("public_id", "a public id"),
-    _observation(
+    _of_each_row(
         "purchases",
         "times_are_in_order",
         "No session was initiated after it was submitted, asked before that, or resolved before it was asked.",
-        """
-        SELECT session_id, initiated_at, submitted_at, first_polled_at, resolved_at FROM purchases
-        WHERE initiated_at > submitted_at OR submitted_at > first_polled_at OR first_polled_at > resolved_at
-        """,
+        "session_id initiated_at submitted_at first_polled_at resolved_at",
+        "initiated_at > submitted_at OR submitted_at > first_polled_at OR first_polled_at > resolved_at",
     ),
-    _observation(
+    _of_each_row(
         "purchases",
         "fulfilled_is_identified",
         "Each fulfilled purchase has at least one item, a user and a public id.",
-        """
-        SELECT session_id, pull_count, user_id, public_id FROM purchases
-        WHERE status = 'fulfilled' AND (coalesce(pull_count, 0) = 0 OR user_id IS NULL OR public_id IS NULL)
-        """,
+        "session_id pull_count user_id public_id",
+        "status = 'fulfilled' AND (coalesce(pull_count, 0) = 0 OR user_id IS NULL OR public_id IS NULL)",
     ),
-    _observation(
+    _of_each_row(
         "purchases",
         "pull_count_is_quantity",
         "Each fulfilled purchase has as many items as packs were bought, where that was submitted.",
-        "SELECT session_id, quantity, pull_count FROM purchases WHERE status = 'fulfilled' AND pull_count <> quantity",
+        "session_id quantity pull_count",
+        "status = 'fulfilled' AND pull_count <> quantity",
     ),
     _observation(
         "purchases",
@@ -160,13 +169,13 @@ _OF_PULLS = (
         FROM pulls WHERE item_id IS NOT NULL GROUP BY ALL HAVING count(*) > 1
         """,
     ),
-    _observation(
+    _of_each_row(
         "pulls",
         "mint_address_is_the_item",
         "Each mint address is the item's id, in the 32 to 44 characters of base 58.",
+        "session_id pull_number item_id mint_address",
         """
-        SELECT session_id, pull_number, item_id, mint_address FROM pulls
-        WHERE mint_address IS NOT NULL AND (item_id IS DISTINCT FROM mint_address
+        mint_address IS NOT NULL AND (item_id IS DISTINCT FROM mint_address
             OR NOT regexp_full_match(mint_address, '[1-9A-HJ-NP-Za-km-z]{32,44}'))
         """,
     ),
@@ -191,18 +200,18 @@ _OF_PULLS = (
         WHERE is_on_chain AND (collection_address IS NULL OR token_standard IS NULL OR tx_hash IS NULL)
         """,
     ),
-    _observation(
+    _of_each_row(
         "pulls",
         "quotes_are_plausible",
         f"No quote is above {_LARGE_QUOTE:,} USD or {_LARGE_MULTIPLE:,} times the session's price, "
         "or finer than a cent.",
+        "session_id pull_number buyback_price_usd price_usd",
         f"""
-        SELECT session_id, pull_number, buyback_price_usd, price_usd FROM pulls
-        WHERE buyback_price_usd > {_LARGE_QUOTE}
+        buyback_price_usd > {_LARGE_QUOTE}
             OR (price_usd > 0 AND buyback_price_usd::DOUBLE > price_usd::DOUBLE * {_LARGE_MULTIPLE})
             OR buyback_price_usd <> round(buyback_price_usd, 2)
-        ORDER BY buyback_price_usd DESC
         """,
+        order="ORDER BY buyback_price_usd DESC",
     ),
     _observation(
         "pulls",
@@ -227,14 +236,14 @@ _OF_PULLS = (
         WHERE NOT regexp_matches(url, '^(https?|ipfs|ar)://.|^data:.', 'i')
         """,
     ),
-    _observation(
+    _of_each_row(
         "pulls",
         "names_are_what_they_look_like",
         "No word of a name mixes alphabets that look alike, and no name turns the direction of writing or holds a "
         "replaced character.",
+        "session_id pull_number name",
         r"""
-        SELECT session_id, pull_number, name FROM pulls
-        WHERE regexp_matches(name, '\p{Latin}[\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}]\p{Latin}')
+        regexp_matches(name, '\p{Latin}[\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}]\p{Latin}')
             OR regexp_matches(name, '[\x{200E}\x{200F}\x{202A}-\x{202E}\x{2066}-\x{2069}\x{FFFD}]')
         """,
     ),
@@ -252,11 +261,12 @@ _OF_ITEMS = (
         """,
         Severity.INFO,
     ),
-    _observation(
+    _of_each_row(
         "items",
         "traits_are_given_once",
         "No item has a trait more than once; the columns read from traits take the first of each.",
-        "SELECT item_id, name FROM items WHERE is_trait_repeated",
+        "item_id name",
+        "is_trait_repeated",
         Severity.INFO,
     ),
     _observation(
@@ -268,13 +278,13 @@ _OF_ITEMS = (
         WHERE grader IS NOT NULL AND cert_digits IS NOT NULL GROUP BY ALL HAVING count(*) > 1
         """,
     ),
-    _observation(
+    _of_each_row(
         "items",
         "card_facts_can_be_read",
         "Each certificate, year and grade that a vendor names could be read; the text stays beside it.",
+        "item_id cert_number year grade",
         """
-        SELECT item_id, cert_number, year, grade FROM items
-        WHERE (cert_number IS NOT NULL AND cert_digits IS NULL) OR (year IS NOT NULL AND year_number IS NULL)
+        (cert_number IS NOT NULL AND cert_digits IS NULL) OR (year IS NOT NULL AND year_number IS NULL)
             OR (grade IS NOT NULL AND grade_number IS NULL AND grade_label IS NULL)
         """,
     ),

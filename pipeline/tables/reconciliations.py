@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.schema import TABLES
-from pipeline.tables.rules import Check
+from pipeline.tables.rules import Check, of_each_row
 
 
 def _adds_up_to_pulls(table: str) -> Check:
@@ -43,13 +43,13 @@ RECONCILIATIONS = (
         WHERE status IN ('fulfilled', 'failed')
         """,
     ),
-    Check(
+    of_each_row(
         TABLES["purchases"],
         "only_what_is_final_is_resolved",
         "A purchase has a resolution time when it is final, and items only when it is fulfilled.",
+        ["session_id", "status", "resolved_at", "pull_count"],
         """
-        SELECT session_id, status, resolved_at, pull_count FROM purchases
-        WHERE (status IN ('fulfilled', 'failed')) <> (resolved_at IS NOT NULL)
+        (status IN ('fulfilled', 'failed')) <> (resolved_at IS NOT NULL)
             OR (status <> 'fulfilled' AND (pull_count IS NOT NULL OR buyback_value_usd IS NOT NULL))
         """,
     ),

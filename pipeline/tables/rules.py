@@ -5,10 +5,13 @@ A check is a query for the rows that break it: none found, it passes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from pipeline.schema import TABLES
 from pipeline.schema.table import Column, Reference, Table, Zone
 
 
@@ -20,12 +23,13 @@ class Severity(Enum):
     INFO = "info"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Check:
     """`offenders` selects the rows that break the rule.
 
     Where a rule needs what may not be known, `compared` selects what it could be applied to: when there is nothing,
-    the check says so, lest it seem that all was well.
+    the check says so, lest it seem that all was well. A rule about each row by itself has a `condition`, which the
+    rows that break it fulfil: all such rules of a table are counted in one scan.
     """
 
     table: Table
@@ -34,10 +38,39 @@ class Check:
     offenders: str
     severity: Severity = Severity.ERROR
     compared: str | None = None
+    condition: str | None = None
 
     @property
     def is_blocking(self) -> bool:
         return self.severity is Severity.ERROR
+
+    @property
+    def key(self) -> str:
+        """The check's name among those of all tables."""
+        return f"{self.table.name}.{self.name}"
+
+    @functools.cached_property
+    def reads(self) -> tuple[Table, ...]:
+        """The tables that its SQL names."""
+        words = set(re.findall(r"\w+", f"{self.offenders} {self.compared}"))
+        return tuple(table for table in TABLES.values() if table.name in words)
+
+
+def of_each_row(
+    table: Table,
+    name: str,
+    description: str,
+    shown: Sequence[str],
+    condition: str,
+    severity: Severity = Severity.ERROR,
+    order: str = "",
+) -> Check:
+    """A check that looks at each row of its table by itself.
+
+    `shown` are the columns that examples show, `order` says which rows are the first of them.
+    """
+    offenders = f"SELECT {', '.join(shown)} FROM {table.name} WHERE {condition} {order}".rstrip()
+    return Check(table, name, description, offenders, severity, condition=condition)
 
 
 def declared(table: Table) -> Iterator[Check]:
@@ -67,22 +100,23 @@ def _key(table: Table) -> Check:
 
 def _required(table: Table) -> Check:
     required = [c.name for c in table.columns if c.is_required]
-    return Check(
+    return of_each_row(
         table,
         "required_columns_are_set",
         f"No NULL in {', '.join(required)}.",
-        f"SELECT {', '.join(required)} FROM {table.name} WHERE {' OR '.join(f'{c} IS NULL' for c in required)}",
+        required,
+        " OR ".join(f"{c} IS NULL" for c in required),
     )
 
 
 def _accepted(table: Table, column: Column) -> Check:
     known = ", ".join(f"'{value}'" for value in column.accepted)
-    named = ", ".join(name for name in (*table.key, column.name))
-    return Check(
+    return of_each_row(
         table,
         f"{column.name}_is_known",
         f"Every {column.name} is one of {', '.join(column.accepted)}.",
-        f"SELECT {named} FROM {table.name} WHERE {column.name} NOT IN ({known})",
+        [*table.key, column.name],
+        f"{column.name} NOT IN ({known})",
     )
 
 

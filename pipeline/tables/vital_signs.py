@@ -7,7 +7,6 @@ from datetime import datetime
 
 import duckdb
 
-from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.schema.table import TIME, Partition, Table
@@ -25,33 +24,30 @@ class VitalSigns:
     texts: dict[str, str]
 
 
-def vital_signs(data: DataDirectory, table: Table, now: datetime) -> VitalSigns:
-    """The vital signs of a table as it stands."""
-    with connect(data) as connection:
-        connection.execute(f"CREATE TEMP VIEW {table.name} AS FROM {data.store.scan(table)}")
-        by_day = _rows_by_day(connection, data, table)
-        numbers: dict[str, int | float] = {
-            "dagster/row_count": _scalar(connection, f"SELECT count(*) FROM {table.name}"),
-            "bytes": data.store.byte_count(table),
-            **_counts_by_value(connection, table),
-        }
-        texts = {"rows_by_day": _in_words(by_day)} if by_day else {}
-        texts["preview"] = preview(_sample(connection, table))
-        if table is PENDING_SESSIONS:
-            numbers["oldest_age_seconds"] = _oldest_age(connection, now)
-            texts["oldest"] = _oldest(connection)
+def vital_signs(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table, now: datetime) -> VitalSigns:
+    """The vital signs of a table as it stands, on a connection that has it under its name."""
+    by_day = _rows_by_day(connection, data, table)
+    numbers: dict[str, int | float] = {
+        "dagster/row_count": _scalar(connection, f"SELECT count(*) FROM {table.name}"),
+        "bytes": data.store.byte_count(table),
+        **_counts_by_value(connection, table),
+    }
+    texts = {"rows_by_day": _in_words(by_day)} if by_day else {}
+    texts["preview"] = preview(_sample(connection, table))
+    if table is PENDING_SESSIONS:
+        numbers["oldest_age_seconds"] = _oldest_age(connection, now)
+        texts["oldest"] = _oldest(connection)
     return VitalSigns(numbers, texts)
 
 
-def retries(data: DataDirectory, since: datetime) -> int:
+def retries(connection: duckdb.DuckDBPyConnection, data: DataDirectory, since: datetime) -> int:
     """How many requests since a moment asked a session that had been asked since then already."""
     days = [day for day in data.store.parts(STATUS_RESPONSES) if day >= f"{since:%Y-%m-%d}"]
-    with connect(data) as connection:
-        return _scalar(
-            connection,
-            f"SELECT count(*) - count(DISTINCT session_id) FROM {data.store.scan(STATUS_RESPONSES, days)} "
-            f"WHERE requested_at >= TIMESTAMPTZ '{since.isoformat()}'",
-        )
+    return _scalar(
+        connection,
+        f"SELECT count(*) - count(DISTINCT session_id) FROM {data.store.scan(STATUS_RESPONSES, days)} "
+        f"WHERE requested_at >= TIMESTAMPTZ '{since.isoformat()}'",
+    )
 
 
 def _rows_by_day(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table) -> list[tuple[str, int]]:

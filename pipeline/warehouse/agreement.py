@@ -6,7 +6,7 @@ from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.schema import PUBLISHED
 from pipeline.schema.table import MONEY, Table
-from pipeline.tables.checks import Finding
+from pipeline.tables.findings import Finding
 from pipeline.tables.markdown import code
 
 DESCRIPTION = "Every table of the DuckDB file has the rows of the Parquet files, and the same sums of money."

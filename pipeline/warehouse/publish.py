@@ -42,16 +42,35 @@ class PublishError(PipelineError):
 
 @dataclass(frozen=True)
 class Published:
-    """The published file, its size in bytes, the rows of each table, and how many of all rows were there before."""
+    """The published file, its size in bytes, the rows of each table, and how many of all rows were there before.
+
+    `is_unchanged` where it held all of the lake already, and was left as it is.
+    """
 
     path: Path
     size: int
     row_counts: dict[str, int]
     kept_row_count: int
+    is_unchanged: bool = False
 
 
 def publish(data: DataDirectory) -> Published:
-    """Publishes every table of the lake. Needs the directory's lock. Raises PublishError."""
+    """Publishes every table of the lake, unless the file holds it already. Needs the directory's lock.
+
+    Raises PublishError.
+    """
+    held = Record(data).all_parts()
+    if held is not None and all(_holds(held[table], data.store.stamps(table)) for table in PUBLISHED):
+        row_counts = {table.name: _rows({table: parts}) for table, parts in held.items()}
+        return Published(data.warehouse, data.warehouse.stat().st_size, row_counts, _rows(held), is_unchanged=True)
+    return _publish_anew(data)
+
+
+def _holds(parts: list[Part], stamps: Mapping[str, str]) -> bool:
+    return {part.path: part.stamp for part in parts} == stamps
+
+
+def _publish_anew(data: DataDirectory) -> Published:
     building = data.root / ".phygitals.duckdb.building"
     record = Record(data)
     try:
@@ -129,7 +148,8 @@ def _parts(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Ta
     paths = [path for of_part in data.store.parts(table).values() for path in of_part]
     counts = connection.execute("SELECT file_name, num_rows FROM parquet_file_metadata($paths)", {"paths": paths})
     row_counts = dict(counts.fetchall())
-    return [Part(path, data.store.stamp(path), row_counts[path]) for path in paths]
+    stamps = data.store.stamps(table)
+    return [Part(path, stamps[path], row_counts[path]) for path in paths]
 
 
 def _kept(wanted: list[Part], held: list[Part]) -> list[Part]:

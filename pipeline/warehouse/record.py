@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.lake.directory import DataDirectory, replace_file
 from pipeline.lake.manifest import digest
+from pipeline.schema import PUBLISHED
 from pipeline.schema.table import Table
 
 
@@ -33,13 +34,26 @@ class Record:
 
     def parts(self, table: Table) -> list[Part]:
         """The parts that the published file holds; none where that is not known or the declaration has changed."""
+        return self._parts(self._tables(), table)
+
+    def all_parts(self) -> dict[Table, list[Part]] | None:
+        """The parts of each table, where all are known and the file has no other table; else None."""
+        tables = self._tables()
+        if tables.keys() != {table.name for table in PUBLISHED}:
+            return None
+        parts = {table: self._parts(tables, table) for table in PUBLISHED}
+        return parts if all(parts.values()) else None
+
+    def _tables(self) -> dict[str, list[Any]]:
         try:
             record = json.loads(self._path.read_text(encoding="utf-8"))
-            if record["file"] != _identity(self._warehouse):
-                return []
-            declaration, parts = record["tables"][table.name]
+            tables: dict[str, list[Any]] = record["tables"]
+            return tables if record["file"] == _identity(self._warehouse) else {}
         except (OSError, ValueError, KeyError):
-            return []
+            return {}
+
+    def _parts(self, tables: Mapping[str, list[Any]], table: Table) -> list[Part]:
+        declaration, parts = tables.get(table.name, [None, []])
         return [Part(*part) for part in parts] if declaration == _declaration(table) else []
 
     def save(self, parts: Mapping[Table, list[Part]]) -> None:

@@ -1,0 +1,78 @@
+"""Draws the report in a process of its own, which is started before there is anything to draw.
+
+The libraries that draw charts take a second to load and to start. A run that will need them starts this process
+first and builds its tables meanwhile, on another core. `python -m pipeline.report.drawing_process` is that process:
+it gets ready, waits for one order on standard input, and answers on standard output, each one line of JSON.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pipeline.errors import PipelineError
+from pipeline.lake.directory import DataDirectory
+from pipeline.report import ReportError
+
+
+class DrawingProcess:
+    """A process that gets ready to draw. Use as a context manager: it is gone at the end of the block."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.report.drawing_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,  # a Ctrl-C at the terminal is for the run, which ends this process
+        )
+
+    def __enter__(self) -> DrawingProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def draw(self, data: DataDirectory, environment: str, moment: dt.datetime) -> Path:
+        """Writes the report on the published file, and returns where it is. May be called once. Raises ReportError."""
+        order = json.dumps({"root": str(data.root), "environment": environment, "moment": moment.isoformat()})
+        answer, _ = self._process.communicate(order + "\n")
+        if not answer:
+            raise ReportError(
+                f"the tables are published, the report is not: the process that draws it ended with code "
+                f"{self._process.returncode}; `phygitals report` makes it"
+            )
+        if problem := json.loads(answer)["error"]:
+            raise ReportError(problem)
+        return data.report
+
+
+def _serve() -> None:
+    from pipeline.report.drawing import warm_up
+    from pipeline.report.page import write_report
+
+    warm_up()
+    line = sys.stdin.readline()
+    if not line:
+        return  # the run ended without a report
+    order: dict[str, Any] = json.loads(line)
+    problem = None
+    try:
+        write_report(
+            DataDirectory(Path(order["root"])), order["environment"], dt.datetime.fromisoformat(order["moment"])
+        )
+    except PipelineError as error:
+        problem = str(error)
+    print(json.dumps({"error": problem}), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()
