@@ -6,29 +6,25 @@ import dagster as dg
 
 from pipeline.assets.automation import daily_refresh, inbox_sensor, pending_sensor, refresh
 from pipeline.assets.checks import ASSET_CHECKS
-from pipeline.assets.derived import TABLE_ASSETS
+from pipeline.assets.definition_settings import SETTINGS
 from pipeline.assets.failures import failure_sensor
 from pipeline.assets.freshness import freshness_policy
-from pipeline.assets.publish import report, warehouse
-from pipeline.assets.raw import pending_sessions, session_submissions, status_responses
+from pipeline.assets.pipeline_step import run_pipeline
 from pipeline.assets.resources import workspace_resource
 from pipeline.assets.retention import prune_runs, weekly_prune
-from pipeline.settings import Settings
 
 
 def build_definitions(workspace: dg.ResourceDefinition) -> dg.Definitions:
     """The definitions around one workspace resource."""
-    settings = Settings.load_or_defaults()
-    policy = freshness_policy(settings.daily_cron, settings.poll_budget)
-    assets = [session_submissions, pending_sessions, status_responses, *TABLE_ASSETS, warehouse, report]
+    policy = freshness_policy(SETTINGS.daily_cron, SETTINGS.poll_budget)
     return dg.Definitions(
-        assets=dg.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=policy), assets),
+        assets=dg.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=policy), [run_pipeline]),
         asset_checks=ASSET_CHECKS,
         jobs=[refresh, prune_runs],
         schedules=[daily_refresh, weekly_prune],
         sensors=[inbox_sensor, pending_sensor, failure_sensor],
         resources={"workspace": workspace},
-        # One process is several times faster here than one per step: most steps take milliseconds.
+        # The step runs in the run's own process: another one would take seconds to start.
         executor=dg.in_process_executor,
     )
 

@@ -16,8 +16,8 @@ from dagster import DagsterEvent, DagsterEventType
 from dagster._core.storage.tags import ROOT_RUN_ID_TAG, WILL_RETRY_TAG
 
 from pipeline.assets import automation, dead_runs
-from pipeline.assets import checks as checks_module
 from pipeline.assets import instance as instance_module
+from pipeline.assets import publish as publish_module
 from pipeline.assets.automation import inbox_sensor
 from pipeline.assets.dead_runs import DATA_DIRECTORY
 from pipeline.assets.instance import recorded_runs
@@ -28,7 +28,8 @@ from pipeline.schema import PUBLISHED
 from pipeline.schema.staging import PULLS
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Reply, Simulator
-from pipeline.tables.checks import CHECKS, Finding
+from pipeline.tables.checks import CHECKS
+from pipeline.tables.findings import Finding
 from pipeline.workspace import Workspace, now
 from tests.conftest import KEY, drop, refresh, rows
 from tests.test_polling import Arrivals
@@ -242,7 +243,7 @@ def test_a_run_that_is_terminated_keeps_what_came(api, configure):
 def test_a_published_file_that_does_not_hold_what_the_lake_holds_is_not_to_be_relied_on(api, monkeypatch):
     api(Simulator(delay_scale=0, hold=0))
     drop(Workspace.open(), "a.txt", "one\n")
-    monkeypatch.setattr(checks_module, "disagreements", lambda _data: Finding(1, ["pulls: another count"]))
+    monkeypatch.setattr(publish_module, "disagreements", lambda _data: Finding(1, ["pulls: another count"]))
     with pytest.raises(RefreshError, match="is not to be relied on; run `phygitals rebuild`"):
         run_refresh(lambda _line: None, lambda _progress: None)
 

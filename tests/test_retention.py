@@ -63,7 +63,9 @@ def test_an_old_run_goes_with_its_files_and_the_latest_stays(api, instance, in_f
     api(Simulator(delay_scale=0, hold=0))
     workspace = Workspace.open()
     drop(workspace, "a.txt", "one\ntwo\n")
-    old, latest = refreshed(instance), refreshed(instance)
+    old = refreshed(instance)
+    drop(workspace, "b.txt", "three\n")
+    latest = refreshed(instance)
     assert files_of(old)
     assert check_results_of(old) > 0
     data_before = content(workspace.data.root)

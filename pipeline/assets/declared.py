@@ -6,37 +6,40 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+import duckdb
 
+from pipeline.assets.definition_settings import VALID_SETTINGS
 from pipeline.lake.directory import DataDirectory
 from pipeline.schema import TABLES
 from pipeline.schema.table import Column, Partition, Table, Zone
-from pipeline.settings import Settings, SettingsError
-from pipeline.tables.build import BuildReport
-from pipeline.tables.derivation import derivation
-from pipeline.tables.lineage import Origin, asset_origins
+from pipeline.tables.build_report import BuildReport
+from pipeline.tables.derivation import Derivations
+from pipeline.tables.recorded_lineage import Origin, asset_origins
 from pipeline.tables.vital_signs import vital_signs
 from pipeline.workspace import Workspace, now
 
 OWNERS = ["team:data"]
+_DERIVATIONS = Derivations()
 
 
-def asset_options(table: Table, deps: list[str] | None = None) -> dict[str, Any]:
-    """The arguments of `dg.asset` that follow from the declaration; `deps` where the sources do not say it."""
-    return {
-        "name": table.name,
-        "group_name": table.group,
-        "description": _description(table),
-        "kinds": {"parquet"} if table.zone is Zone.RAW else {"duckdb", "parquet"},
-        "owners": OWNERS,
-        "tags": {"zone": table.zone.value},
-        "code_version": None if table.zone is Zone.RAW else derivation(table)[:12],
-        "metadata": {
+def table_spec(table: Table, deps: list[str] | None = None) -> dg.AssetSpec:
+    """The asset of a declared table, which a run need not report; `deps` where the sources do not say it."""
+    return dg.AssetSpec(
+        table.name,
+        group_name=table.group,
+        description=_description(table),
+        kinds={"parquet"} if table.zone is Zone.RAW else {"duckdb", "parquet"},
+        owners=OWNERS,
+        tags={"zone": table.zone.value},
+        code_version=None if table.zone is Zone.RAW else _DERIVATIONS.of(table)[:12],
+        metadata={
             "dagster/column_schema": column_schema(table),
             "dagster/table_name": table.name,
             **_uri(table),
         },
-        "deps": upstream(table) if deps is None else deps,
-    }
+        deps=upstream(table) if deps is None else deps,
+        skippable=True,
+    )
 
 
 def upstream(table: Table) -> list[str]:
@@ -80,32 +83,39 @@ def column_lineage(table: Table) -> dg.TableColumnLineage:
 
 
 def materialized(
-    workspace: Workspace, table: Table, numbers: Mapping[str, int | float], files: Sequence[dg.TableRecord] = ()
+    workspace: Workspace,
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    numbers: Mapping[str, int | float],
+    files: Sequence[dg.TableRecord] = (),
 ) -> dg.MaterializeResult[None]:
-    """What the materialization of a table shows: what this run did, with which files, and how the table stands."""
-    signs = vital_signs(workspace.data, table, now())
+    """What the materialization of a table shows: what this run did, with which files, and how the table stands.
+
+    `connection` has the table under its name.
+    """
+    signs = vital_signs(connection, workspace.data, table, now())
     metadata: dict[str, Any] = {**signs.numbers, **numbers}
     metadata |= {name: dg.MetadataValue.md(text) for name, text in signs.texts.items()}
     if files:
         metadata["files"] = dg.MetadataValue.table(files)
     if table.sources:
         metadata["dagster/column_lineage"] = column_lineage(table)
-    return dg.MaterializeResult(metadata=metadata)
+    return dg.MaterializeResult(asset_key=table.name, metadata=metadata)
 
 
-def built(workspace: Workspace, report: BuildReport, seconds: float) -> dg.MaterializeResult[None]:
+def built(
+    workspace: Workspace, connection: duckdb.DuckDBPyConnection, report: BuildReport, seconds: float
+) -> dg.MaterializeResult[None]:
     """The same for a table that a builder made, in so many seconds."""
     done = {"parts_written": len(report.written), "parts_unchanged": report.unchanged_count}
-    return materialized(workspace, report.table, {**done, "seconds": round(seconds, 2)})
+    return materialized(workspace, connection, report.table, {**done, "seconds": round(seconds, 2)})
 
 
 def _uri(table: Table) -> dict[str, str]:
     """Where the table's Parquet objects lie; nothing while the settings are wrong, which a run then says."""
-    try:
-        root = Settings.load(needs_key=False).data_directory
-    except SettingsError:
+    if VALID_SETTINGS is None:
         return {}
-    return {"dagster/uri": f"file://{DataDirectory(root).store.folder(table)}"}
+    return {"dagster/uri": f"file://{DataDirectory(VALID_SETTINGS.data_directory).store.folder(table)}"}
 
 
 def _description(table: Table) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import dagster as dg
 
-from pipeline import webhook
 from pipeline.errors import PipelineError
 from pipeline.settings import WebhookSettings
 
@@ -51,21 +50,23 @@ def _of_checks(events: Sequence[dg.DagsterEvent]) -> str:
         for event in events
         if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
     ]
-    failed = [
+    return failed_checks(
+        [check for check in evaluations if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR]
+    )
+
+
+def failed_checks(failed: Sequence[dg.AssetCheckEvaluation]) -> str:
+    """What to do about blocking checks that failed."""
+    names = "; ".join(
         f"{check.asset_key.to_user_string()} fails its check {check.check_name} ({check.description})"
-        for check in evaluations
-        if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
-    ]
-    is_published = any(check.asset_key == _PUBLISHED and not check.passed for check in evaluations)
+        for check in failed
+    )
     outcome = (
         "the file that was published is not to be relied on"
-        if is_published
+        if any(check.asset_key == _PUBLISHED for check in failed)
         else "nothing was published, and the published file is as it was"
     )
-    return (
-        f"{'; '.join(failed)}: {outcome}; run `phygitals rebuild`, then `phygitals refresh`; "
-        "if this is said again, report it"
-    )
+    return f"{names}: {outcome}; run `phygitals rebuild`, then `phygitals refresh`; if this is said again, report it"
 
 
 def tell(
@@ -89,6 +90,8 @@ def tell(
             "run_id": run.run_id,
             "what_to_do": line,
         }
+        from pipeline import webhook  # its HTTP client takes long to import, and few runs fail
+
         try:
             webhook.post(url, message)
         except PipelineError as error:

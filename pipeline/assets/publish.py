@@ -1,50 +1,68 @@
 """Group `publish`: the DuckDB file that notebooks open, and the report on it that anybody can open."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
+from pipeline.assets.checks import PUBLISHED_CHECK
 from pipeline.assets.declared import OWNERS
-from pipeline.assets.resources import WorkspaceResource
+from pipeline.assets.step import Step
 from pipeline.lake.store import StoreError
+from pipeline.report.drawing_process import DrawingProcess
 from pipeline.schema import PUBLISHED
+from pipeline.tables.build import Builder
+from pipeline.warehouse.agreement import disagreements
 
-
-@dg.asset(
+WAREHOUSE = dg.AssetSpec(
+    "warehouse",
     group_name="publish",
     description="One DuckDB file with every table, replaced in one step; notebooks may keep it open.",
     kinds={"duckdb"},
     owners=OWNERS,
     deps=[table.name for table in PUBLISHED],
+    skippable=True,
 )
-def warehouse(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[WorkspaceResource]
-) -> dg.MaterializeResult[None]:
-    with workspace.open() as opened:
-        published = opened.publish()
-        try:
-            opened.compact()
-        except StoreError as error:  # the tables are published, and the report waits for nothing else
-            line = f"raw objects were left unmerged: {error}"
-            context.log.warning(line)
-            workspace.on_line(line)
-    return dg.MaterializeResult(
-        metadata={
-            "path": dg.MetadataValue.path(str(published.path)),
-            "bytes": published.size,
-            "rows_kept_from_before": published.kept_row_count,
-            **{f"{name}_rows": count for name, count in published.row_counts.items()},
-        }
-    )
-
-
-@dg.asset(
+REPORT = dg.AssetSpec(
+    "report",
     group_name="publish",
     description="One HTML page on what the DuckDB file holds, for any browser, with no network. When it fails, the "
     "tables are published all the same.",
     kinds={"html"},
     owners=OWNERS,
-    deps=[warehouse],
+    deps=["warehouse"],
+    skippable=True,
 )
-def report(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.MaterializeResult[None]:
-    with workspace.open() as opened:
-        path = opened.report()
-    return dg.MaterializeResult(metadata={"path": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size})
+
+
+def publish(step: Step, builder: Builder) -> Iterator[dg.MaterializeResult[None]]:
+    """Publishes what the builder built, where the file does not hold it already."""
+    published = step.opened.publish(builder)
+    try:
+        step.opened.compact()
+    except StoreError as error:  # the tables are published, and the report waits for nothing else
+        step.tell(f"raw objects were left unmerged: {error}")
+    if published.is_unchanged and not step.has_to_report("warehouse"):
+        return
+    yield dg.MaterializeResult(
+        asset_key="warehouse",
+        metadata={
+            "path": dg.MetadataValue.path(str(published.path)),
+            "bytes": published.size,
+            "rows_kept_from_before": published.kept_row_count,
+            **{f"{name}_rows": count for name, count in published.row_counts.items()},
+        },
+    )
+    step.check_published(PUBLISHED_CHECK, disagreements(step.opened.data))
+    step.stop_if_a_check_failed()
+
+
+def draw_report(step: Step, process: DrawingProcess | None) -> Iterator[dg.MaterializeResult[None]]:
+    """Draws the report, where it would be another than the one that is there, in the process if there is one."""
+    is_current = step.opened.is_report_current()
+    if is_current and not step.has_to_report("report"):
+        return
+    path = step.opened.data.report if is_current else step.opened.report(process)
+    yield dg.MaterializeResult(
+        asset_key="report",
+        metadata={"path": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size},
+    )

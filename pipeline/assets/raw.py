@@ -1,11 +1,12 @@
 """Group `raw`: what came in. Submissions from the inbox, who is still pending, and the API's answers."""
 
 import time
+from collections.abc import Iterator
 
 import dagster as dg
 
-from pipeline.assets.declared import asset_options, built, materialized
-from pipeline.assets.resources import WorkspaceResource
+from pipeline.assets.declared import built, materialized, table_spec
+from pipeline.assets.step import Step
 from pipeline.polling.progress import Progress
 from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.tables.vital_signs import retries
@@ -13,17 +14,23 @@ from pipeline.workspace import now
 
 _LOG_EVERY = 5.0  # seconds between two progress lines in the run's log
 
+RAW_SPECS = [
+    table_spec(SESSION_SUBMISSIONS),
+    # They are found from the answers of earlier runs, too; in the lineage that would be a circle.
+    table_spec(PENDING_SESSIONS, deps=["session_submissions"]),
+    table_spec(STATUS_RESPONSES, deps=["pending_sessions"]),
+]
 
-@dg.asset(**asset_options(SESSION_SUBMISSIONS))
-def session_submissions(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[WorkspaceResource]
-) -> dg.MaterializeResult[None]:
+
+def take_in(step: Step) -> Iterator[dg.MaterializeResult[None]]:
+    """Reads the inbox's new files."""
     started = time.monotonic()
-    with workspace.open() as opened:
-        report = opened.take_in()
-        for line in report.lines:
-            context.log.info(line)
-            workspace.on_line(line)
+    report = step.opened.take_in()
+    for line in report.lines:
+        step.tell(line)
+    step.has_news |= bool(report.files)
+    is_reported = bool(report.lines) or step.has_to_report(SESSION_SUBMISSIONS.name)
+    if is_reported:
         numbers = {
             "files_read": len(report.files),
             "files_already_known": len(report.already_known),
@@ -32,44 +39,51 @@ def session_submissions(
             "seconds": round(time.monotonic() - started, 2),
         }
         files = [dg.TableRecord(vars(file)) for file in report.files]
-        return materialized(opened, SESSION_SUBMISSIONS, numbers, files)
+        yield materialized(step.opened, step.connection_with(SESSION_SUBMISSIONS), SESSION_SUBMISSIONS, numbers, files)
+    step.check(SESSION_SUBMISSIONS, is_reported)
+    step.stop_if_a_check_failed()
 
 
-# It reads the answers of earlier runs, too; in the lineage that would be a circle.
-@dg.asset(**asset_options(PENDING_SESSIONS, deps=["session_submissions"]))
-def pending_sessions(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.MaterializeResult[None]:
+def find_pending(step: Step) -> Iterator[dg.MaterializeResult[None]]:
+    """Lists the sessions that are to be asked."""
     started = time.monotonic()
-    with workspace.open() as opened:
-        with opened.builder() as builder:
-            report = builder.build(PENDING_SESSIONS)
-        return built(opened, report, time.monotonic() - started)
+    with step.opened.builder() as builder:
+        report = builder.build(PENDING_SESSIONS)
+    is_reported = bool(report.written) or step.has_to_report(PENDING_SESSIONS.name)
+    if is_reported:
+        yield built(step.opened, step.connection_with(PENDING_SESSIONS), report, time.monotonic() - started)
+    step.check(PENDING_SESSIONS, is_reported)
+    step.stop_if_a_check_failed()
 
 
-@dg.asset(**asset_options(STATUS_RESPONSES, deps=["pending_sessions"]))
-def status_responses(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[WorkspaceResource]
-) -> dg.MaterializeResult[None]:
+def poll(step: Step) -> Iterator[dg.MaterializeResult[None]]:
+    """Asks the pending sessions."""
     last_line = 0.0
 
     def log_progress(progress: Progress) -> None:
         nonlocal last_line
-        workspace.on_progress(progress)
+        step.on_progress(progress)
         if time.monotonic() - last_line >= _LOG_EVERY:
             last_line = time.monotonic()
-            context.log.info(progress.line)
+            step.log.info(progress.line)
 
     since = now()
-    with workspace.open() as opened:
-        progress = opened.poll(log_progress)
-        context.log.info(f"{progress.line}; {progress.exit.value if progress.exit else 'nothing was pending'}")
+    progress = step.opened.poll(log_progress)
+    step.log.info(f"{progress.line}; {progress.exit.value if progress.exit else 'nothing was pending'}")
+    step.has_news |= bool(progress.total)
+    is_reported = bool(progress.total) or step.has_to_report(STATUS_RESPONSES.name)
+    if is_reported:
+        connection = step.connection_with(STATUS_RESPONSES)
         numbers = {
             "sessions_asked": progress.total,
             "requests": progress.requests,
-            "retries": retries(opened.data, since),
+            "retries": retries(connection, step.opened.data, since),
             "requests_per_second": round(progress.rate, 2),
             "seconds": round(progress.seconds, 1),
             "resolved": progress.fulfilled + progress.failed,
             "still_pending": progress.pending,
             **{outcome.value: count for outcome, count in progress.all_outcomes.items()},
         }
-        return materialized(opened, STATUS_RESPONSES, numbers)
+        yield materialized(step.opened, connection, STATUS_RESPONSES, numbers)
+    step.check(STATUS_RESPONSES, is_reported)
+    step.stop_if_a_check_failed()

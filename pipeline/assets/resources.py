@@ -11,7 +11,8 @@ from pipeline.assets.dead_runs import DATA_DIRECTORY
 from pipeline.errors import PipelineError
 from pipeline.lake.directory import DataDirectory
 from pipeline.polling.progress import Progress
-from pipeline.workspace import Workspace
+from pipeline.tables.checks import Checker
+from pipeline.workspace import Workspace, now
 
 _LONGEST_WORDS = 500
 
@@ -34,6 +35,7 @@ class WorkspaceResource:
         self.on_progress = on_progress
         self._on_lock = on_lock
         self._workspace: Workspace | None = None
+        self._checker: Checker | None = None
         self._held = contextlib.ExitStack()
 
     @contextlib.contextmanager
@@ -53,8 +55,14 @@ class WorkspaceResource:
         with _told_to_people():
             yield self._workspace or Workspace.open()
 
+    def checker(self, opened: Workspace) -> Checker:
+        """The run's checker, one for all of its steps."""
+        if self._checker is None:
+            self._checker = self._held.enter_context(Checker(opened.data, now))
+        return self._checker
+
     def close(self) -> None:
-        """Gives back the right to write."""
+        """Closes the checker and gives back the right to write."""
         self._held.close()
 
 
@@ -80,6 +88,8 @@ def workspace_resource(
 def _told_to_people() -> Iterator[None]:
     try:
         yield
+    except dg.Failure:
+        raise
     except PipelineError as error:
         # From None: the line says it all, and a person should not have to find it in a traceback.
         raise dg.Failure(str(error), allow_retries=False) from None

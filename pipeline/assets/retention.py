@@ -15,8 +15,8 @@ from pathlib import Path
 import dagster as dg
 
 from pipeline.assets.checks import ASSET_CHECKS
+from pipeline.assets.definition_settings import SETTINGS
 from pipeline.assets.instance import recorded_runs
-from pipeline.settings import Settings
 from pipeline.workspace import now
 
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -134,7 +134,7 @@ def _shrink(home: Path) -> None:
 
 @dg.op(description="Removes old runs, with their event logs and compute logs, from DAGSTER_HOME.")
 def remove_old_runs(context: dg.OpExecutionContext) -> None:
-    pruned = prune(context.instance, Settings.load_or_defaults().keep_run_days, context.log.info)
+    pruned = prune(context.instance, SETTINGS.keep_run_days, context.log.info)
     context.log.info(pruned.line)
 
 
