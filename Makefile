@@ -28,7 +28,9 @@ demo: setup ## Run the main job against the bundled simulator and show what came
 	PHYGITALS_ENV=local PHYGITALS_POLL_BUDGET=$(DEMO_POLL_BUDGET) $(BIN)/phygitals refresh
 
 dev: setup ## Open the Dagster UI at http://127.0.0.1:3000, with schedule and sensor running
-	$(BIN)/dagster dev -h 127.0.0.1 -p 3000
+	@echo "Dagster UI: http://127.0.0.1:3000 (Ctrl-C ends it)"
+	@# At level info the daemon logs every tick of every sensor that has nothing to do.
+	$(BIN)/dagster dev -h 127.0.0.1 -p 3000 --log-level warning
 
 test: setup ## Run the whole test suite
 	$(BIN)/pytest -n 2 --dist loadfile

@@ -1,32 +1,6 @@
-"""The composition root: everything that Dagster loads."""
+"""What Dagster loads. `phygitals refresh` puts the same together around a workspace that it watches."""
 
-from __future__ import annotations
-
-import dagster as dg
-
-from pipeline.assets.automation import daily_refresh, inbox_sensor, pending_sensor, refresh
-from pipeline.assets.checks import ASSET_CHECKS
-from pipeline.assets.definition_settings import SETTINGS
-from pipeline.assets.failures import failure_sensor
-from pipeline.assets.freshness import freshness_policy
-from pipeline.assets.pipeline_step import run_pipeline
+from pipeline.assets.composition import build_definitions
 from pipeline.assets.resources import workspace_resource
-from pipeline.assets.retention import prune_runs, weekly_prune
-
-
-def build_definitions(workspace: dg.ResourceDefinition) -> dg.Definitions:
-    """The definitions around one workspace resource."""
-    policy = freshness_policy(SETTINGS.daily_cron, SETTINGS.poll_budget)
-    return dg.Definitions(
-        assets=dg.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=policy), [run_pipeline]),
-        asset_checks=ASSET_CHECKS,
-        jobs=[refresh, prune_runs],
-        schedules=[daily_refresh, weekly_prune],
-        sensors=[inbox_sensor, pending_sensor, failure_sensor],
-        resources={"workspace": workspace},
-        # The step runs in the run's own process: another one would take seconds to start.
-        executor=dg.in_process_executor,
-    )
-
 
 defs = build_definitions(workspace_resource())

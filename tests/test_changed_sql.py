@@ -10,8 +10,8 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.assets.composition import build_definitions
 from pipeline.assets.resources import workspace_resource
-from pipeline.definitions import build_definitions
 from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.staging import PULLS

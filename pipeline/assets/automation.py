@@ -15,7 +15,7 @@ from pipeline.submissions.inbox import fingerprint, new_files
 from pipeline.tables.due import Due, due, due_state
 from pipeline.workspace import Workspace, now
 
-_INBOX_TICK_SECONDS = 15
+_INBOX_TICK_SECONDS = 5
 _PENDING_TICK_SECONDS = 60
 _NAMES_SHOWN = 3
 _NAMES_LENGTH = 80

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pipeline.assets.composition import build_definitions
 from pipeline.assets.dead_runs import fail_dead_runs
 from pipeline.assets.failures import tell
 from pipeline.assets.instance import recorded_runs
 from pipeline.assets.resources import workspace_resource
-from pipeline.definitions import build_definitions
 from pipeline.errors import PipelineError
 from pipeline.polling.progress import Progress
 

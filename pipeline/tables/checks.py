@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -39,7 +40,8 @@ class Checker:
     def __init__(self, data: DataDirectory, clock: Callable[[], datetime]) -> None:
         self._data = data
         self._clock = clock
-        self._record = FindingRecord(data)
+        self._record = FindingRecord.of(data)
+        self._told = FindingRecord()
         self._named: dict[str, str] = {}
         self._stack = contextlib.ExitStack()
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -50,27 +52,28 @@ class Checker:
     def __exit__(self, *error: Any) -> None:
         # The record is a cache: a disk that does not take it must not fail a run that has done its work.
         with contextlib.suppress(DataDirectoryError):
-            self._record.save()
+            self._record.save(self._data)
         self._stack.__exit__(*error)
 
     def findings(self, checks: Sequence[Check]) -> dict[Check, Finding]:
         """What each check of one table finds in the data as it stands: as recorded, where it reads the same as then."""
-        states = self._states(checks)
-        inputs = {check: _fingerprint(check, states) for check in checks}
-        found = {check: self._record.finding(check.key, inputs[check]) for check in checks}
-        missing = [check for check in checks if found[check] is None]
-        computed = self._computed(missing, states)
-        for check in missing:
-            self._record.note(check.key, inputs[check], computed[check], self._clock())
-        return {check: computed.get(check) or found[check] or Finding(0, []) for check in checks}
+        return self._found(checks, self._record)
 
     def compute(self, checks: Sequence[Check]) -> dict[Check, Finding]:
-        """What each check of one table finds, computed whatever is recorded, and recorded."""
+        """The same, whatever earlier runs recorded. What this checker has told already is told again."""
+        return self._found(checks, self._told)
+
+    def _found(self, checks: Sequence[Check], known: FindingRecord) -> dict[Check, Finding]:
         states = self._states(checks)
-        computed = self._computed(checks, states)
+        inputs = {check: _fingerprint(check, states) for check in checks}
+        found = {check: known.finding(check.key, inputs[check]) for check in checks}
+        computed = self._computed([check for check in checks if found[check] is None], states)
         for check, finding in computed.items():
-            self._record.note(check.key, _fingerprint(check, states), finding, self._clock())
-        return computed
+            self._record.note(check.key, inputs[check], replace(finding, computed_at=self._clock()))
+        findings = {check: found[check] or computed[check] for check in checks}
+        for check, finding in findings.items():
+            self._told.note(check.key, inputs[check], finding)
+        return findings
 
     def connection_with(self, table: Table) -> duckdb.DuckDBPyConnection:
         """The connection, on which the table as it stands has its name."""

@@ -7,8 +7,9 @@ recorded finding stands. The record is a cache: losing it costs one computation 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pipeline.lake.directory import DataDirectory, replace_file
@@ -38,33 +39,40 @@ class Finding:
 
 
 class FindingRecord:
-    """The latest finding of each check, by the check's name, with a fingerprint of what it was computed from."""
+    """The latest finding of each check, by the check's key, with a fingerprint of what it was computed from."""
 
-    def __init__(self, data: DataDirectory) -> None:
-        self._path = data.root / "staging" / "findings.json"
+    def __init__(self, findings: dict[str, tuple[str, Finding]] | None = None) -> None:
+        self._findings = findings or {}
         self._is_changed = False
-        self._findings: dict[str, tuple[str, Finding]] = {}
-        try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
-            self._findings = {name: (inputs, _restored(finding)) for name, (inputs, finding) in found.items()}
-        except (OSError, ValueError, TypeError, AttributeError, KeyError):
-            self._findings = {}  # absent, damaged or of another version
 
-    def finding(self, name: str, inputs: str) -> Finding | None:
-        """The recorded finding of a check; None where it was computed from something else, or never."""
-        recorded, finding = self._findings.get(name, (None, None))
+    @classmethod
+    def of(cls, data: DataDirectory) -> FindingRecord:
+        """What earlier runs found; nothing where the record is absent, damaged or of another version."""
+        try:
+            found = json.loads(_file(data).read_text(encoding="utf-8"))
+            return cls({key: (inputs, _restored(finding)) for key, (inputs, finding) in found.items()})
+        except (OSError, ValueError, TypeError, AttributeError, KeyError):
+            return cls()
+
+    def finding(self, key: str, inputs: str) -> Finding | None:
+        """The finding of a check; None where it was computed from something else, or never."""
+        recorded, finding = self._findings.get(key, (None, None))
         return finding if recorded == inputs else None
 
-    def note(self, name: str, inputs: str, finding: Finding, moment: datetime) -> None:
-        self._findings[name] = (inputs, replace(finding, computed_at=moment))
+    def note(self, key: str, inputs: str, finding: Finding) -> None:
+        self._findings[key] = (inputs, finding)
         self._is_changed = True
 
-    def save(self) -> None:
-        """Writes the record, where it has changed. Raises DataDirectoryError."""
+    def save(self, data: DataDirectory) -> None:
+        """Writes the record for later runs, where it has changed. Raises DataDirectoryError."""
         if self._is_changed:
-            recorded = {name: (inputs, _recorded(finding)) for name, (inputs, finding) in self._findings.items()}
-            replace_file(self._path, json.dumps(recorded))
+            recorded = {key: (inputs, _recorded(finding)) for key, (inputs, finding) in self._findings.items()}
+            replace_file(_file(data), json.dumps(recorded))
             self._is_changed = False
+
+
+def _file(data: DataDirectory) -> Path:
+    return data.root / "staging" / "findings.json"
 
 
 def _recorded(finding: Finding) -> dict[str, Any]:
