@@ -25,6 +25,7 @@ from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.settings import Settings
 from pipeline.submissions.intake import IntakeReport, take_in
 from pipeline.tables.build import Builder
+from pipeline.tables.completion_times import learned_law
 from pipeline.warehouse.publish import Published, publish
 
 
@@ -69,8 +70,9 @@ class Workspace:
             from pipeline.polling.run import poll
             from pipeline.simulator.service import status_url
 
+            law = learned_law(self.data)
             with status_url(self.settings) as url:
-                return poll(self.data, self.settings, url, sessions, on_progress)
+                return poll(self.data, self.settings, url, sessions, on_progress, law)
 
     @contextlib.contextmanager
     def builder(self) -> Iterator[Builder]:

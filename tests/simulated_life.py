@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from array import array
@@ -17,10 +18,11 @@ from pipeline.lake import response_log
 from pipeline.lake.compaction import compact
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.response_log import Response, ResponseLog
+from pipeline.polling.answers import Outcome
 from pipeline.polling.engine import MICROSECONDS, Engine, Limits
 from pipeline.polling.pending import NEVER, PendingSessions
 from pipeline.polling.progress import Progress
-from pipeline.polling.schedule import MAX_INTERVAL, Schedule
+from pipeline.polling.schedule import MAX_INTERVAL, PAUSE_AFTER_HOLD, Schedule
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.simulator.virtual_api import Asked, Conduct, Fate, VirtualApi
 from pipeline.simulator.virtual_time import VirtualTimeLoop
@@ -139,13 +141,11 @@ class Life:
             excess = zip(api.sent_at, api.sent_at[allowed:], strict=False)
             assert all(later - first >= window for first, later in excess), "the ceiling was exceeded"
         assert ended <= self._clock + limits.poll_budget + conduct.latency[1] + conduct.hold + 0.1
-        asked_at: dict[str, list[float]] = {}
+        by_session: dict[str, list[Asked]] = {}
         for asked in api.requests:
-            asked_at.setdefault(asked.session_id, []).append(asked.asked_at)
-        for times in asked_at.values():
-            gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
-            least = [min(MAX_INTERVAL, limits.poll_interval * (step + 1)) for step in range(len(gaps))]
-            assert all(gap >= wait for gap, wait in zip(gaps, least, strict=True)), "asked again too soon"
+            by_session.setdefault(asked.session_id, []).append(asked)
+        for requests in by_session.values():
+            _check_waits(requests, limits.poll_interval)
 
     def _tear(self, log: ResponseLog) -> None:
         """What a kill leaves of a journal: all that was synced, and perhaps the beginning of one batch more."""
@@ -154,6 +154,18 @@ class Life:
         ResponseLog.write(log, log.take())
         with journal.open("rb+") as file:
             file.truncate(self._rng.randint(synced, max(synced, journal.stat().st_size - 1)))
+
+
+def _check_waits(requests: list[Asked], interval: float) -> None:
+    """Of one session: a second after a call held for the interval and for a second, else intervals that grow."""
+    step = 0
+    for earlier, later in itertools.pairwise(requests):
+        held = earlier.answered_at - earlier.asked_at if earlier.outcome is Outcome.PENDING else 0.0
+        if held >= max(interval, PAUSE_AFTER_HOLD):
+            assert later.asked_at - earlier.answered_at >= PAUSE_AFTER_HOLD, "asked again too soon after a held call"
+            continue
+        step += 1
+        assert later.asked_at - earlier.asked_at >= min(MAX_INTERVAL, interval * step), "asked again too soon"
 
 
 def _microseconds(loop_time: float) -> int:

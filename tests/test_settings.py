@@ -23,7 +23,7 @@ def test_defaults_are_those_of_the_specification(tmp_path, monkeypatch):
     assert settings.base_url is None
     assert settings.rate_ceiling == 0
     assert settings.data_directory == PROJECT_ROOT / "data" / "local"
-    assert (settings.max_concurrency, settings.request_timeout, settings.poll_budget) == (100, 30, 900)
+    assert (settings.max_concurrency, settings.request_timeout, settings.poll_budget) == (160, 30, 900)
     assert (settings.poll_interval, settings.expire_after, settings.daily_cron) == (2, 604_800, "0 2 * * *")
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pipeline.errors import PipelineError
 from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.lake.store import StoreError
-from pipeline.polling.answers import Answer, interpret, retry_after
+from pipeline.polling.answers import Answer, Outcome, interpret, retry_after
 from pipeline.polling.pace import Pace
 from pipeline.polling.progress import Exit, Progress
 from pipeline.polling.refusals import Watch
@@ -187,7 +187,8 @@ class Engine:
         asked_wait = retry_after(answer, received_at / MICROSECONDS)
         if answer.status == 429:
             self._pace.too_many(asked_at, now, asked_wait)
-        self._schedule.again(position, now, at_least=asked_wait or 0.0)
+        pending_after = now - asked_at if meaning.outcome is Outcome.PENDING else None
+        self._schedule.again(position, now, at_least=asked_wait or 0.0, pending_after=pending_after)
 
     async def _write_regularly(self) -> None:
         last_report = -REPORT_EVERY

@@ -17,6 +17,7 @@ from pipeline.errors import PipelineError
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.response_log import ResponseLog
 from pipeline.polling.client import StatusClient
+from pipeline.polling.completion_law import CompletionLaw
 from pipeline.polling.engine import Engine, Limits, PollingInterruptedError
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Progress
@@ -37,8 +38,11 @@ def poll(
     url: str,
     sessions: PendingSessions,
     on_progress: Callable[[Progress], None],
+    law: CompletionLaw | None = None,
 ) -> Progress:
     """Asks the sessions at `url` until the run ends, and seals what came into raw. Needs the directory's lock.
+
+    `law` says how long purchases take to become final; None where nothing was learned of it.
 
     Raises TooManyConnectionsError, and what `Engine.run` raises; what came before is kept then, too.
     SIGINT and SIGTERM end the run the same way and are then delivered to whoever handled them before.
@@ -50,7 +54,7 @@ def poll(
     async def run() -> Progress:
         async with StatusClient(url, settings.secret, settings.request_timeout, room=log.room) as client:
             # Jitter spreads requests; it guards nothing.
-            schedule = Schedule(sessions, limits.poll_interval, random.Random())  # noqa: S311
+            schedule = Schedule(sessions, limits.poll_interval, random.Random(), law)  # noqa: S311
             engine = Engine(client.ask, log, limits, url, _microseconds, on_progress)
             if threading.current_thread() is threading.main_thread():
                 for number in _STOPPING:

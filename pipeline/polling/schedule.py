@@ -1,22 +1,27 @@
 """Which session is asked next, and when: a queue by due time, and a policy for when more are due than may be asked.
 
-**When.** A session that was pending is asked again after the poll interval, then after two, three, four
-intervals and so on up to a minute, lengthened by jitter. Intervals that grow by equal steps grow with
-the square root of the time that the session has been watched. That is the rule of optimum checking
-(Barlow, Hunter and Proschan, "Optimum checking procedures", 1963): the interval that makes the time to
-detection smallest for the questions spent is proportional to 1/√h, h being the chance per second that
-the purchase completes. Completion times have long tails, h falls as 1/age, so 1/√h grows as √age.
+**When.** A session whose answer said pending at once is asked again after the poll interval, then after two, three,
+four intervals and so on up to a minute, lengthened by jitter. Intervals that grow by equal steps grow with the square
+root of the time that the session has been watched. That is the rule of optimum checking (Barlow, Hunter and Proschan,
+"Optimum checking procedures", 1963): the interval that makes the time to detection smallest for the questions spent
+is proportional to 1/√h, h being the chance per second that the purchase completes. Completion times have long tails,
+h falls as 1/age, so 1/√h grows as √age.
 
-**Which.** Under a tight ceiling many are due at once. Each has an expected loss: the chance that it has
-become final since it was last asked, times the seconds that this run has let it wait. The one with the
-largest is asked first, which serves each age as often as √h says, and sessions never asked before those
-whose last answer was "pending" a moment ago. The chance comes from a completion time with survival
-(1 + age/s)^-½, the plainest law with h falling as 1/age; only the order matters, and it depends little on it.
+**Held calls.** The API may hold the call of a pending session for seconds, and answers the moment that the purchase
+completes. A call that was held for the poll interval has itself been the wait: the session may be asked again a second
+later, the longest pause that the API's public page advises, and its interval does not grow. Where the ceiling or the
+requests in flight leave no room, it waits until its expected loss is the largest, and so backs off as far as it must.
 
-**Fairness.** Sessions wait in lanes: by age within a factor of four, and apart from each other those that
-were never asked and those that were. Every tenth question goes to the lanes in turn, whatever their losses.
-So no backlog, old or new, keeps another lane from at least 1/(10 × lanes) of the ceiling. Within a lane
-the one that has waited longest comes first.
+**Which.** When more are due than may be asked, the session with the largest expected loss is asked first: the chance
+that it is final, times the seconds that this run has let it wait. Both are taken for the end of the call, because a
+session is watched while its call is held; how long that is, is the running mean of what pending answers took. The
+chance follows from the law of completion times (`completion_law`). This serves each age as often as √h says, and
+sessions never asked before those whose last answer was "pending" a moment ago.
+
+**Fairness.** Sessions wait by age within a factor of four. An age that was passed over fifteen times as often as there
+are ages is served next, whatever its loss. So no backlog, old or new, keeps another age from at least 1/(15 × ages)
+of the ceiling. Within an age, first questions go by the chance at the start of the run, later ones to the session that
+has been due for longest, and the larger loss decides between the two.
 
 `benchmarks/detection.py` compares this with a fixed interval, exponential backoff and the best possible.
 """
@@ -27,15 +32,21 @@ import heapq
 import math
 import random
 from array import array
+from collections.abc import Iterable
 
-from pipeline.polling.pending import NEVER, PendingSessions
+import numpy as np
+
+from pipeline.polling.completion_law import CompletionLaw
+from pipeline.polling.pending import PendingSessions
 
 MAX_INTERVAL = 60.0
+PAUSE_AFTER_HOLD = 1.0  # seconds; a shorter call is not taken for a held one, however short the interval
 _JITTER = 0.25
 _TICK = 0.01  # seconds; sessions that are due within one tick share a slot of the queue
-_TYPICAL = 1.0  # seconds; the scale `s` of the completion times' law
-_LANE_FACTOR = 4.0
-_IN_TURN_EVERY = 10
+_LEAST_WAIT = 1.0  # seconds that a session counts as having waited at least, so that at the start the chance decides
+_AGE_FACTOR = 4.0
+_PASSED_OVER = 15  # times as many choices as there are ages
+_HOLD_WEIGHT = 1 / 16  # of each new answer in the mean time that pending calls take
 _MOST_STEPS = 60_000  # where the count of a session's questions stops; far beyond the longest interval
 _COMPACT_AT = 4096
 
@@ -46,28 +57,41 @@ class Schedule:
     Times are seconds of one monotonic clock, except those inside `sessions`.
     """
 
-    def __init__(self, sessions: PendingSessions, interval: float, rng: random.Random) -> None:
+    def __init__(
+        self, sessions: PendingSessions, interval: float, rng: random.Random, law: CompletionLaw | None = None
+    ) -> None:
         self.sessions = sessions
         self._interval = interval
         self._rng = rng
+        self._law = law or CompletionLaw.assumed()
+        self._hold = 0.0
         self._steps = array("H", [0]) * len(sessions)
-        self._asked = sessions.asked_at  # from the start on by the monotonic clock, in place: there may be a million
-        self._lanes: dict[tuple[bool, int], Lane] = {}
+        # When each was last known to be pending; from the start on by the monotonic clock, in place, for there may be
+        # a million.
+        self._pending_at = sessions.asked_at
+        self._lanes: dict[tuple[int, bool], Lane] = {}
+        self._served_at: dict[int, int] = {}
         self._ready = 0
         self._later: dict[int, array[int]] = {}
         self._ticks: list[int] = []
         self._later_count = 0
-        self._picks = 0
-        self._turn = (False, -1)
+        self._choices = 0
 
     def start(self, now: float, wall: float) -> None:
         """Makes every session due. `wall` is the wall clock's reading, in seconds since the epoch, at `now`."""
         self._started = now
         self._to_monotonic = now - wall
-        for position, asked_at in enumerate(self._asked):
-            self._asked[position] = asked_at + self._to_monotonic
-        for position in range(len(self.sessions)):
-            self._make_ready(position, now)
+        pending_at = np.frombuffer(self._pending_at)
+        pending_at += self._to_monotonic
+        for position in self.first_order(now):
+            self._make_ready(position, now, is_first=True)
+
+    def first_order(self, now: float) -> Iterable[int]:
+        """The order in which this run asks the sessions of one age for the first time: by the chance that they are final."""
+        started_at = np.frombuffer(self.sessions.started_at) + self._to_monotonic
+        ages_when_pending = np.maximum(np.frombuffer(self._pending_at) - started_at, 0.0)
+        chances = self._law.chances(ages_when_pending, np.maximum(now - started_at, 0.0))
+        return array("I", np.argsort(-chances, kind="stable").astype(np.uint32).tobytes())
 
     def __len__(self) -> int:
         """How many wait, due or not."""
@@ -85,18 +109,20 @@ class Schedule:
     def pop(self, now: float) -> int:
         """The session to ask now. One must be due."""
         self._promote(now)
-        lane = self._lanes[self._choose(now)]
+        lane = self._choose(now)
         self._ready -= 1
         return lane.pop()
 
-    def again(self, position: int, now: float, at_least: float = 0.0) -> None:
+    def again(self, position: int, now: float, at_least: float = 0.0, pending_after: float | None = None) -> None:
         """Puts back a session that was answered at `now` and is not final, for after its interval and `at_least`.
 
+        `pending_after` is how many seconds the answer took that said pending; None when it said anything else.
         Jitter only lengthens an interval, so that no session is asked sooner than its interval says.
         """
-        self._asked[position] = now
-        delay = min(MAX_INTERVAL, self.interval(self._steps[position]) * self._rng.uniform(1.0, 1.0 + _JITTER))
-        self._steps[position] = min(self._steps[position] + 1, _MOST_STEPS)
+        if pending_after is not None:
+            self._pending_at[position] = now
+            self._hold += _HOLD_WEIGHT * (pending_after - self._hold)
+        delay = self._delay(position, was_held=(pending_after or 0.0) >= max(self._interval, PAUSE_AFTER_HOLD))
         tick = math.ceil((now + max(delay, at_least)) / _TICK)
         if tick not in self._later:
             self._later[tick] = array("I")
@@ -105,55 +131,66 @@ class Schedule:
         self._later_count += 1
 
     def interval(self, step: int) -> float:
-        """Seconds to wait after the question number `step`, from 0, before jitter."""
+        """Seconds to wait after the question number `step`, from 0, before jitter. Held calls do not count."""
         return self._interval * (step + 1)
 
-    def _choose(self, now: float) -> tuple[bool, int]:
-        waiting = [key for key, lane in self._lanes.items() if lane]
+    def _delay(self, position: int, was_held: bool) -> float:
+        jitter = self._rng.uniform(1.0, 1.0 + _JITTER)
+        if was_held:
+            return PAUSE_AFTER_HOLD * jitter
+        delay = min(MAX_INTERVAL, self.interval(self._steps[position]) * jitter)
+        self._steps[position] = min(self._steps[position] + 1, _MOST_STEPS)
+        return delay
+
+    def _choose(self, now: float) -> Lane:
+        waiting = [lane for lane in self._lanes.values() if lane]
         if len(waiting) == 1:
             return waiting[0]
-        self._picks += 1
-        if self._picks % _IN_TURN_EVERY == 0:
-            waiting.sort()
-            self._turn = next((key for key in waiting if key > self._turn), waiting[0])
-            return self._turn
-        return max(waiting, key=lambda key: self._expected_loss(self._lanes[key].first, now))
+        self._choices += 1
+        ages = {lane.age for lane in waiting}
+        passed_over = min(ages, key=self._served_at.__getitem__)
+        if self._choices - self._served_at[passed_over] > _PASSED_OVER * len(ages):
+            waiting = [lane for lane in waiting if lane.age == passed_over]
+        chosen = max(waiting, key=lambda lane: self._expected_loss(lane.first, now))
+        self._served_at[chosen.age] = self._choices
+        return chosen
 
     def _expected_loss(self, position: int, now: float) -> float:
-        """Seconds: the chance that the session is final by now, times how long this run has let it wait."""
+        """Seconds: the chance that the session is final by the end of a call, times how long it would have waited."""
         started = self.sessions.started_at[position] + self._to_monotonic
-        asked = self._asked[position]
-        age = max(now - started, 0.0) + _TYPICAL
-        age_when_asked = max(asked - started, 0.0) + _TYPICAL
-        chance = 1.0 - math.sqrt(min(age_when_asked / age, 1.0))
-        return chance * (now - max(asked, self._started) + _TYPICAL)
+        pending_at = self._pending_at[position]
+        end = now + self._hold
+        chance = self._law.chance(pending_at - started, end - started)
+        return chance * (end - max(pending_at, self._started) + _LEAST_WAIT)
 
     def _promote(self, now: float) -> None:
         while self._ticks and self._ticks[0] * _TICK <= now:
             due = self._later.pop(heapq.heappop(self._ticks))
             self._later_count -= len(due)
             for position in due:
-                self._make_ready(position, now)
+                self._make_ready(position, now, is_first=False)
 
-    def lane(self, position: int, now: float) -> tuple[bool, int]:
-        """The lane in which a session waits: whether it was ever asked, and its age within a factor of four."""
+    def age_group(self, position: int, now: float) -> int:
+        """The session's age as the power of four of its seconds."""
         age = max(now - self._to_monotonic - self.sessions.started_at[position], 0.0)
-        return self._asked[position] != NEVER, int(math.log(age + 1.0, _LANE_FACTOR))
+        return int(math.log(age + 1.0, _AGE_FACTOR))
 
-    def _make_ready(self, position: int, now: float) -> None:
-        key = self.lane(position, now)
-        if key not in self._lanes:
-            self._lanes[key] = Lane()
-        self._lanes[key].append(position)
+    def _make_ready(self, position: int, now: float, is_first: bool) -> None:
+        age = self.age_group(position, now)
+        if (age, is_first) not in self._lanes:
+            self._lanes[age, is_first] = Lane(age)
+            self._served_at.setdefault(age, self._choices)
+        self._lanes[age, is_first].append(position)
         self._ready += 1
 
 
 class Lane:
-    """Positions, first in first out, four bytes each."""
+    """Positions of sessions of one age, first in first out, four bytes each."""
 
-    __slots__ = ("_head", "_items")
+    __slots__ = ("_head", "_items", "age")
 
-    def __init__(self) -> None:
+    def __init__(self, age: int) -> None:
+        self.age = age
         self._items = array("I")
         self._head = 0
 

@@ -1,0 +1,103 @@
+"""How long purchases take to become final: the law by which the schedule judges who may have.
+
+The law is a hazard for each band of ages. Bands are quarters of an octave of age + 1 s, from 0 to two years, so that
+one law holds seconds and days.
+
+**The start.** Where nothing is known, the chance that a purchase is still pending at an age is (1 + age/s)^-½, the
+plainest law with a long tail: its hazard falls as 1/age.
+
+**Learning.** An answer "pending" says that the completion comes later, a final one that it has been: of each purchase
+an interval is known that holds its completion, without an end where it is pending still. The law of largest
+likelihood for such data is found by expectation and maximization (Turnbull, "The empirical distribution function with
+arbitrarily grouped, censored and truncated data", 1976; Dempster, Laird and Rubin, 1977): each completion is spread
+over the bands of its interval as the law so far has it, and the chance of completing in a band becomes the completions
+in it over the purchases that reached it. Ten purchases' worth of the start law are added to each band, the prior of a
+beta distribution, so that few data change little and bands without data keep the start.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+BANDS_PER_OCTAVE = 4
+_BANDS = 26 * BANDS_PER_OCTAVE
+_EDGES = 2.0 ** (np.arange(_BANDS + 1) / BANDS_PER_OCTAVE) - 1.0  # seconds
+_PRIOR_PURCHASES = 10.0
+_ROUNDS = 200
+_SETTLED = 1e-4  # the largest change of a chance at which the rounds end
+
+Floats = npt.NDArray[np.float64]
+
+
+class CompletionLaw:
+    """The law with these chances of becoming final within each band, for a purchase that was pending at its begin."""
+
+    def __init__(self, chances: Floats) -> None:
+        hazards = -np.log1p(-np.minimum(chances, 1.0 - 1e-12))
+        # A list's item comes faster than an array's, and one session is judged at a time.
+        self._edges: list[float] = _EDGES.tolist()
+        self._cumulative: list[float] = np.concatenate(([0.0], np.cumsum(hazards))).tolist()
+
+    @classmethod
+    def assumed(cls) -> CompletionLaw:
+        """The law of the start."""
+        return cls(_assumed_chances())
+
+    @classmethod
+    def learned(cls, intervals: Iterable[tuple[int, int | None, int]]) -> CompletionLaw:
+        """The law of purchases by the interval that holds their completion: first band, last band, purchases.
+
+        The last band is None for those that were pending in the first band when they were asked last.
+        """
+        rows = [(first, _BANDS if last is None else last, count) for first, last, count in intervals]
+        return cls(_most_likely(np.array(rows, dtype=np.int64).reshape(-1, 3)))
+
+    def chance(self, age_when_pending: float, age: float) -> float:
+        """That a purchase that was pending at the one age, in seconds, is final at the other."""
+        return -math.expm1(self._cumulated(age_when_pending) - self._cumulated(age))
+
+    def chances(self, ages_when_pending: Floats, ages: Floats) -> Floats:
+        """The same for many purchases."""
+        before, until = (np.interp(a, self._edges, self._cumulative) for a in (ages_when_pending, ages))
+        return np.asarray(-np.expm1(before - until))
+
+    def _cumulated(self, age: float) -> float:
+        """The integral of the hazard, which is constant within a band."""
+        band = bisect_right(self._edges, age) - 1
+        if band < 0:
+            return 0.0
+        if band >= _BANDS:
+            return self._cumulative[-1]
+        begin, end = self._edges[band], self._edges[band + 1]
+        low, high = self._cumulative[band], self._cumulative[band + 1]
+        return low + (high - low) * (age - begin) / (end - begin)
+
+
+def _assumed_chances() -> Floats:
+    pending = (1.0 + _EDGES) ** -0.5
+    return np.asarray(1.0 - pending[1:] / pending[:-1])
+
+
+def _most_likely(rows: npt.NDArray[np.int64]) -> Floats:
+    """The chance of each band, by rounds of expectation and maximization over (first band, last band, purchases)."""
+    bands = np.arange(_BANDS)
+    first, last, counts = rows[:, :1], rows[:, 1:2], rows[:, 2].astype(float)
+    is_final = rows[:, 1] < _BANDS
+    within = ((first <= bands) & (bands <= last))[is_final].astype(float)
+    # Of the band in which a purchase was last pending only a part is known: it counts for the bands before.
+    outlived = counts[~is_final] @ (bands < first[~is_final])
+    assumed = _assumed_chances()
+    chances = assumed
+    for _ in range(_ROUNDS):
+        shares = chances * np.cumprod(np.concatenate(([1.0], 1.0 - chances[:-1])))
+        completed = shares * ((counts[is_final] / (within @ shares)) @ within)
+        reached = completed[::-1].cumsum()[::-1] + outlived
+        former, chances = chances, (completed + _PRIOR_PURCHASES * assumed) / (reached + _PRIOR_PURCHASES)
+        if np.max(np.abs(chances - former)) < _SETTLED:
+            break
+    return chances
