@@ -31,7 +31,14 @@ _PRIOR_PURCHASES = 10.0
 _ROUNDS = 200
 _SETTLED = 1e-4  # the largest change of a chance at which the rounds end
 
+_EDGES_LIST: list[float] = _EDGES.tolist()  # whose items come faster than an array's, and sessions come one by one
+
 Floats = npt.NDArray[np.float64]
+
+
+def band(age: float) -> int:
+    """The band of an age in seconds; the number of bands for one beyond them."""
+    return bisect_right(_EDGES_LIST, max(age, 0.0)) - 1
 
 
 class CompletionLaw:
@@ -39,8 +46,6 @@ class CompletionLaw:
 
     def __init__(self, chances: Floats) -> None:
         hazards = -np.log1p(-np.minimum(chances, 1.0 - 1e-12))
-        # A list's item comes faster than an array's, and one session is judged at a time.
-        self._edges: list[float] = _EDGES.tolist()
         self._cumulative: list[float] = np.concatenate(([0.0], np.cumsum(hazards))).tolist()
 
     @classmethod
@@ -63,19 +68,17 @@ class CompletionLaw:
 
     def chances(self, ages_when_pending: Floats, ages: Floats) -> Floats:
         """The same for many purchases."""
-        before, until = (np.interp(a, self._edges, self._cumulative) for a in (ages_when_pending, ages))
+        before, until = (np.interp(a, _EDGES, self._cumulative) for a in (ages_when_pending, ages))
         return np.asarray(-np.expm1(before - until))
 
     def _cumulated(self, age: float) -> float:
         """The integral of the hazard, which is constant within a band."""
-        band = bisect_right(self._edges, age) - 1
-        if band < 0:
-            return 0.0
-        if band >= _BANDS:
+        index = band(age)
+        if index >= _BANDS:
             return self._cumulative[-1]
-        begin, end = self._edges[band], self._edges[band + 1]
-        low, high = self._cumulative[band], self._cumulative[band + 1]
-        return low + (high - low) * (age - begin) / (end - begin)
+        begin, end = _EDGES_LIST[index : index + 2]
+        low, high = self._cumulative[index : index + 2]
+        return low + (high - low) * (max(age, 0.0) - begin) / (end - begin)
 
 
 def _assumed_chances() -> Floats:

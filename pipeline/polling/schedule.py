@@ -87,7 +87,7 @@ class Schedule:
             self._make_ready(position, now, is_first=True)
 
     def first_order(self, now: float) -> Iterable[int]:
-        """The order in which this run asks the sessions of one age for the first time: by the chance that they are final."""
+        """The order in which this run asks sessions of one age for the first time: by their chance to be final."""
         started_at = np.frombuffer(self.sessions.started_at) + self._to_monotonic
         ages_when_pending = np.maximum(np.frombuffer(self._pending_at) - started_at, 0.0)
         chances = self._law.chances(ages_when_pending, np.maximum(now - started_at, 0.0))
@@ -113,16 +113,21 @@ class Schedule:
         self._ready -= 1
         return lane.pop()
 
-    def again(self, position: int, now: float, at_least: float = 0.0, pending_after: float | None = None) -> None:
+    def again(self, position: int, now: float, at_least: float = 0.0, pending_after: float | None = 0.0) -> None:
         """Puts back a session that was answered at `now` and is not final, for after its interval and `at_least`.
 
-        `pending_after` is how many seconds the answer took that said pending; None when it said anything else.
+        `pending_after` is how many seconds the call took until it said pending; None when it said something else.
         Jitter only lengthens an interval, so that no session is asked sooner than its interval says.
         """
         if pending_after is not None:
             self._pending_at[position] = now
             self._hold += _HOLD_WEIGHT * (pending_after - self._hold)
-        delay = self._delay(position, was_held=(pending_after or 0.0) >= max(self._interval, PAUSE_AFTER_HOLD))
+        jitter = self._rng.uniform(1.0, 1.0 + _JITTER)
+        if pending_after is not None and self.has_waited(pending_after):
+            delay = PAUSE_AFTER_HOLD * jitter
+        else:
+            delay = min(MAX_INTERVAL, self.interval(self._steps[position]) * jitter)
+            self._steps[position] = min(self._steps[position] + 1, _MOST_STEPS)
         tick = math.ceil((now + max(delay, at_least)) / _TICK)
         if tick not in self._later:
             self._later[tick] = array("I")
@@ -131,16 +136,17 @@ class Schedule:
         self._later_count += 1
 
     def interval(self, step: int) -> float:
-        """Seconds to wait after the question number `step`, from 0, before jitter. Held calls do not count."""
+        """Seconds to wait after the question number `step`, from 0, before jitter. Those that waited do not count."""
         return self._interval * (step + 1)
 
-    def _delay(self, position: int, was_held: bool) -> float:
-        jitter = self._rng.uniform(1.0, 1.0 + _JITTER)
-        if was_held:
-            return PAUSE_AFTER_HOLD * jitter
-        delay = min(MAX_INTERVAL, self.interval(self._steps[position]) * jitter)
-        self._steps[position] = min(self._steps[position] + 1, _MOST_STEPS)
-        return delay
+    def has_waited(self, held: float) -> bool:
+        """Whether a call that was held for so many seconds has itself been the wait."""
+        return held >= max(self._interval, PAUSE_AFTER_HOLD)
+
+    def lane(self, position: int, now: float, is_first: bool) -> tuple[int, bool]:
+        """The lane in which a session waits: its age as a power of four of seconds, and whether this run asked it."""
+        age = max(now - self._to_monotonic - self.sessions.started_at[position], 0.0)
+        return int(math.log(age + 1.0, _AGE_FACTOR)), not is_first
 
     def _choose(self, now: float) -> Lane:
         waiting = [lane for lane in self._lanes.values() if lane]
@@ -170,17 +176,12 @@ class Schedule:
             for position in due:
                 self._make_ready(position, now, is_first=False)
 
-    def age_group(self, position: int, now: float) -> int:
-        """The session's age as the power of four of its seconds."""
-        age = max(now - self._to_monotonic - self.sessions.started_at[position], 0.0)
-        return int(math.log(age + 1.0, _AGE_FACTOR))
-
     def _make_ready(self, position: int, now: float, is_first: bool) -> None:
-        age = self.age_group(position, now)
-        if (age, is_first) not in self._lanes:
-            self._lanes[age, is_first] = Lane(age)
-            self._served_at.setdefault(age, self._choices)
-        self._lanes[age, is_first].append(position)
+        key = self.lane(position, now, is_first)
+        if key not in self._lanes:
+            self._lanes[key] = Lane(age=key[0])
+            self._served_at.setdefault(key[0], self._choices)
+        self._lanes[key].append(position)
         self._ready += 1
 
 
