@@ -9,6 +9,7 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
+from pipeline.polling.completion_law import CompletionLaw, band
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.schedule import MAX_INTERVAL, Schedule
 
@@ -50,6 +51,33 @@ def test_a_session_is_not_asked_before_the_time_the_api_names():
     schedule = started(pending(("a", 0.0, None)))
     schedule.again(schedule.pop(0.0), 10.0, at_least=300.0)
     assert schedule.next_at(10.0) == pytest.approx(310.0, abs=0.011)
+
+
+def test_after_a_held_call_a_session_is_asked_again_a_second_later_and_its_interval_does_not_grow():
+    schedule = started(pending(("a", 0.0, None)))
+    now = 0.0
+    for held, least in ((6.0, 1.0), (2.0, 1.0), (0.1, 2.0), (6.0, 1.0), (1.9, 4.0), (0.1, 6.0)):
+        answered = now + held
+        schedule.again(schedule.pop(now), answered, pending_after=held)
+        now = schedule.next_at(answered)
+        assert least <= now - answered + 1e-6
+        assert now - answered <= 1.25 * least + 0.011
+
+
+def test_a_call_of_less_than_a_second_is_no_held_one_however_short_the_interval():
+    schedule = started(pending(("a", 0.0, None)), interval=0.1)
+    schedule.again(schedule.pop(0.0), 0.9, pending_after=0.9)
+    assert schedule.next_at(0.9) == pytest.approx(1.0, abs=0.04)
+
+
+def test_only_an_answer_that_says_pending_makes_a_session_less_likely_to_be_final():
+    for said, first in ((0.1, "young"), (None, "old")):
+        schedule = started(pending(("young", 100.0, None), ("old", 300.0, None)))
+        asked = [schedule.pop(0.0) for _ in range(2)]
+        assert [schedule.session_id(position) for position in asked] == ["old", "young"]
+        schedule.again(asked[0], 30.0, pending_after=said)
+        schedule.again(asked[1], 30.0, pending_after=0.1)
+        assert schedule.session_id(schedule.pop(40.0)) == first
 
 
 def test_nothing_is_due_when_nothing_waits():
@@ -108,6 +136,32 @@ def test_every_lane_gets_its_turns_whatever_the_others_hold():
 def test_a_session_never_asked_comes_before_one_that_was_pending_a_moment_ago():
     schedule = started(pending(("asked", 3_600.0, 1.0), ("never", 3_600.0, None)))
     assert schedule.session_id(schedule.pop(0.0)) == "never"
+
+
+def test_of_one_age_the_likeliest_to_be_final_is_asked_first():
+    ages = [300.0, 700.0, 500.0, 900.0]
+    schedule = started(pending(*((f"{age:.0f}", age, 250.0) for age in ages)))
+    assert [schedule.session_id(schedule.pop(0.0)) for _ in ages] == ["300", "500", "700", "900"]
+
+
+def test_a_learned_law_decides_who_is_asked_first():
+    rows = ("new", 120.0, None), ("ripe", 650.0, 300.0)
+    late = CompletionLaw.learned([(band(600.0), band(600.0), 10_000)])
+    for law, first in ((CompletionLaw.assumed(), "new"), (late, "ripe")):
+        schedule = Schedule(pending(*rows), 2.0, random.Random(7), law)
+        schedule.start(0.0, WALL)
+        assert schedule.session_id(schedule.pop(0.0)) == first
+
+
+def test_a_session_that_may_complete_while_its_call_is_held_is_asked_before_one_that_may_not():
+    late = CompletionLaw.learned([(band(600.0), band(600.0), 10_000)])
+    rows = ("teacher", 5_000.0, None), ("early", 100.0, 40.0), ("soon", 510.9, 0.0)
+    for held, first in ((6.0, "soon"), (0.0, "early")):
+        schedule = Schedule(pending(*rows), 2.0, random.Random(7), late)
+        schedule.start(0.0, WALL)
+        assert schedule.pop(0.0) == 0
+        schedule.again(0, 0.0, pending_after=held)
+        assert schedule.session_id(schedule.pop(0.0)) == first
 
 
 def test_a_session_of_the_future_is_asked_like_one_of_now():
