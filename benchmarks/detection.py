@@ -4,7 +4,8 @@ Runs the engine on a virtual clock, against an API that answers pending calls at
 for up to six seconds, and answers the moment that the purchase is fulfilled. Two kinds of purchases:
 
 - long-tailed: completion times are lognormal; some purchases are new, some were found pending by earlier runs;
-- late: all complete about ten minutes after they were initiated, as the law that the schedule assumes does not expect.
+- late: all complete about ten minutes after they were initiated, as the law that the schedule assumes does not expect;
+  these show what learning the law is worth, and are not asked in the usual ways.
 
 `law learned` is this schedule with the law that the answers of a run over other purchases of the kind give.
 
@@ -24,7 +25,7 @@ import random
 import statistics
 import tempfile
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -192,7 +193,13 @@ def mean_lag(chosen: list[Purchase], times: dict[int, float]) -> float:
     return statistics.fmean(max(0.0, lag) for lag in lags)
 
 
-def compare(kind: str, draw: Callable[[random.Random], list[Purchase]], hold: float, demand: float) -> Table:
+def compare(
+    kind: str,
+    draw: Callable[[random.Random], list[Purchase]],
+    hold: float,
+    demand: float,
+    usual: Mapping[str, type[Schedule]],
+) -> Table:
     """One table: every way of asking, at every ceiling."""
     drawn = {seed: draw(random.Random(seed)) for seed in SEEDS}
     others, assumed = draw(random.Random(TAUGHT_BY)), CompletionLaw.assumed()
@@ -207,16 +214,16 @@ def compare(kind: str, draw: Callable[[random.Random], list[Purchase]], hold: fl
         ceiling = max(1, round(share * demand))
         limit = Limit(ceiling, round(IN_FLIGHT_PER_CEILING * ceiling), hold)
         learned = poll(Schedule, others, limit, TAUGHT_BY, assumed).law
+        policies = {
+            "this schedule": (Schedule, assumed),
+            "law learned": (Schedule, learned),
+            **{name: (policy, assumed) for name, policy in usual.items()},
+        }
         ways: dict[str, Callable[[int], Polled]] = {
             "best possible": lambda seed, at=limit: best_possible(drawn[seed], at),  # type: ignore[misc]
             **{
                 name: lambda seed, p=policy, w=law, at=limit: poll(p, drawn[seed], at, seed, w)  # type: ignore[misc]
-                for name, policy, law in (
-                    ("this schedule", Schedule, assumed),
-                    ("law learned", Schedule, learned),
-                    ("fixed interval", FixedInterval, assumed),
-                    ("exponential backoff", ExponentialBackoff, assumed),
-                )
+                for name, (policy, law) in policies.items()
             },
         }
         best = 0.0
@@ -238,11 +245,16 @@ def compare(kind: str, draw: Callable[[random.Random], list[Purchase]], hold: fl
 
 
 def main() -> None:
+    usual = {"fixed interval": FixedInterval, "exponential backoff": ExponentialBackoff}
     for hold in HOLDS:
         tried = long_tailed(random.Random(SEEDS[0]))
         unlimited = poll(FixedInterval, tried, Limit(0.0, UNLIMITED, hold), SEEDS[0], CompletionLaw.assumed())
-        for kind, draw in (("long-tailed", long_tailed), ("late", late)):
-            Console(width=120).print(compare(kind, draw, hold, unlimited.requests / BUDGET))
+        demand = unlimited.requests / BUDGET
+        for table in (
+            compare("long-tailed", long_tailed, hold, demand, usual),
+            compare("late", late, hold, demand, {}),
+        ):
+            Console(width=120).print(table)
 
 
 if __name__ == "__main__":
