@@ -89,6 +89,16 @@ def test_a_run_ends_with_its_budget_when_a_session_is_never_final(tmp_path):
     assert HOUR - 75 <= progress.seconds <= HOUR + 1
 
 
+@pytest.mark.parametrize(("in_flight", "seconds_a_request"), [(100, 7.235 / 3), (1, 6.11)])
+def test_sessions_whose_calls_are_held_are_asked_all_the_time_as_far_as_there_is_room(
+    in_flight, seconds_a_request, tmp_path
+):
+    subject = life(tmp_path, random.Random(1), count=3, never_share=1.0)
+    progress = subject.run(Conduct(hold=6.0), Limits(in_flight, 0.0, HOUR, 2.0))
+    # A call takes its time on the way and the hold, and the pause after it is 1.125 seconds in the mean.
+    assert progress.requests == pytest.approx(HOUR / seconds_a_request, rel=0.02)
+
+
 def test_after_a_429_a_run_slows_down_and_finds_its_way_back_up(tmp_path):
     subject = life(tmp_path, random.Random(3), count=3_000, never_share=0.0, median=0.0)
     progress = subject.run(Conduct(rate_limit=40), Limits(100, 80.0, HOUR, 2.0))

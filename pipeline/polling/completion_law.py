@@ -38,15 +38,16 @@ Floats = npt.NDArray[np.float64]
 
 def band(age: float) -> int:
     """The band of an age in seconds; the number of bands for one beyond them."""
-    return bisect_right(_EDGES_LIST, max(age, 0.0)) - 1
+    return bisect_right(_EDGES_LIST, age) - 1 if age > 0.0 else 0
 
 
 class CompletionLaw:
     """The law with these chances of becoming final within each band, for a purchase that was pending at its begin."""
 
     def __init__(self, chances: Floats) -> None:
-        hazards = -np.log1p(-np.minimum(chances, 1.0 - 1e-12))
-        self._cumulative: list[float] = np.concatenate(([0.0], np.cumsum(hazards))).tolist()
+        by_band = -np.log1p(-np.minimum(chances, 1.0 - 1e-12))
+        self._hazards: list[float] = (by_band / np.diff(_EDGES)).tolist()
+        self._cumulative: list[float] = np.concatenate(([0.0], np.cumsum(by_band))).tolist()
 
     @classmethod
     def assumed(cls) -> CompletionLaw:
@@ -73,12 +74,12 @@ class CompletionLaw:
 
     def _cumulated(self, age: float) -> float:
         """The integral of the hazard, which is constant within a band."""
+        if age <= 0.0:
+            return 0.0
         index = band(age)
         if index >= _BANDS:
             return self._cumulative[-1]
-        begin, end = _EDGES_LIST[index : index + 2]
-        low, high = self._cumulative[index : index + 2]
-        return low + (high - low) * (max(age, 0.0) - begin) / (end - begin)
+        return self._cumulative[index] + self._hazards[index] * (age - _EDGES_LIST[index])
 
 
 def _assumed_chances() -> Floats:

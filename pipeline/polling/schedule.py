@@ -153,9 +153,9 @@ class Schedule:
         if len(waiting) == 1:
             return waiting[0]
         self._choices += 1
-        ages = {lane.age for lane in waiting}
-        passed_over = min(ages, key=self._served_at.__getitem__)
-        if self._choices - self._served_at[passed_over] > _PASSED_OVER * len(ages):
+        ages = {lane.age: self._served_at[lane.age] for lane in waiting}
+        passed_over = min(ages, key=ages.__getitem__)
+        if self._choices - ages[passed_over] > _PASSED_OVER * len(ages):
             waiting = [lane for lane in waiting if lane.age == passed_over]
         chosen = max(waiting, key=lambda lane: self._expected_loss(lane.first, now))
         self._served_at[chosen.age] = self._choices
