@@ -134,9 +134,8 @@ class Settings(WebhookSettings):
     api_prefix: Annotated[str, AfterValidator(_valid_prefix)] = "/api/v1"
     api_key: Annotated[SecretStr, AfterValidator(_valid_key)] | None = None
     data_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
-    max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = (
-        160  # a pending call is held for about 6 s, and 25 a second times 6 are 150
-    )
+    # A pending call is held for about 6 s, and 25 a second times 6 are 150.
+    max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 160
     requests_per_second: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] | None = None
     request_timeout: Seconds = 30.0
     poll_budget: Seconds = 900.0

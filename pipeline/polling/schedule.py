@@ -8,9 +8,10 @@ is proportional to 1/√h, h being the chance per second that the purchase compl
 h falls as 1/age, so 1/√h grows as √age.
 
 **Held calls.** The API may hold the call of a pending session for seconds, and answers the moment that the purchase
-completes. A call that was held for the poll interval has itself been the wait: the session may be asked again a second
-later, the longest pause that the API's public page advises, and its interval does not grow. Where the ceiling or the
-requests in flight leave no room, it waits until its expected loss is the largest, and so backs off as far as it must.
+completes. A call held for the poll interval, and for a second, has itself been the wait: the session may be asked
+again a second later, the longest pause that the API's public page advises, and its interval does not grow. Where the
+ceiling or the requests in flight leave no room, it waits until its expected loss is the largest, and so backs off as
+far as it must.
 
 **Which.** When more are due than may be asked, the session with the largest expected loss is asked first: the chance
 that it is final, times the seconds that this run has let it wait. Both are taken for the end of the call, because a
