@@ -145,7 +145,7 @@ class Life:
         for asked in api.requests:
             by_session.setdefault(asked.session_id, []).append(asked)
         for requests in by_session.values():
-            _check_waits(requests, limits.poll_interval)
+            _check_waits(requests, limits.poll_interval, conduct.retry_after)
 
     def _tear(self, log: ResponseLog) -> None:
         """What a kill leaves of a journal: all that was synced, and perhaps the beginning of one batch more."""
@@ -156,8 +156,11 @@ class Life:
             file.truncate(self._rng.randint(synced, max(synced, journal.stat().st_size - 1)))
 
 
-def _check_waits(requests: list[Asked], interval: float) -> None:
-    """Of one session: a second after a call held for the interval and for a second, else intervals that grow."""
+def _check_waits(requests: list[Asked], interval: float, retry_after: float | None) -> None:
+    """Of one session: a second after a call held for the interval and for a second, else intervals that grow.
+
+    Where a refusal says how long to wait, it is that long, and longer each time up to the interval.
+    """
     step = 0
     for earlier, later in itertools.pairwise(requests):
         held = earlier.answered_at - earlier.asked_at if earlier.outcome is Outcome.PENDING else 0.0
@@ -165,7 +168,10 @@ def _check_waits(requests: list[Asked], interval: float) -> None:
             assert later.asked_at - earlier.answered_at >= PAUSE_AFTER_HOLD, "asked again too soon after a held call"
             continue
         step += 1
-        assert later.asked_at - earlier.asked_at >= min(MAX_INTERVAL, interval * step), "asked again too soon"
+        least = interval * step
+        if earlier.is_refused and retry_after is not None:
+            least = max(retry_after, min(least, max(retry_after, 1.0) * step))
+        assert later.asked_at - earlier.asked_at >= min(MAX_INTERVAL, least), "asked again too soon"
 
 
 def _microseconds(loop_time: float) -> int:

@@ -1,16 +1,39 @@
-"""The ceiling and the slowing at 429, on a clock that tests turn by hand."""
+"""The ceiling, and what the run learns from 429s: on a clock that tests turn by hand, and through the engine."""
 
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
 
 import pytest
 
+from pipeline.lake.directory import DataDirectory
+from pipeline.lake.response_log import ResponseLog
+from pipeline.polling.engine import MICROSECONDS, Engine, Limits
 from pipeline.polling.pace import Pace
+from pipeline.polling.pending import PendingSessions
+from pipeline.polling.schedule import Schedule
+from pipeline.simulator.limiters import AtRandom, Changing, ClockSecond, Limiter, Shared, SlidingWindow, TokenBucket
+from pipeline.simulator.virtual_api import Asked, Conduct, Fate, VirtualApi
+from pipeline.simulator.virtual_time import VirtualTimeLoop
+
+LIMIT = 40
+MINUTE = 60.0
+SEEDS = range(3)
+LIMITERS: dict[str, Callable[[], Limiter]] = {
+    "sliding window": lambda: SlidingWindow(LIMIT, counts_refused=True),
+    "clock second": lambda: ClockSecond(LIMIT),
+    "token bucket": lambda: TokenBucket(LIMIT, burst=10),
+}
 
 
 def send_for(pace: Pace, start: float, seconds: float, lateness: random.Random | None = None) -> list[float]:
-    """Sends as fast as the pace allows; with `lateness`, the timer that waits overshoots a little."""
+    """Sends as fast as the pace allows, and each is accepted at once; with `lateness`, timers overshoot a little."""
     now, sent = start, []
     while now < start + seconds:
         wait = pace.wait(now)
@@ -19,12 +42,41 @@ def send_for(pace: Pace, start: float, seconds: float, lateness: random.Random |
             continue
         pace.sent(now)
         sent.append(now)
+        pace.accepted(now)
         now += 0.0001
     return sent
 
 
 def most_in_a_second(sent: list[float]) -> int:
     return max(sum(t <= u < t + 1.0 for u in sent) for t in sent)
+
+
+def run(folder: Path, conduct: Conduct, ceiling: float, seed: int, sessions: int = 8_000) -> list[Asked]:
+    """What a run asks in a minute of an API for which all sessions are final."""
+    rng = random.Random(seed)
+    loop = VirtualTimeLoop()
+    loop.advance(rng.random())
+    ids = [f"session-{i}" for i in range(sessions)]
+    api = VirtualApi(dict.fromkeys(ids, Fate(0.0)), conduct, rng)
+    log = ResponseLog(DataDirectory(folder), datetime.now(UTC))
+    limits = Limits(160, ceiling, MINUTE, 2.0)
+    engine = Engine(api.ask, log, limits, "virtual", lambda: round(loop.time() * MICROSECONDS), lambda _: None)
+    loop.run_until_complete(engine.run(Schedule(PendingSessions.of(iter(ids), 0.0), limits.poll_interval, rng)))
+    loop.close()
+    log.close()
+    return api.requests
+
+
+def accepted_per_second(requests: list[Asked], end: float, start: float = 0.0) -> float:
+    """By seconds since the first request."""
+    first = min(asked.asked_at for asked in requests)
+    return sum(start <= asked.asked_at - first < end and not asked.is_refused for asked in requests) / (end - start)
+
+
+def refused_share(requests: list[Asked], end: float, start: float) -> float:
+    first = min(asked.asked_at for asked in requests)
+    seen = [asked.is_refused for asked in requests if start <= asked.asked_at - first < end]
+    return sum(seen) / len(seen)
 
 
 @pytest.mark.parametrize("ceiling", [1, 2.5, 3, 25, 200])
@@ -37,38 +89,144 @@ def test_no_second_holds_more_requests_than_the_ceiling(ceiling, seed):
 
 def test_a_ceiling_below_one_spaces_requests_out():
     sent = send_for(Pace(0.25), 0.0, 40.0)
-    assert all(b - a >= 4.0 for a, b in zip(sent, sent[1:], strict=False))
+    assert all(b - a >= 4.0 for a, b in pairwise(sent))
     assert len(sent) >= 9
 
 
-def test_without_a_ceiling_nothing_waits():
+def test_without_a_ceiling_nothing_waits_for_an_api_that_answers_at_once():
     pace = Pace(0)
-    for i in range(1000):
+    for i in range(20_000):
         assert pace.wait(i / 1e6) == 0
         pace.sent(i / 1e6)
+        pace.accepted(i / 1e6)
 
 
-def test_a_429_silences_the_whole_run_for_as_long_as_it_asks():
-    pace = Pace(50)
-    pace.too_many(asked_at=9.9, now=10.0, retry_after=7.0)
-    assert pace.wait(10.0) == pytest.approx(7.0)
-    assert pace.wait(17.01) == 0
+def test_without_a_ceiling_few_requests_are_in_flight_until_the_first_answers_show_how_it_goes():
+    pace, now, sent = Pace(0), 0.0, []
+    while len(sent) < 2_000:
+        wait = pace.wait(now)
+        now += wait
+        if not wait:
+            pace.sent(now)
+            sent.append(now)
+    assert sum(at == 0.0 for at in sent) == 6
+    assert 40 <= sum(at < 0.75 for at in sent) <= 50
+    assert sent[-1] < 2.5
 
 
-@pytest.mark.parametrize("ceiling", [100, 0])
-def test_after_a_429_the_run_is_slower_and_finds_its_way_back(ceiling):
+@pytest.mark.parametrize("ceiling", [50, 0])
+@pytest.mark.parametrize(("retry_after", "silence"), [(7.0, 7.0), (0.0, 1.0), (None, 1.0)])
+def test_a_429_silences_the_whole_run_for_as_long_as_it_asks(ceiling, retry_after, silence):
     pace = Pace(ceiling)
-    before = len(send_for(pace, 0.0, 1.0))
-    pace.too_many(asked_at=0.5, now=1.0, retry_after=0.0)
-    right_after = len(send_for(pace, 1.0, 1.0))
-    later = len(send_for(pace, 60.0, 1.0))
-    assert right_after < 0.75 * before
-    assert later > right_after
-
-
-def test_requests_under_way_when_the_run_slowed_do_not_slow_it_again():
-    once, thrice = Pace(100), Pace(100)
-    once.too_many(asked_at=0.9, now=1.0, retry_after=0.0)
     for _ in range(3):
-        thrice.too_many(asked_at=0.9, now=1.0, retry_after=0.0)
-    assert len(send_for(once, 1.0, 5.0)) == len(send_for(thrice, 1.0, 5.0))
+        pace.sent(9.9)
+    pace.refused(9.9, 10.0, retry_after)
+    assert pace.wait(10.0) == pytest.approx(silence)
+    assert pace.wait(10.01 + silence) == 0
+
+
+def test_a_429_silences_nobody_when_a_request_that_was_sent_later_is_accepted():
+    pace = Pace(50)
+    for at in (9.7, 9.8, 9.9):
+        pace.sent(at)
+    pace.refused(9.8, 10.0, 60.0)
+    pace.accepted(9.7)
+    assert pace.wait(10.01) > 59
+    pace.accepted(9.9)
+    assert pace.wait(10.02) == 0
+
+
+def test_429s_that_outweigh_what_is_accepted_silence_the_run_whatever_was_sent_later():
+    pace = Pace(50)
+    for i in range(10):
+        pace.sent(9 + i / 10)
+    for i in range(0, 8, 2):
+        pace.refused(9 + i / 10, 10.0, 60.0)
+        pace.accepted(9.1 + i / 10)
+    pace.refused(9.8, 10.0, 60.0)
+    pace.accepted(9.9)
+    assert pace.wait(10.01) > 59
+
+
+@pytest.mark.parametrize("ceiling", [0, 60])
+@pytest.mark.parametrize("retry_after", [1.0, None])
+@pytest.mark.parametrize(
+    ("limiter", "worst"), [("sliding window", 0.93), ("clock second", 0.85), ("token bucket", 0.9)]
+)
+def test_a_run_gets_nearly_all_that_a_limiter_gives(limiter, worst, retry_after, ceiling, tmp_path):
+    """On average: when in a clock's second a run begins, and how full a bucket is, decides how soon it knows."""
+    shares = []
+    for seed in SEEDS:
+        conduct = Conduct(limiter=LIMITERS[limiter](), retry_after=retry_after)
+        requests = run(tmp_path / str(seed), conduct, ceiling, seed)
+        shares.append(accepted_per_second(requests, MINUTE) / LIMIT)
+        assert sum(asked.is_refused for asked in requests) <= 0.03 * len(requests)
+        if ceiling:
+            assert most_in_a_second([asked.asked_at for asked in requests]) <= ceiling
+        assert is_silent_after_refusals_of_all(requests, retry_after or 1.0)
+    assert min(shares) >= worst
+    assert fmean(shares) >= 0.93
+
+
+def is_silent_after_refusals_of_all(requests: list[Asked], seconds: float) -> bool:
+    """Whether nothing was asked for so long after each refusal since whose sending nothing was accepted."""
+    sent = sorted(asked.asked_at for asked in requests)
+    accepted = sorted((asked.answered_at, asked.asked_at) for asked in requests if not asked.is_refused)
+    for refused in (asked for asked in requests if asked.is_refused):
+        until = refused.answered_at + seconds
+        after = bisect_right(sent, refused.answered_at)
+        if after < len(sent) and sent[after] < until:
+            known = [at for answered, at in accepted if answered <= sent[after]]
+            if max(known, default=0.0) <= refused.asked_at:
+                return False
+    return True
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("ceiling", [0, 100])
+@pytest.mark.parametrize("retry_after", [1.0, None])
+@pytest.mark.parametrize("limiter", ["sliding window", "token bucket"])
+def test_a_limit_that_falls_and_rises_is_found_within_a_quarter_of_a_minute(
+    limiter, retry_after, ceiling, seed, tmp_path
+):
+    changing = Changing(LIMITERS[limiter](), [(20.0, 10), (40.0, 80)])
+    requests = run(tmp_path, Conduct(limiter=changing, retry_after=retry_after), ceiling, seed)
+    for changed_at, limit in ((0.0, LIMIT), (20.0, 10), (40.0, 80)):
+        found = accepted_per_second(requests, changed_at + 20.0, changed_at + 15.0)
+        assert found >= 0.7 * limit, changed_at
+        assert refused_share(requests, changed_at + 20.0, changed_at + 15.0) <= 0.2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("retry_after", [1.0, None])
+@pytest.mark.parametrize("limiter", ["sliding window", "token bucket"])
+def test_the_half_that_another_client_takes_is_found_and_so_is_its_return(limiter, retry_after, seed, tmp_path):
+    shared = Shared(LIMITERS[limiter](), rate=LIMIT / 2, start=20.0, end=40.0)
+    requests = run(tmp_path, Conduct(limiter=shared, retry_after=retry_after), 0, seed)
+    for changed_at, limit in ((0.0, LIMIT), (20.0, LIMIT / 2), (40.0, LIMIT)):
+        found = accepted_per_second(requests, changed_at + 20.0, changed_at + 15.0)
+        assert found >= 0.7 * limit, changed_at
+        assert refused_share(requests, changed_at + 20.0, changed_at + 15.0) <= 0.2
+
+
+@pytest.mark.parametrize("ceiling", [0, 5_000])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_429s_at_random_leave_a_run_most_of_its_speed(seed, ceiling, tmp_path):
+    asked = {}
+    for share in (0.0, 0.01):
+        conduct = Conduct(limiter=AtRandom(share, random.Random(seed)))
+        requests = run(tmp_path / str(share), conduct, ceiling, seed, sessions=12_000)
+        asked[share] = 12_000 / (max(request.answered_at for request in requests) - requests[0].asked_at)
+    assert asked[0.01] >= asked[0.0] / 3
+
+
+def test_a_session_that_is_refused_alone_waits_alone(tmp_path):
+    conduct = Conduct(limiter=AtRandom(0.01, random.Random(1)), retry_after=30.0)
+    requests = run(tmp_path, conduct, 50, seed=1)
+    assert accepted_per_second(requests, MINUTE) >= 43
+    asked_again = {}
+    for request in sorted(requests, key=lambda request: request.asked_at):
+        earlier = asked_again.get(request.session_id)
+        assert earlier is None or request.asked_at >= earlier.answered_at + 30.0
+        asked_again[request.session_id] = request
+    assert sum(request.is_refused for request in requests) > 10

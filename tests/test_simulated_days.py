@@ -12,6 +12,7 @@ import pytest
 from pipeline.lake.directory import DataDirectory
 from pipeline.polling.engine import Limits
 from pipeline.polling.progress import Exit
+from pipeline.simulator.limiters import AtRandom, ClockSecond, Limiter, SlidingWindow, TokenBucket, Unlimited
 from pipeline.simulator.virtual_api import Conduct, Fate
 from pipeline.simulator.virtual_time import DeadlockError, VirtualTimeLoop
 from tests.simulated_life import Life
@@ -37,9 +38,15 @@ def some_conduct(rng: random.Random) -> Conduct:
         broken_share=rng.choice((0.0, 0.05, 0.5)),
         dropped_share=rng.choice((0.0, 0.05, 0.3)),
         malformed_share=rng.choice((0.0, 0.05)),
-        rate_limit=rng.choice((0, 0, 5, 50)),
+        limiter=some_limiter(rng),
         retry_after=rng.choice((None, 0.0, 1.0, 30.0)),
     )
+
+
+def some_limiter(rng: random.Random) -> Limiter:
+    limit = rng.choice((1, 5, 50))
+    some = (SlidingWindow(limit, rng.random() < 0.5), ClockSecond(limit), TokenBucket(limit, 10), AtRandom(0.1, rng))
+    return rng.choice((Unlimited(), Unlimited(), *some))
 
 
 def some_limits(rng: random.Random) -> Limits:
@@ -99,20 +106,11 @@ def test_sessions_whose_calls_are_held_are_asked_all_the_time_as_far_as_there_is
     assert progress.requests == pytest.approx(HOUR / seconds_a_request, rel=0.02)
 
 
-def test_after_a_429_a_run_slows_down_and_finds_its_way_back_up(tmp_path):
-    subject = life(tmp_path, random.Random(3), count=3_000, never_share=0.0, median=0.0)
-    progress = subject.run(Conduct(rate_limit=40), Limits(100, 80.0, HOUR, 2.0))
-    assert progress.pending == 0
-    # At a served rate of 40 they need 75 seconds; a run that never sped up again would need many times as long.
-    assert progress.seconds < 300
-    assert progress.requests < 2 * 3_000
-
-
 def test_a_day_with_a_hundred_thousand_sessions_and_faults_leaves_all_as_it_should_be(tmp_path, monkeypatch):
     # The disk's time is the one thing here that is not virtual, and no power fails in this day.
     monkeypatch.setattr(os, "fsync", lambda _: None)
     subject = life(tmp_path, random.Random(20_26), count=100_000, never_share=0.0005)
-    conduct = Conduct(hold=6.0, broken_share=0.01, dropped_share=0.01, malformed_share=0.002, rate_limit=60)
+    conduct = Conduct(hold=6.0, broken_share=0.01, dropped_share=0.01, malformed_share=0.002, limiter=SlidingWindow(60))
     progress = subject.run(conduct, Limits(400, 25.0, DAY, 2.0))
     assert progress.exit is Exit.BUDGET_USED
     assert 0 < progress.pending < 100

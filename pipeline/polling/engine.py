@@ -182,11 +182,18 @@ class Engine:
         self._log_has_some.set()
         self._progress.outcomes[meaning.outcome] += 1
         self._watch.see(session_id, answer, meaning, now)
-        if meaning.outcome.is_final:
-            return
         asked_wait = retry_after(answer, received_at / MICROSECONDS)
         if answer.status == 429:
-            self._pace.too_many(asked_at, now, asked_wait)
+            self._pace.refused(asked_at, now, asked_wait)
+            if asked_wait is not None:
+                self._schedule.refused(position, now, asked_wait)
+                return
+        elif answer.status is None:
+            self._pace.lost()
+        else:
+            self._pace.accepted(asked_at)
+        if meaning.outcome.is_final:
+            return
         pending_after = now - asked_at if meaning.outcome is Outcome.PENDING else None
         self._schedule.again(position, now, at_least=asked_wait or 0.0, pending_after=pending_after)
 

@@ -43,6 +43,7 @@ from pipeline.polling.pending import PendingSessions
 MAX_INTERVAL = 60.0
 PAUSE_AFTER_HOLD = 1.0  # seconds; a shorter call is not taken for a held one, however short the interval
 _JITTER = 0.25
+_LEAST_BACKOFF = 1.0  # seconds after a refusal that asks to wait for less
 _TICK = 0.01  # seconds; sessions that are due within one tick share a slot of the queue
 _LEAST_WAIT = 1.0  # seconds that a session counts as having waited at least, so that at the start the chance decides
 _AGE_FACTOR = 4.0
@@ -129,7 +130,22 @@ class Schedule:
         else:
             delay = min(MAX_INTERVAL, self.interval(self._steps[position]) * jitter)
             self._steps[position] = min(self._steps[position] + 1, _MOST_STEPS)
-        tick = math.ceil((now + max(delay, at_least)) / _TICK)
+        self._put_back(position, now + max(delay, at_least))
+
+    def refused(self, position: int, now: float, retry_after: float) -> None:
+        """Puts back a session whose question was refused at `now`, for after the seconds that the API asks to wait.
+
+        Not for after its interval, which is for sessions that were answered. Each time it is refused again, a
+        wait more is added, up to its interval.
+        """
+        step = self._steps[position]
+        self._steps[position] = min(step + 1, _MOST_STEPS)
+        delay = min(self.interval(step), max(retry_after, _LEAST_BACKOFF) * (step + 1))
+        delay *= self._rng.uniform(1.0, 1.0 + _JITTER)
+        self._put_back(position, now + max(min(MAX_INTERVAL, delay), retry_after))
+
+    def _put_back(self, position: int, due_at: float) -> None:
+        tick = math.ceil(due_at / _TICK)
         if tick not in self._later:
             self._later[tick] = array("I")
             heapq.heappush(self._ticks, tick)

@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -19,12 +19,12 @@ from aiohttp import web
 
 from pipeline.polling.client import STATUS_PATH
 from pipeline.simulator import catalogue
+from pipeline.simulator.limiters import Limiter, SlidingWindow, Unlimited
 
 Mode = Literal["sandbox", "production"]
 
 DEFAULT_SEED = 20_26
 _TRANSIENT_FAULTS = ("broken", "dropped", "garbled", "cut")
-_BUSY = {"Content-Type": "application/json", "Retry-After": "1"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Simulator:
     `known` says which sessions exist; unknown ones get a 400 in both modes. `hold` is how long a call
     for a pending session is held, in seconds, as the API does for about six. `fault_rate` is the
     share of calls that go wrong transiently. `rate_limit` is how many calls are served in any one
-    second before the rest get a 429; 0 means all. `key`, when set, is demanded of every call.
+    second before the rest get a 429; 0 means all; `limiter`, when set, decides that instead. `retry_after`
+    is what a 429 says, in seconds; None for nothing. `key`, when set, is demanded of every call.
     """
 
     mode: Mode = "production"
@@ -65,6 +66,8 @@ class Simulator:
     hold: float = 6.0
     delay_scale: float = 1.0
     rate_limit: int = 0
+    limiter: Limiter | None = None
+    retry_after: int | None = 1
     key: str | None = None
     prefix: str = "/api/v1"
     known: Callable[[str], bool] = lambda _: True
@@ -75,7 +78,7 @@ class Simulator:
         self.asked: Counter[str] = Counter()
         self._first_asked: dict[str, float] = {}
         self._rng = random.Random(self.seed)
-        self._served: deque[float] = deque()
+        self._limiter = self.limiter or (SlidingWindow(self.rate_limit) if self.rate_limit else Unlimited())
 
     def application(self) -> web.Application:
         application = web.Application(client_max_size=64 * 1024)
@@ -93,8 +96,8 @@ class Simulator:
         if not isinstance(session_id, str):
             return await self._send(request, Reply.json({"error": "session_id is required"}, 422))
         self.on_request(request, session_id)
-        if self._is_busy():
-            return await self._send(request, Reply(429, b'{"message": "Rate limit exceeded"}', _BUSY))
+        if not self._limiter.admits(time.monotonic()):
+            return await self._send(request, self._refusal())
         self.asked[session_id] += 1
         return await self._send(request, await self._reply(session_id))
 
@@ -122,16 +125,11 @@ class Simulator:
             return PENDING
         return FAILED if fate.is_failed else fulfilled
 
-    def _is_busy(self) -> bool:
-        if not self.rate_limit:
-            return False
-        now = time.monotonic()
-        while self._served and self._served[0] <= now - 1.0:
-            self._served.popleft()
-        if len(self._served) >= self.rate_limit:
-            return True
-        self._served.append(now)
-        return False
+    def _refusal(self) -> Reply:
+        reply = Reply.json({"message": "Rate limit exceeded"}, 429)
+        if self.retry_after is not None:
+            reply.headers["Retry-After"] = str(self.retry_after)
+        return reply
 
     def _fault(self, reply: Reply) -> Reply:
         match self._rng.choice(_TRANSIENT_FAULTS):

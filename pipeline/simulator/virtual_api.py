@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline.polling.answers import Answer, Outcome
+from pipeline.simulator.limiters import Limiter, Unlimited
 
+_ON_THE_WAY = 0.1  # share of an answer's latency after which its request arrives
 _JSON = {"content-type": "application/json"}
 _ANSWERS = {
     Outcome.PENDING: Answer(200, _JSON, b'{"status":"pending"}'),
@@ -28,7 +29,8 @@ class Conduct:
     """How the API behaves. Times are seconds, shares are of all requests.
 
     `latency` bounds an answer's time on the way, `hold` how long the call of a pending session is held.
-    More than `rate_limit` requests within a second get a 429 with `retry_after` (0: no limit).
+    What `limiter` does not serve gets a 429 with `retry_after`, in seconds, None for none. It has a state, and so
+    belongs to one run.
     """
 
     latency: tuple[float, float] = (0.02, 0.2)
@@ -36,7 +38,7 @@ class Conduct:
     broken_share: float = 0.0
     dropped_share: float = 0.0
     malformed_share: float = 0.0
-    rate_limit: int = 0
+    limiter: Limiter = field(default_factory=Unlimited)
     retry_after: float | None = 1.0
 
 
@@ -49,13 +51,14 @@ class Fate:
 
 
 class Asked(NamedTuple):
-    """One request as the API saw it. `answered_at` is None when no answer was sent."""
+    """One request as the API saw it. `answered_at` is None when no answer was sent; `is_refused` when it was a 429."""
 
     number: int
     session_id: str
     asked_at: float
     answered_at: float | None
     outcome: Outcome
+    is_refused: bool = False
 
 
 class VirtualApi:
@@ -71,31 +74,35 @@ class VirtualApi:
         self._fates = fates
         self._conduct = conduct
         self._rng = rng
-        self._served: deque[float] = deque()
 
     async def ask(self, session_id: str) -> Answer:
         """One request, in place of `StatusClient.ask`."""
         time = asyncio.get_running_loop().time
         number, asked_at = self._first_number + len(self.sent_at), time()
         self.sent_at.append(asked_at)
-        await asyncio.sleep(self._rng.uniform(*self._conduct.latency))
-        fault = self._fault(asked_at)
+        latency = self._rng.uniform(*self._conduct.latency)
+        await asyncio.sleep(_ON_THE_WAY * latency)
+        is_refused = not self._conduct.limiter.admits(time())
+        await asyncio.sleep((1.0 - _ON_THE_WAY) * latency)
+        fault = self._refusal() if is_refused else self._fault()
         outcome = Outcome.TRANSIENT if fault else await self._outcome(session_id)
         if outcome is Outcome.FULFILLED:
             result = {"session_id": session_id, "nfts": [{"id": f"item of {session_id}"}]}
             answer = Answer(200, _JSON, json.dumps({"result": result}).encode())
         else:
             answer = fault or _ANSWERS[outcome]
-        self.requests.append(Asked(number, session_id, asked_at, None if answer.status is None else time(), outcome))
+        answered_at = None if answer.status is None else time()
+        self.requests.append(Asked(number, session_id, asked_at, answered_at, outcome, is_refused))
         if answer.body is None:
             return answer
         return answer._replace(body=answer.body[:-1] + b',"number":%d}' % number)
 
-    def _fault(self, asked_at: float) -> Answer | None:
-        if self._is_over_limit(asked_at):
-            retry_after = self._conduct.retry_after
-            headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
-            return Answer(429, headers, b'{"message":"Rate limit exceeded"}')
+    def _refusal(self) -> Answer:
+        retry_after = self._conduct.retry_after
+        headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
+        return Answer(429, headers, b'{"message":"Rate limit exceeded"}')
+
+    def _fault(self) -> Answer | None:
         chance = self._rng.random()
         if chance < self._conduct.dropped_share:
             return Answer(None, {}, None, "the connection broke")
@@ -113,13 +120,3 @@ class VirtualApi:
         if remaining > self._conduct.hold:
             return Outcome.PENDING
         return Outcome.FAILED if fate.is_failed else Outcome.FULFILLED
-
-    def _is_over_limit(self, asked_at: float) -> bool:
-        if not self._conduct.rate_limit:
-            return False
-        while self._served and self._served[0] <= asked_at - 1.0:
-            self._served.popleft()
-        if len(self._served) >= self._conduct.rate_limit:
-            return True
-        self._served.append(asked_at)
-        return False
