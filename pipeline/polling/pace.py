@@ -12,8 +12,9 @@ after the refused one is accepted: a limiter would have refused that one too, so
 session, which alone waits. Refusals that come faster than such acceptances outweigh them are a limiter's all
 the same. The test is a cumulative sum (Page, "Continuous inspection schemes", 1954): a refusal adds one, an
 acceptance takes a twentieth away, and at four the pause stands. 1 % of refusals at random never get there, in
-practice; a limiter that is exceeded by a tenth does within two seconds. A single refusal in a run that did not
-go at its pace says nothing about the pace, and teaches nothing.
+practice; a limiter that is exceeded by a tenth does within two seconds. A pause may also pass with nothing under way
+that could end it. Then the refusal is a limiter's if as much was accepted before it as the pace or the estimate
+allows, or as before the last such pause; otherwise the estimate explains nothing, and is forgotten.
 
 **Limit.** What was accepted in the second before the last refusal is the estimate (where TCP's CUBIC remembers
 its window at the last loss, RFC 9438). It is taken when the pause ends, because by then the requests that were
@@ -95,6 +96,7 @@ class Pace:
         self._is_limiter = False
         self._refused: list[float] = []
         self._suspicion = 0.0
+        self._unexplained = 0
         self._last_refused = -math.inf
         self._last_accepted = -math.inf
 
@@ -169,15 +171,24 @@ class Pace:
         first, last = min(self._refused), max(self._refused)
         lasted = first - self._resumed_at
         accepted = self._accepted_between(last - _PAUSE, last)
-        is_alone = len(self._refused) == 1
-        if not is_alone or accepted >= _PACED * self._limit.held * min(_PAUSE, lasted):
+        if self._is_limiter or self._agrees(accepted, lasted):
             between = self._accepted_between(first, last)
             self._limit.learn(now, accepted, lasted, between, accepted * (last - first))
+        else:
+            self._limit.forget(now)
+        self._unexplained = accepted
         self._resumed_at = now
         self._slot = now
         self._is_paused = self._is_limiter = False
         self._suspicion = 0.0
         self._refused.clear()
+
+    def _agrees(self, accepted: int, lasted: float) -> bool:
+        """Whether a pause that nothing ended early is explained by a limit, going by what was accepted before it."""
+        if self._limit.estimate == _UNLIMITED:
+            return accepted >= _PACED * self._limit.held * min(_PAUSE, lasted)
+        is_repeated = _PACED * self._unexplained <= accepted <= self._unexplained / _PACED
+        return accepted >= _PACED * self._limit.estimate or is_repeated
 
     def _accepted_between(self, after: float, until: float) -> int:
         """How many of the requests sent then were not refused."""
@@ -191,7 +202,7 @@ class Limit:
     def __init__(self, ceiling: float) -> None:
         self.rate = ceiling
         self._ceiling = ceiling
-        self._estimate = _UNLIMITED
+        self.estimate = _UNLIMITED
         self._learned_at = 0.0
         self._held_before = 0.0
         self.held = ceiling
@@ -211,7 +222,7 @@ class Limit:
 
     def strayed(self, now: float) -> None:
         """A request was refused, and that alone does not show that the limit is reached."""
-        if self._estimate < _UNLIMITED and not self._is_probing and now >= self._strayed_at + 1.0:
+        if self.estimate < _UNLIMITED and not self._is_probing and now >= self._strayed_at + 1.0:
             self._strayed_at = now
             self.rate = self.held = self.rate * _STRAY
 
@@ -221,32 +232,43 @@ class Limit:
         `accepted` requests were, in the second before its last refusal; the first refusal came `lasted` seconds after
         the run was last resumed. Between the two `between` requests were accepted, of the `expected` at the same rate.
         """
-        former, was_doubtful = self._estimate, self._is_doubtful
+        former, was_doubtful = self.estimate, self._is_doubtful
         lets_through = between >= expected / 2
-        if former < _UNLIMITED and now - self._learned_at >= _HELD:
-            self._held_before = max(self._held_before, former)
+        self._remember(now)
         self._is_doubtful = former == _UNLIMITED and lasted < _PAUSE and (lets_through or expected < _BLOCKED_FOR)
         if former == _UNLIMITED:
-            self._estimate = max(1.0, accepted)
+            self.estimate = max(1.0, accepted)
         elif not self._is_probing:
-            self._estimate = max(former / 2, min(accepted, former * (1.0 - _TOO_HIGH / max(_PAUSE, lasted))))
+            self.estimate = max(former / 2, min(accepted, former * (1.0 - _TOO_HIGH / max(_PAUSE, lasted))))
         elif was_doubtful and lets_through and between:
-            self._estimate = max(former, accepted)
+            self.estimate = max(former, accepted)
         elif not _SAME[0] * former <= accepted <= _SAME[1] * former:
-            self._estimate = max(former / 2, accepted)
+            self.estimate = max(former / 2, accepted)
         elif not was_doubtful:
             self._probe_after = min(_PROBE_AFTER_AT_MOST, 2 * self._probe_after)
             self._held_before *= _FADES
         self._hold(now, lasted)
 
+    def forget(self, now: float) -> None:
+        """Refusals that agree neither with the estimate nor with each other are no limit's."""
+        self._remember(now)
+        self.estimate = _UNLIMITED
+        self.rate = self.held = self._ceiling
+        self._probe_at = _UNLIMITED
+        self._is_probing = self._is_doubtful = False
+
+    def _remember(self, now: float) -> None:
+        if self.estimate < _UNLIMITED and now - self._learned_at >= _HELD:
+            self._held_before = max(self._held_before, self.estimate)
+
     def _hold(self, now: float, lasted: float) -> None:
         self._learned_at = now
         self._is_probing = False
-        self.rate = self.held = min(self._ceiling, _JUST_BELOW * self._estimate)
+        self.rate = self.held = min(self._ceiling, _JUST_BELOW * self.estimate)
         if self._is_doubtful:
             self._probe_at = now
             self._first_excess = min(1.0, max(_PROBE, _DOUBT / max(lasted, _CATCH_UP)))
             return
         self._first_excess = _PROBE
-        has_fallen = self._estimate < _FALLEN * self._held_before
+        has_fallen = self.estimate < _FALLEN * self._held_before
         self._probe_at = now + (_PROBE_AFTER_A_FALL if has_fallen else self._probe_after)
