@@ -210,11 +210,12 @@ def test_the_half_that_another_client_takes_is_found_and_so_is_its_return(limite
 
 
 @pytest.mark.parametrize("ceiling", [0, 5_000])
+@pytest.mark.parametrize("latency", [(0.02, 0.2), (0.001, 0.05)])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_429s_at_random_leave_a_run_most_of_its_speed(seed, ceiling, tmp_path):
+def test_429s_at_random_leave_a_run_most_of_its_speed(seed, latency, ceiling, tmp_path):
     asked = {}
     for share in (0.0, 0.01):
-        conduct = Conduct(limiter=AtRandom(share, random.Random(seed)))
+        conduct = Conduct(latency=latency, limiter=AtRandom(share, random.Random(seed)))
         requests = run(tmp_path / str(share), conduct, ceiling, seed, sessions=12_000)
         asked[share] = 12_000 / (max(request.answered_at for request in requests) - requests[0].asked_at)
     assert asked[0.01] >= asked[0.0] / 3
@@ -230,3 +231,19 @@ def test_a_session_that_is_refused_alone_waits_alone(tmp_path):
         assert earlier is None or request.asked_at >= earlier.answered_at + 30.0
         asked_again[request.session_id] = request
     assert sum(request.is_refused for request in requests) > 10
+
+
+def test_refusals_that_agree_with_no_estimate_make_the_run_forget_it():
+    pace = Pace(200)
+    sent = send_for(pace, 0.0, 5.0)
+    for at in sent[-6:]:
+        pace.sent(at + 0.001)
+        pace.refused(at + 0.001, 5.0, None)
+    held = len(send_for(pace, 6.1, 5.0))
+    lone = send_for(pace, 11.1, 0.1)[-1]
+    pace.wait(12.0)
+    pace.sent(12.0)
+    pace.refused(12.0, 12.01, None)
+    assert lone
+    assert pace.wait(12.02) > 0.9
+    assert len(send_for(pace, 14.0, 5.0)) > held
