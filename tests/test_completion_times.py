@@ -14,6 +14,7 @@ import pytest
 from pipeline import workspace as workspace_module
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.store import StoreError
+from pipeline.polling import run as run_module
 from pipeline.polling.completion_law import CompletionLaw, band
 from pipeline.schema.staging import PURCHASES, SESSION_POLLS
 from pipeline.schema.table import Table
@@ -151,12 +152,12 @@ def test_a_run_polls_by_the_law_that_its_tables_taught_and_learns_none_when_noth
     learned = []
     monkeypatch.setattr(workspace_module, "learned_law", lambda d: learned.append(learned_law(d)) or learned[-1])
     passed = []
-    poll = workspace_module.poll
-    monkeypatch.setattr(workspace_module, "poll", lambda *given: passed.append(given[-1]) or poll(*given))
+    poll = run_module.poll
+    monkeypatch.setattr(run_module, "poll", lambda *given: passed.append(given[-1]) or poll(*given))
     refresh(workspace)
     drop(workspace, "b.txt", "another\n")
     refresh(workspace)
     refresh(workspace)
-    assert [law is not None for law in passed] == [True, True, False]
-    assert passed[:2] == learned
+    assert passed == learned
+    assert len(passed) == 2
     assert learned[1].chance(0.0, 1.0) > learned[0].chance(0.0, 1.0)
