@@ -55,7 +55,6 @@ lock: setup ## Pin the newest allowed dependencies, with hashes, into requiremen
 
 benchmarks: setup ## Measure against named baselines; takes an hour
 	$(BIN)/python benchmarks/polling.py
-	$(BIN)/python benchmarks/pace.py
 	$(BIN)/python benchmarks/detection.py
 	$(BIN)/python benchmarks/tables.py
 	$(BIN)/python benchmarks/coverage.py

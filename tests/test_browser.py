@@ -243,6 +243,18 @@ def test_the_button_starts_a_materialization_that_succeeds(server, page, picture
     picture("run")
 
 
+def test_the_execute_button_of_a_check_runs_that_check_alone(server, page, picture):
+    page.goto("/assets/item_types?view=checks&checkDetail=key_is_unique")
+    page.get_by_text("Execute", exact=True).first.click()
+    key = dg.AssetCheckKey(dg.AssetKey("item_types"), "key_is_unique")
+
+    def has_succeeded() -> bool:
+        return any(run.is_success and run.asset_check_selection == {key} for run in server.instance.get_runs())
+
+    wait_until(has_succeeded, "the run of the check alone succeeds")
+    picture("check-executed")
+
+
 def test_a_failed_run_says_on_its_page_what_to_do(server, page, picture):
     broken = next((server.data / "raw" / "session_submissions").rglob("*.parquet"))
     whole = broken.read_bytes()
