@@ -101,6 +101,18 @@ def test_prices_are_heavy_tailed_and_below_the_price_of_the_pack_as_a_rule():
     assert 0.6 < sum(multiples) / len(multiples) < 1.0
 
 
+def test_trait_values_are_text_as_a_rule_and_numbers_booleans_and_nulls_in_a_part_of_the_items():
+    fates = [catalogue.session(DEFAULT_SEED, f"s{i}", False) for i in range(1000)]
+    kinds = [
+        {type(attribute["value"]) for attribute in item["content"]["metadata"]["attributes"]}
+        for fate in fates
+        for item in fate.result["nfts"]
+    ]
+    assert {kind for found in kinds for kind in found} == {str, int, float, bool, type(None)}
+    assert 0.6 < sum(found == {str} for found in kinds) / len(kinds) < 0.8
+    assert 0.03 < sum(bool in found for found in kinds) / len(kinds) < 0.1
+
+
 def test_an_id_that_says_when_it_began_is_a_uuid_of_version_7():
     moment = datetime(2026, 3, 1, 12, tzinfo=UTC)
     session_id = catalogue.session_id_at(random.Random(1), int(moment.timestamp() * 1000))

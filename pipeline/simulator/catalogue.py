@@ -30,6 +30,9 @@ _GRADES = {
     "CGC": ("PRISTINE 10", "GEM MINT 10", "MINT+ 9.5", "MINT 9", "NM/Mint+ 8.5"),
     "Beckett": ("9.5-GEM MINT", "GEM MINT 9.5", "MINT 9", "PRISTINE 10"),
 }
+# How items write their trait values, in shares as NFT metadata has them: all as text, numbers as numbers, or booleans
+# and nulls as such, too.
+_WRITINGS = (("text", 70), ("numbers", 24), ("flags", 6))
 _TYPES = (("enft", 55), ("ebay", 20), ("fanatics", 10), ("alt", 8), ("external", 5), (None, 2))
 _COLLECTION = "".join(random.Random("collection").choices(_BASE58, k=44))
 
@@ -143,8 +146,8 @@ def _item(rng: random.Random, pack: Pack, is_sandbox: bool) -> dict[str, Any]:
     _, low, high = rng.choices(pack.tiers, [share for share, _, _ in pack.tiers])[0]
     value = pack.price * low * (high / low) ** rng.random()
     image = f"https://cdn.simulator.example/cards/{stock.randrange(16**8):08x}"
-    metadata = {"name": card["name"], "image": f"{image}.png", "back_image": f"{image}-back.png"}
-    metadata["attributes"] = card["attributes"] + [{"trait_type": "Insured Value", "value": f"{value:,.2f}"}]
+    metadata: dict[str, Any] = {"name": card["name"], "image": f"{image}.png", "back_image": f"{image}-back.png"}
+    metadata["attributes"] = _attributes(stock, card, value)
     content: dict[str, Any] = {"metadata": metadata}
     if not is_sandbox:
         content["links"] = {"image": metadata["image"], "back_image": metadata["back_image"]}
@@ -177,4 +180,17 @@ def _card(rng: random.Random) -> dict[str, Any]:
         "Cert Number": str(rng.randrange(10**7, 10**9)),
         "Serial Number": number,
     }
-    return {"name": name, "attributes": [{"trait_type": t, "value": v} for t, v in traits.items()]}
+    return {"name": name, "traits": traits}
+
+
+def _attributes(rng: random.Random, card: dict[str, Any], insured_value: float) -> list[dict[str, Any]]:
+    """The card's traits as a list: all as text, with numbers as such, or with booleans and nulls as well."""
+    traits = card["traits"]
+    writing = rng.choices([w for w, _ in _WRITINGS], [share for _, share in _WRITINGS])[0]
+    written: dict[str, Any] = {**traits, "Insured Value": f"{insured_value:,.2f}"}
+    if writing != "text":
+        numbers = {trait: int(traits[trait]) for trait in ("Year", "Serial Number")}
+        written |= numbers | {"Insured Value": round(insured_value, 2)}
+    if writing == "flags":
+        written |= {"Authenticated": True, "Autographed": "Auto" in card["name"], "Rarity": None}
+    return [{"trait_type": trait, "value": value} for trait, value in written.items()]
