@@ -5,7 +5,7 @@ from pipeline.schema.table import MONEY, TIME, Column, Partition, Reference, Tab
 _ATTRIBUTE = 'STRUCT(trait_type VARCHAR, "value" VARCHAR, value_type VARCHAR)'
 _LINKS = "STRUCT(image VARCHAR, back_image VARCHAR)"
 _ITEM = (
-    'STRUCT(id VARCHAR, "type" VARCHAR, buyback_price DECIMAL(22,10), mint_address VARCHAR, '
+    'STRUCT(id VARCHAR, "type" VARCHAR, buyback_price DECIMAL(18,4), mint_address VARCHAR, '
     'collection_address VARCHAR, token_standard VARCHAR, "name" VARCHAR, image VARCHAR, back_image VARCHAR, '
     f"links {_LINKS})"
 )

@@ -36,8 +36,9 @@ def create_answers(connection: duckdb.DuckDBPyConnection, responses: str = STATU
         # A new thread has a whole stack to itself, so what could be read when it came can be read again.
         with ThreadPoolExecutor(1) as thread:
             texts = thread.map(_rewrite, [bytes(body) for _, body in unreadable])
-            connection.executemany(
-                "INSERT INTO rewritten VALUES (?, ?)", [(sha, t) for (sha, _), t in zip(unreadable, texts, strict=True)]
+            connection.execute(
+                "INSERT INTO rewritten SELECT unnest($bodies), unnest($texts)",
+                {"bodies": [sha for sha, _ in unreadable], "texts": list(texts)},
             )
     connection.execute(
         f"""

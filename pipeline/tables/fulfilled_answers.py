@@ -1,9 +1,9 @@
 """Reads the fulfilled answers of a day into the rows of `fulfilled_results`.
 
 Nearly every answer is plain: each value is of the kind that belongs there, and one call reads it. What that leaves
-without items is strange. Strange answers, and those of sessions that have several, are read value by value, by a query
-of its own: nearly every day has none, and on one of few sessions planning how to read them would take longer than
-all else.
+without items is strange, and is read value by value, by a query of its own: on few answers, planning that query takes
+longer than all else, so strange answers are gathered until they are many, or the last. So are the answers of sessions
+that have several, of which the day's first counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.lake.database import ROWS_A_BATCH, stream
+from pipeline.lake.database import ROWS_A_BATCH
 from pipeline.polling.answers import REPEATED_KEYS
 from pipeline.schema.staging import FULFILLED_RESULTS
 from pipeline.tables.answer_text import TEXT, create_answers
@@ -26,48 +26,85 @@ from pipeline.tables.queries import query
 _BYTES_AT_ONCE = 192 << 20
 _BYTES_A_ROW = 4_800
 
-_SESSIONS_TO_READ_WITH_CARE = """
-    CREATE OR REPLACE TEMP TABLE strange_sessions AS
-    SELECT session_id FROM status_responses WHERE outcome = 'fulfilled'
-    GROUP BY session_id HAVING count(*) > 1 OR bool_or(detail IS NOT DISTINCT FROM $repeated_keys)
+_SESSIONS_WITH_SEVERAL = """
+    CREATE OR REPLACE TEMP TABLE sessions_with_several AS
+    SELECT session_id FROM status_responses WHERE outcome = 'fulfilled' GROUP BY session_id HAVING count(*) > 1
 """
+# The sizes come out of a query of their own, or the window would hold the bodies.
 _TIMES = """
     SELECT min(received_at)::VARCHAR FROM (
-        SELECT received_at, sum(octet_length(body) + $a_row) OVER (ORDER BY received_at) // $at_once AS chunk
-        FROM status_responses WHERE outcome = 'fulfilled'
+        SELECT received_at, sum(size) OVER (ORDER BY received_at) // $at_once AS chunk FROM (
+            SELECT received_at, octet_length(body) + $a_row AS size FROM status_responses WHERE outcome = 'fulfilled'
+        )
     )
     GROUP BY chunk ORDER BY chunk
 """
-_ANSWERS_BETWEEN = f"""
+_CHUNK = """
+    CREATE OR REPLACE TEMP VIEW chunk AS
+    FROM status_responses
+    WHERE outcome = 'fulfilled' AND received_at >= TIMESTAMPTZ '{since}' AND received_at < TIMESTAMPTZ '{until}'
+        AND session_id NOT IN (FROM sessions_with_several)
+"""
+# Where keys are repeated, the last of them counts, and the one call would read another.
+_ANSWERS = f"""
     CREATE OR REPLACE TEMP VIEW answers AS
-    SELECT session_id, received_at, body_sha256, outcome, {TEXT} AS text FROM status_responses
-    WHERE outcome = 'fulfilled' AND received_at >= TIMESTAMPTZ '{{since}}' AND received_at < TIMESTAMPTZ '{{until}}'
-        AND session_id NOT IN (FROM strange_sessions)
+    SELECT session_id, received_at, body_sha256, outcome,
+        CASE WHEN detail IS DISTINCT FROM '{REPEATED_KEYS}' THEN {TEXT} END AS text
+    FROM chunk
 """
-_STRANGE_ANSWERS = """
-    CREATE OR REPLACE TEMP VIEW strange_answers AS
-    FROM status_responses WHERE outcome = 'fulfilled' AND session_id IN (FROM strange_sessions)
+_NO_STRANGE_RESPONSES = """
+    CREATE OR REPLACE TEMP TABLE strange_responses AS
+    SELECT session_id, received_at, body_sha256, body, outcome, detail FROM status_responses WHERE false
 """
+_SET_ASIDE = """
+    INSERT INTO strange_responses SELECT session_id, received_at, body_sha256, body, outcome, detail
+    FROM {responses} WHERE outcome = 'fulfilled' AND session_id IN ({sessions})
+"""
+_SIZE_OF_STRANGE = "SELECT coalesce(sum(octet_length(body) + $a_row), 0) FROM strange_responses"
 
 
 def read_results(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
-    """The day's rows of `fulfilled_results`, out of the view `status_responses`: the strange ones at the end."""
-    connection.execute(_SESSIONS_TO_READ_WITH_CARE, {"repeated_keys": REPEATED_KEYS})
+    """The day's rows of `fulfilled_results`, out of the view `status_responses`; strange ones follow the others."""
+    connection.execute(_SESSIONS_WITH_SEVERAL)
+    connection.execute(_NO_STRANGE_RESPONSES)
     times = connection.execute(_TIMES, {"at_once": _BYTES_AT_ONCE, "a_row": _BYTES_A_ROW}).fetchall()
-    strange: list[str] = []
     for (since,), (until,) in itertools.pairwise([*times, ("infinity",)]):
-        connection.execute(_ANSWERS_BETWEEN.format(since=since, until=until))
-        # A relation's rows become Arrow on every core, a cursor's on one alone.
-        for batch in connection.sql(query(FULFILLED_RESULTS)).to_arrow_table(ROWS_A_BATCH).to_batches():
+        connection.execute(_CHUNK.format(since=since, until=until))
+        connection.execute(_ANSWERS)
+        strange: list[str] = []
+        for batch in _batches(connection, query(FULFILLED_RESULTS)):
             if not batch["item_count"].null_count:
                 yield batch
                 continue
             is_read = batch["item_count"].is_valid()
             strange += batch["session_id"].filter(pc.invert(is_read)).to_pylist()
             yield batch.filter(is_read)
-    connection.execute("INSERT INTO strange_sessions SELECT unnest($sessions::VARCHAR[])", {"sessions": strange})
-    if connection.execute("SELECT true FROM strange_sessions LIMIT 1").fetchone():
-        connection.execute(_STRANGE_ANSWERS)
-        create_answers(connection, "strange_answers")
-        (step,) = FULFILLED_RESULTS.steps
-        yield from stream(connection, query(step))
+        if strange:
+            set_aside = _SET_ASIDE.format(responses="chunk", sessions="SELECT unnest($sessions::VARCHAR[])")
+            connection.execute(set_aside, {"sessions": strange})
+            ((size,),) = connection.execute(_SIZE_OF_STRANGE, {"a_row": _BYTES_A_ROW}).fetchall()
+            if size >= _BYTES_AT_ONCE:
+                yield from _read_strange(connection)
+    if _has_rows(connection, "sessions_with_several"):
+        sessions = "FROM sessions_with_several"
+        connection.execute(_SET_ASIDE.format(responses="status_responses", sessions=sessions))
+    if _has_rows(connection, "strange_responses"):
+        yield from _read_strange(connection)
+
+
+def _read_strange(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
+    """The rows of the answers that were set aside, which are then forgotten."""
+    create_answers(connection, "strange_responses")
+    (step,) = FULFILLED_RESULTS.steps
+    yield from _batches(connection, query(step))
+    connection.execute(_NO_STRANGE_RESPONSES)
+
+
+def _batches(connection: duckdb.DuckDBPyConnection, sql: str) -> list[pa.RecordBatch]:
+    # A relation's rows become Arrow on every core, a cursor's on one alone.
+    batches: list[pa.RecordBatch] = connection.sql(sql).to_arrow_table(ROWS_A_BATCH).to_batches()
+    return batches
+
+
+def _has_rows(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    return connection.execute(f"SELECT true FROM {table} LIMIT 1").fetchone() is not None

@@ -1,14 +1,14 @@
 -- The day's first fulfilled answer of each session, parsed into types once; tables are selects over this.
 -- An answer that is not plain, or that DuckDB cannot read, is left without items.
 WITH plain AS (
-    SELECT session_id, received_at, body_sha256, CASE WHEN is_plain(text) THEN TRY(from_json(text, '{"result":{
+    SELECT session_id, received_at, body_sha256, TRY(from_json(plain_text(text), '{"result":{
         "user_id":"VARCHAR","public_id":"VARCHAR","tx_hash":"VARCHAR","nfts":[{
-            "id":"VARCHAR","type":"VARCHAR","buyback_price":"DECIMAL(22,10)","mint_address":"VARCHAR",
+            "id":"VARCHAR","type":"VARCHAR","buyback_price":"DECIMAL(16,10)","mint_address":"VARCHAR",
             "collection_address":"VARCHAR","token_standard":"VARCHAR","content":{
                 "metadata":{"name":"VARCHAR","image":"VARCHAR","back_image":"VARCHAR","attributes":[{
-                    "trait_type":"VARCHAR","traitType":"VARCHAR","key":"VARCHAR","name":"VARCHAR","value":"VARCHAR"}]},
+                    "trait_type":"VARCHAR","traitType":"VARCHAR","key":"VARCHAR","name":"VARCHAR","value":"JSON"}]},
                 "links":{"image":"VARCHAR","back_image":"VARCHAR"}}
-        }]}}').result) END AS result
+        }]}}').result) AS result
     FROM answers
 ),
 results AS (
@@ -21,7 +21,7 @@ results AS (
         result.tx_hash,
         list_transform(result.nfts, lambda x: plain_item(x)) AS items,
         list_transform(result.nfts, lambda x: list_transform(x.content.metadata.attributes, lambda a:
-            {'trait_type': trait(a), 'value': a.value, 'value_type': NULL::VARCHAR})) AS attributes,
+            plain_attribute(a))) AS attributes,
         -- All that a plain answer can lack is an item's id.
         CASE WHEN list_count(list_transform(result.nfts, lambda x: x.id)) < len(result.nfts) THEN
             list_filter(

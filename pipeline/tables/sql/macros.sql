@@ -75,10 +75,10 @@ CREATE TEMP MACRO price_problem(j, t) AS CASE
     WHEN as_money(t) IS NULL OR as_money(t) >= 100000000000 THEN '10^11 or more'
 END;
 
--- Rounded half up to four places, as the cast between decimals does.
-CREATE TEMP MACRO price_value(j, t) AS CASE
+-- Rounded half up to four places, as the cast between decimals does; NULL where `price_problem` found something.
+CREATE TEMP MACRO price_value(t, trouble) AS CASE
     WHEN is_plain_price(t) THEN t::DECIMAL(22,10)::DECIMAL(18,4)
-    WHEN price_problem(j, t) IS NULL THEN abs(as_money(t))::DECIMAL(18,4) END;
+    WHEN trouble IS NULL THEN abs(as_money(t))::DECIMAL(18,4) END;
 
 CREATE TEMP MACRO finite(x) AS CASE WHEN isfinite(x) THEN x END;
 
@@ -116,6 +116,15 @@ CREATE TEMP MACRO attributes(a) AS CASE left(a::VARCHAR, 1)
         lambda e: attribute_of(e))
 END;
 
+-- The attributes with their numbers as in `exact`, the same attributes read out of `numbers_as_text`; NULL where no
+-- number needs it.
+CREATE TEMP MACRO with_exact_numbers(given, exact) AS CASE WHEN exact IS NULL THEN given ELSE
+    list_transform(given, lambda a, n: {
+        'trait_type': a.trait_type,
+        'value': CASE WHEN a.value_type = 'number' THEN exact[n].value ELSE a.value END,
+        'value_type': a.value_type
+    }) END;
+
 CREATE TEMP MACRO attribute_problems(a) AS CASE json_kind(a)
     WHEN 'null' THEN []
     WHEN 'object' THEN []
@@ -128,11 +137,24 @@ CREATE TEMP MACRO attribute_problems(a) AS CASE json_kind(a)
         with_article(json_kind(a)) || ' where a list or an object belongs', a)]
 END;
 
+-- An attribute of a plain answer, whose value is JSON text, or a number's own text in a list. Of text, which nearly every
+-- value is, the kind is not noted.
+CREATE TEMP MACRO plain_value(v) AS CASE
+    WHEN contains(v, '\') THEN v::JSON ->> '$'
+    WHEN v < '#' THEN substring(v, 2, length(v) - 2)
+    WHEN starts_with(v, '[') THEN substring(v, 3, length(v) - 4)
+    ELSE v END;
+CREATE TEMP MACRO plain_attribute(a) AS {
+    'trait_type': trait(a),
+    'value': plain_value(a.value::VARCHAR),
+    'value_type': CASE WHEN a.value::VARCHAR < '#' THEN NULL WHEN a.value IS NOT NULL THEN json_kind(ltrim(a.value::VARCHAR, '["')) END
+};
+
 -- An item without its attributes: of an answer whose values are read as what belongs there, and as JSON.
 CREATE TEMP MACRO plain_item(x) AS {
     'id': x.id,
     'type': x.type,
-    'buyback_price': x.buyback_price,
+    'buyback_price': x.buyback_price::DECIMAL(18,4),
     'mint_address': x.mint_address,
     'collection_address': x.collection_address,
     'token_standard': x.token_standard,
@@ -155,13 +177,13 @@ CREATE TEMP MACRO item(x, price) AS {
 };
 
 -- What an answer's items are quoted at together, each price rounded before it is added; NULL where it is too much.
-CREATE TEMP MACRO value_of(items) AS TRY_CAST(
-    list_sum(list_transform(items, lambda x: x.buyback_price::DECIMAL(18,4))) AS DECIMAL(18,4));
+CREATE TEMP MACRO value_of(items) AS TRY_CAST(list_sum(list_transform(items, lambda x: x.buyback_price)) AS DECIMAL(18,4));
 
--- What is strange about an item: `document` is its own text, `i` its position from 1.
-CREATE TEMP MACRO item_problems(x, price, document, i) AS list_filter([
-    CASE WHEN price_problem(x.buyback_price, price) IS NOT NULL THEN
-        problem('unreadable_price', 'error', 'buyback_price', price_problem(x.buyback_price, price), x.buyback_price) END,
+-- What is strange about an item: `price_trouble` is what `price_problem` found, `document` the item's own text, `i` its
+-- position from 1.
+CREATE TEMP MACRO item_problems(x, price_trouble, document, i) AS list_filter([
+    CASE WHEN price_trouble IS NOT NULL THEN
+        problem('unreadable_price', 'error', 'buyback_price', price_trouble, x.buyback_price) END,
     CASE WHEN x.id IS NULL OR (is_string(x.id) AND not_blank(json_text(x.id)) IS NULL) THEN
         missing_item_id(x.id) END,
     text_problem('id', x.id),
@@ -183,19 +205,38 @@ CREATE TEMP MACRO item_problems(x, price, document, i) AS list_filter([
 -- Whether escapes may stand for plain letters, in a key as well.
 CREATE TEMP MACRO has_escaped_letters(text) AS regexp_matches(text, '\\u00[4-7]');
 
+-- The numbers that DuckDB, which reads JSON numbers as doubles, would write otherwise than they were sent: those with
+-- an exponent, of sixteen signs or more, with five places or a further zero behind the point, and the integer -0.
+CREATE TEMP MACRO inexact_number() AS '-?[0-9]+(?:[.0-9]*[eE]|[.0-9]{15}|\.[0-9]{5}|\.[0-9]+0)|-0[^.0-9]';
+
+CREATE TEMP MACRO has_inexact_number(text) AS regexp_matches(text, '"\s*:\s*(?:' || inexact_number() || ')');
+
+-- The document with each number that follows a key as a string. Inside of strings a quote follows an odd number of
+-- backslashes, so none is mistaken for the end of a key.
+CREATE TEMP MACRO numbers_as_text(text) AS
+    regexp_replace(text, '([^\\](?:\\\\)*"\s*:\s*)(-?[0-9][-+.0-9eE]*)', '\1"\2"', 'g');
+
 -- Whether an answer is sure to have no strange value, told from its text by patterns that a strange one cannot but
 -- match; an ordinary one may match, too, and is then only read with more care. What follows a key of ours, at whatever
 -- level: text or null where text belongs, an id that begins with a visible character, an object, a list of objects, a
--- price of up to five places before the point and nine behind it, which a double holds exactly. What follows an object
--- in a list is another one. One pattern for all keys takes half the time of one for each.
-CREATE TEMP MACRO is_plain(text) AS NOT regexp_matches(text, '"(?:'
-    || '(?:user_id|public_id|tx_hash|id|type|mint_address|collection_address|token_standard|name|image|back_image|trait_type|traitType|key|value)"\s*:\s*[^"n\s]'
+-- price of up to five places before the point and nine behind it, which a double holds exactly. A trait's value may be
+-- a number or a boolean as well, but not `other_value`. What follows an object in a list is another one. One pattern for
+-- all keys takes half the time of one for each.
+CREATE TEMP MACRO is_plain(text, other_value) AS NOT regexp_matches(text, '"(?:'
+    || '(?:user_id|public_id|tx_hash|id|type|mint_address|collection_address|token_standard|name|image|back_image|trait_type|traitType|key)"\s*:\s*[^"n\s]'
+    || '|value"\s*:\s*(?:[^"ntf0-9\s-]|' || other_value || ')'
     || '|id"\s*:\s*(?:n|"[^!-~]|"["\\])'
     || '|(?:content|metadata|links)"\s*:\s*[^{\s]'
     || '|nfts"\s*:\s*\[\s*[^{\s]|attributes"\s*:\s*(?:[^\[n\s]|\[\s*[^{\]\s])'
     || '|buyback_price"\s*:\s*(?:[^"0-9n\s]|"[^0-9]|"?[0-9]{6}|"?[0-9]+(?:\.[0-9]{10}|\.?[0-9]*[^0-9.,}"\s]|\.[0-9]*\.)|"[0-9]+(?:\.?[0-9]*[^0-9."]|\."))'
     || ')'
 ) AND NOT regexp_matches(text, '\}\s*,\s*(?:[^"{\s]|"(?:[^"\\]|\\.)*"\s*[,\]}])') AND NOT has_escaped_letters(text);
+
+-- The text of an answer as one call can read it; NULL unless it is plain. Where digits of a trait's value would change, its
+-- numbers stand in it as text, in a list, which no value of a plain answer is.
+CREATE TEMP MACRO plain_text(text) AS CASE
+    WHEN is_plain(text, inexact_number()) THEN text
+    WHEN is_plain(text, '[{[]') THEN regexp_replace(text, '"value"\s*:\s*(-?[0-9][-+.0-9eE]*)', '"value":["\1"]', 'g') END;
 
 -- The objects of an answer whose fields the API's reference page documents, and where each is.
 CREATE TEMP MACRO objects_in(found, parent) AS list_transform(found, lambda o: {'parent': parent, 'object': o});

@@ -3,7 +3,7 @@ SELECT
     pull_number,
     not_blank(item.id) AS item_id,
     item.type AS item_type,
-    item.buyback_price::DECIMAL(18,4) AS buyback_price_usd,
+    item.buyback_price AS buyback_price_usd,
     not_blank(item.mint_address) AS mint_address,
     not_blank(item.collection_address) AS collection_address,
     not_blank(item.token_standard) AS token_standard,
