@@ -56,7 +56,7 @@ lock: setup ## Pin the newest allowed dependencies, with hashes, into requiremen
 benchmarks: setup ## Measure against named baselines; takes an hour
 	$(BIN)/python benchmarks/polling.py
 	$(BIN)/python benchmarks/detection.py
-	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python -m benchmarks.tables
 	$(BIN)/python benchmarks/coverage.py
 
 clean: ## Remove what was made here, but no data

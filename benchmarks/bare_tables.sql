@@ -15,7 +15,7 @@ COPY (
 COPY (
     SELECT session_id, received_at, body_sha256, unnest(from_json(decode(body), '{"result":{
         "user_id":"VARCHAR","public_id":"VARCHAR","tx_hash":"VARCHAR","nfts":[{
-            "id":"VARCHAR","type":"VARCHAR","buyback_price":"DECIMAL(22,10)","mint_address":"VARCHAR",
+            "id":"VARCHAR","type":"VARCHAR","buyback_price":"DECIMAL(18,4)","mint_address":"VARCHAR",
             "collection_address":"VARCHAR","token_standard":"VARCHAR","content":{
                 "metadata":{"name":"VARCHAR","image":"VARCHAR","back_image":"VARCHAR","attributes":[{
                     "trait_type":"VARCHAR","traitType":"VARCHAR","key":"VARCHAR","name":"VARCHAR","value":"VARCHAR"}]},
@@ -28,7 +28,7 @@ COPY (
         first_polled_at, last_polled_at, final_at AS resolved_at, poll_count, pack_id, price_usd, quantity,
         coalesce(results.user_id, submissions.user_id) AS user_id, public_id, tx_hash,
         starts_with(tx_hash, 'sandbox_') AS is_sandbox, len(nfts) AS pull_count,
-        list_sum(list_transform(nfts, lambda x: x.buyback_price::DECIMAL(18,4))) AS buyback_value_usd, source_file
+        list_sum(list_transform(nfts, lambda x: x.buyback_price)) AS buyback_value_usd, source_file
     FROM session_submissions AS submissions
     LEFT JOIN 'FOLDER/session_polls.parquet' USING (session_id)
     LEFT JOIN 'FOLDER/fulfilled_results.parquet' AS results USING (session_id)
@@ -36,7 +36,7 @@ COPY (
 
 COPY (
     SELECT session_id, pull_number, item.id AS item_id, item.type AS item_type,
-        item.buyback_price::DECIMAL(18,4) AS buyback_price_usd, item.mint_address, item.collection_address,
+        item.buyback_price AS buyback_price_usd, item.mint_address, item.collection_address,
         item.token_standard, item.mint_address IS NOT NULL AS is_on_chain, item.content.metadata.name,
         coalesce(item.content.metadata.image, item.content.links.image) AS image_url,
         coalesce(item.content.metadata.back_image, item.content.links.back_image) AS back_image_url,

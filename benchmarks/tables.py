@@ -1,4 +1,6 @@
-"""Normalizing, daily runs, publishing and queries, on generated history; `tables.py 100000 1000000` names other sizes.
+"""Normalizing, daily runs, publishing and queries, on generated history.
+
+`python -m benchmarks.tables` from the project's root; `benchmarks.tables 100000 1000000` names other sizes.
 
 Answers are the simulator's, two thousand of them repeated under other session ids. Ratios are what counts:
 each is against a named baseline measured in the same run. The largest default history takes half an hour.
@@ -24,8 +26,10 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.payloads import MIXES, SIMULATED, Mix
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
+from pipeline.polling import answers
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.simulator import catalogue
@@ -54,12 +58,15 @@ QUERIES = {
 }
 
 
-def templates() -> pa.Table:
+def templates(mix: Mix) -> pa.Table:
     fates = [catalogue.session(1, f"template-{i}", is_sandbox=False) for i in range(TEMPLATES)]
+    bodies = [json.dumps({"result": {**fate.result, "session_id": "@"}}) for fate in fates]
+    bodies = [mix(number, body) for number, body in enumerate(bodies)]
     return pa.table(
         {
             "k": range(TEMPLATES),
-            "template": [json.dumps({"result": {**fate.result, "session_id": "@"}}) for fate in fates],
+            "template": bodies,
+            "detail": [answers.interpret("@", answers.Answer(200, {}, body.encode())).detail for body in bodies],
             "pack_id": [fate.pack.id for fate in fates],
             "price_usd": [fate.price for fate in fates],
             "quantity": [fate.quantity for fate in fates],
@@ -67,12 +74,12 @@ def templates() -> pa.Table:
     )
 
 
-def add_day(data: DataDirectory, day: int, sessions: int) -> None:
+def add_day(data: DataDirectory, day: int, sessions: int, mix: Mix = MIXES[SIMULATED]) -> None:
     """A day of raw: its submissions, and a fulfilled answer for each."""
     start = FIRST_DAY + timedelta(days=day)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.register("templates", templates())
+        connection.register("templates", templates(mix))
         connection.execute(
             f"""
             CREATE TEMP VIEW sessions AS
@@ -87,7 +94,7 @@ def add_day(data: DataDirectory, day: int, sessions: int) -> None:
                 SELECT session_id, moment AS requested_at, moment AS received_at, 200::SMALLINT AS http_status,
                     'application/json' AS content_type, encode(replace(template, '@', session_id)) AS body,
                     sha256(replace(template, '@', session_id)) AS body_sha256, 'fulfilled' AS outcome,
-                    NULL::VARCHAR AS detail
+                    detail
                 FROM sessions JOIN templates USING (k) ORDER BY i
             """,
             SESSION_SUBMISSIONS: f"""
@@ -140,7 +147,7 @@ def normalized(folder: Path) -> Table:
         in_memory: NORMALIZED / timed(lambda: bare_query(data, is_written=False)),
         written: NORMALIZED / timed(lambda: bare_query(data, is_written=True)),
         all_written: NORMALIZED / timed(lambda: bare_tables(data)),
-        "this pipeline": NORMALIZED / timed(lambda: ours(data)),
+        "this pipeline": NORMALIZED / timed(lambda: our_tables(data)),
         "msgspec to Arrow": NORMALIZED_ROW_BY_ROW / timed(lambda: msgspec_to_arrow(bodies)),
         "pandas.json_normalize": NORMALIZED_ROW_BY_ROW / timed(lambda: json_normalize(bodies)),
     }
@@ -154,8 +161,24 @@ def normalized(folder: Path) -> Table:
     return table
 
 
-def ours(data: DataDirectory) -> None:
+def normalized_mixes(folder: Path) -> Table:
+    """Answers per second of each mix into all five tables, beside bare queries; of three turns the fastest."""
+    table = Table(title=f"{NORMALIZED:,} answers to five tables, by what is in them")
+    for name in ("mix", "bare, answers/s", "this pipeline, answers/s", "of bare"):
+        table.add_column(name, justify="right")
+    for name, mix in MIXES.items():
+        data = fresh(folder / name)
+        add_day(data, 0, NORMALIZED, mix)
+        turns = [(timed(lambda: bare_tables(data)), timed(lambda: our_tables(data))) for _ in range(3)]  # noqa: B023
+        bare, ours = (min(seconds) for seconds in zip(*turns, strict=True))
+        table.add_row(name, f"{NORMALIZED / bare:,.0f}", f"{NORMALIZED / ours:,.0f}", f"{bare / ours:.2f}")
+        shutil.rmtree(data.root)
+    return table
+
+
+def our_tables(data: DataDirectory) -> None:
     with data.exclusive(), Builder(data, FIRST_DAY, expire_after=0) as builder:
+        builder.forget_all()
         for name in ("purchases", "pulls", "item_attributes"):
             builder.build(TABLES[name])
 
@@ -204,16 +227,21 @@ def msgspec_to_arrow(bodies: list[bytes]) -> None:
                 + (item.collection_address, item.token_standard, found.image, found.back_image)
             )
             attributes += [
-                (result.session_id, number, i, a.trait_type, a.value) for i, a in enumerate(found.attributes, 1)
+                (result.session_id, number, i, a.trait_type, as_text(a.value))
+                for i, a in enumerate(found.attributes, 1)
             ]
     for rows in (pulls, attributes):
         columns = [pa.array(column) for column in zip(*rows, strict=True)]
         pa.table(columns, names=[str(i) for i in range(len(columns))])
 
 
+def as_text(value: str | float | None) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
 class Attribute(msgspec.Struct):
     trait_type: str | None = None
-    value: str | None = None
+    value: str | int | float | bool | None = None
 
 
 class Metadata(msgspec.Struct):
@@ -309,6 +337,7 @@ def main() -> None:
     first = 0.0
     with tempfile.TemporaryDirectory() as folder:
         console.print(normalized(Path(folder, "normalized")))
+        console.print(normalized_mixes(Path(folder, "mixes")))
         for pulls in histories:
             data = fresh(Path(folder, str(pulls)))
             for day in range(DAYS):
