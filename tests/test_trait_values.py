@@ -131,7 +131,8 @@ def test_strange_answers_are_read_in_several_turns_where_they_are_many(monkeypat
     plain, strange = item(f"[{entries('1999')[0]}]"), item(f"[{STRANGE_ENTRY},{entries('1.10')[0]}]")
     bodies = {f"s{n}": body(f"s{n}", *[strange if n % 3 else plain] * 2) for n in range(30)}
     at_once = read(bodies)
-    monkeypatch.setattr(fulfilled_answers, "_BYTES_AT_ONCE", 20_000)
+    monkeypatch.setattr(fulfilled_answers, "_BYTES_AT_ONCE", 40_000)
+    monkeypatch.setattr(fulfilled_answers, "_STRANGE_BYTES_AT_ONCE", 10_000)
     assert read(bodies) == at_once
     assert [is_plain(at_once[f"s{n}"]) for n in range(30)] == [n % 3 == 0 for n in range(30)]
     assert values(at_once["s1"]) == ["1.10", "1.10"]

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.lake.database import ROWS_A_BATCH
+from pipeline.lake.database import ROWS_A_BATCH, stream
 from pipeline.polling.answers import REPEATED_KEYS
 from pipeline.schema.staging import FULFILLED_RESULTS
 from pipeline.tables.answer_text import TEXT, create_answers
@@ -25,6 +25,7 @@ from pipeline.tables.queries import query
 # Rows of the shortest answers take much more than their text.
 _BYTES_AT_ONCE = 192 << 20
 _BYTES_A_ROW = 4_800
+_STRANGE_BYTES_AT_ONCE = _BYTES_AT_ONCE // 4  # reading value by value holds each of them several times
 
 _SESSIONS_WITH_SEVERAL = """
     CREATE OR REPLACE TEMP TABLE sessions_with_several AS
@@ -72,7 +73,8 @@ def read_results(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBat
         connection.execute(_CHUNK.format(since=since, until=until))
         connection.execute(_ANSWERS)
         strange: list[str] = []
-        for batch in _batches(connection, query(FULFILLED_RESULTS)):
+        # A relation's rows become Arrow on every core, a cursor's on one alone.
+        for batch in connection.sql(query(FULFILLED_RESULTS)).to_arrow_table(ROWS_A_BATCH).to_batches():
             if not batch["item_count"].null_count:
                 yield batch
                 continue
@@ -83,7 +85,7 @@ def read_results(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBat
             set_aside = _SET_ASIDE.format(responses="chunk", sessions="SELECT unnest($sessions::VARCHAR[])")
             connection.execute(set_aside, {"sessions": strange})
             ((size,),) = connection.execute(_SIZE_OF_STRANGE, {"a_row": _BYTES_A_ROW}).fetchall()
-            if size >= _BYTES_AT_ONCE:
+            if size >= _STRANGE_BYTES_AT_ONCE:
                 yield from _read_strange(connection)
     if _has_rows(connection, "sessions_with_several"):
         sessions = "FROM sessions_with_several"
@@ -96,14 +98,8 @@ def _read_strange(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBa
     """The rows of the answers that were set aside, which are then forgotten."""
     create_answers(connection, "strange_responses")
     (step,) = FULFILLED_RESULTS.steps
-    yield from _batches(connection, query(step))
+    yield from stream(connection, query(step))
     connection.execute(_NO_STRANGE_RESPONSES)
-
-
-def _batches(connection: duckdb.DuckDBPyConnection, sql: str) -> list[pa.RecordBatch]:
-    # A relation's rows become Arrow on every core, a cursor's on one alone.
-    batches: list[pa.RecordBatch] = connection.sql(sql).to_arrow_table(ROWS_A_BATCH).to_batches()
-    return batches
 
 
 def _has_rows(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
