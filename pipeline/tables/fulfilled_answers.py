@@ -2,8 +2,8 @@
 
 Nearly every answer is plain: each value is of the kind that belongs there, and one call reads it. What that leaves
 without items is strange, and is read value by value, by a query of its own: on few answers, planning that query takes
-longer than all else, so strange answers are gathered until they are many, or the last. So are the answers of sessions
-that have several, of which the day's first counts.
+longer than all else, so strange answers are gathered until they are many, or the last. The answers of sessions that
+have several, of which the day's first counts, are read so, too.
 """
 
 from __future__ import annotations
@@ -40,67 +40,62 @@ _TIMES = """
     )
     GROUP BY chunk ORDER BY chunk
 """
-_CHUNK = """
-    CREATE OR REPLACE TEMP VIEW chunk AS
+# Where keys are repeated, the last of them counts, and the one call would read another.
+_ANSWERS_BETWEEN = f"""
+    CREATE OR REPLACE TEMP VIEW answers AS
+    SELECT session_id, received_at, body_sha256, body, outcome, detail,
+        CASE WHEN detail IS DISTINCT FROM '{REPEATED_KEYS}' THEN {TEXT} END AS text
     FROM status_responses
-    WHERE outcome = 'fulfilled' AND received_at >= TIMESTAMPTZ '{since}' AND received_at < TIMESTAMPTZ '{until}'
+    WHERE outcome = 'fulfilled' AND received_at >= TIMESTAMPTZ '{{since}}' AND received_at < TIMESTAMPTZ '{{until}}'
         AND session_id NOT IN (FROM sessions_with_several)
 """
-# Where keys are repeated, the last of them counts, and the one call would read another.
-_ANSWERS = f"""
-    CREATE OR REPLACE TEMP VIEW answers AS
-    SELECT session_id, received_at, body_sha256, outcome,
-        CASE WHEN detail IS DISTINCT FROM '{REPEATED_KEYS}' THEN {TEXT} END AS text
-    FROM chunk
+_GATHERED_RESPONSES = """
+    CREATE OR REPLACE TEMP VIEW strange_responses AS
+    SELECT session_id, received_at, body_sha256, strange.body AS body, 'fulfilled' AS outcome, strange.detail AS detail
+    FROM gathered
 """
-_NO_STRANGE_RESPONSES = """
-    CREATE OR REPLACE TEMP TABLE strange_responses AS
-    SELECT session_id, received_at, body_sha256, body, outcome, detail FROM status_responses WHERE false
+_RESPONSES_OF_SEVERAL = """
+    CREATE OR REPLACE TEMP VIEW strange_responses AS
+    FROM status_responses WHERE outcome = 'fulfilled' AND session_id IN (FROM sessions_with_several)
 """
-_SET_ASIDE = """
-    INSERT INTO strange_responses SELECT session_id, received_at, body_sha256, body, outcome, detail
-    FROM {responses} WHERE outcome = 'fulfilled' AND session_id IN ({sessions})
-"""
-_SIZE_OF_STRANGE = "SELECT coalesce(sum(octet_length(body) + $a_row), 0) FROM strange_responses"
 
 
 def read_results(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
     """The day's rows of `fulfilled_results`, out of the view `status_responses`; strange ones follow the others."""
     connection.execute(_SESSIONS_WITH_SEVERAL)
-    connection.execute(_NO_STRANGE_RESPONSES)
     times = connection.execute(_TIMES, {"at_once": _BYTES_AT_ONCE, "a_row": _BYTES_A_ROW}).fetchall()
+    strange: list[pa.RecordBatch] = []
     for (since,), (until,) in itertools.pairwise([*times, ("infinity",)]):
-        connection.execute(_CHUNK.format(since=since, until=until))
-        connection.execute(_ANSWERS)
-        strange: list[str] = []
+        connection.execute(_ANSWERS_BETWEEN.format(since=since, until=until))
         # A relation's rows become Arrow on every core, a cursor's on one alone.
         for batch in connection.sql(query(FULFILLED_RESULTS)).to_arrow_table(ROWS_A_BATCH).to_batches():
-            if not batch["item_count"].null_count:
-                yield batch
+            is_read = batch["strange"].is_null()
+            rows = batch.drop_columns(["strange"])
+            if is_read.true_count == batch.num_rows:
+                yield rows
                 continue
-            is_read = batch["item_count"].is_valid()
-            strange += batch["session_id"].filter(pc.invert(is_read)).to_pylist()
-            yield batch.filter(is_read)
-        if strange:
-            set_aside = _SET_ASIDE.format(responses="chunk", sessions="SELECT unnest($sessions::VARCHAR[])")
-            connection.execute(set_aside, {"sessions": strange})
-            ((size,),) = connection.execute(_SIZE_OF_STRANGE, {"a_row": _BYTES_A_ROW}).fetchall()
-            if size >= _STRANGE_BYTES_AT_ONCE:
-                yield from _read_strange(connection)
-    if _has_rows(connection, "sessions_with_several"):
-        sessions = "FROM sessions_with_several"
-        connection.execute(_SET_ASIDE.format(responses="status_responses", sessions=sessions))
-    if _has_rows(connection, "strange_responses"):
+            found = batch.select(["session_id", "received_at", "body_sha256", "strange"])
+            strange.append(found.filter(pc.invert(is_read)))
+            yield rows.filter(is_read)
+        if sum(batch.nbytes + batch.num_rows * _BYTES_A_ROW for batch in strange) >= _STRANGE_BYTES_AT_ONCE:
+            yield from _read_gathered(connection, strange)
+            strange = []
+    if strange:
+        yield from _read_gathered(connection, strange)
+    if connection.execute("SELECT true FROM sessions_with_several LIMIT 1").fetchone():
+        connection.execute(_RESPONSES_OF_SEVERAL)
         yield from _read_strange(connection)
 
 
+def _read_gathered(connection: duckdb.DuckDBPyConnection, strange: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    connection.register("gathered", pa.Table.from_batches(strange))
+    connection.execute(_GATHERED_RESPONSES)
+    yield from _read_strange(connection)
+    connection.unregister("gathered")
+
+
 def _read_strange(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
-    """The rows of the answers that were set aside, which are then forgotten."""
+    """The rows of the answers in the view `strange_responses`."""
     create_answers(connection, "strange_responses")
     (step,) = FULFILLED_RESULTS.steps
     yield from stream(connection, query(step))
-    connection.execute(_NO_STRANGE_RESPONSES)
-
-
-def _has_rows(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
-    return connection.execute(f"SELECT true FROM {table} LIMIT 1").fetchone() is not None

@@ -1,7 +1,7 @@
 -- The day's first fulfilled answer of each session, parsed into types once; tables are selects over this.
--- An answer that is not plain, or that DuckDB cannot read, is left without items.
+-- An answer that is not plain, or that DuckDB cannot read, is left without items, and its body comes along, with what was noted of it.
 WITH plain AS (
-    SELECT session_id, received_at, body_sha256, TRY(from_json(plain_text(text), '{"result":{
+    SELECT session_id, received_at, body_sha256, body, detail, TRY(from_json(plain_text(text), '{"result":{
         "user_id":"VARCHAR","public_id":"VARCHAR","tx_hash":"VARCHAR","nfts":[{
             "id":"VARCHAR","type":"VARCHAR","buyback_price":"DECIMAL(16,10)","mint_address":"VARCHAR",
             "collection_address":"VARCHAR","token_standard":"VARCHAR","content":{
@@ -16,6 +16,8 @@ results AS (
         session_id,
         received_at,
         body_sha256,
+        body,
+        detail,
         result.user_id,
         result.public_id,
         result.tx_hash,
@@ -31,5 +33,6 @@ results AS (
     FROM plain
 )
 SELECT session_id, received_at, body_sha256, user_id, public_id, tx_hash, len(items) AS item_count,
-    value_of(items) AS buyback_value_usd, items, attributes, problems
+    value_of(items) AS buyback_value_usd, items, attributes, problems,
+    CASE WHEN items IS NULL THEN {'body': body, 'detail': detail} END AS strange
 FROM results
