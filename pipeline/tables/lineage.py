@@ -24,7 +24,9 @@ from pipeline.tables.queries import query
 from pipeline.tables.recorded_lineage import RECORD, Origin
 
 _ANSWERS = "answers"  # the view that `Table.reads_answer_text` stands for
-_ANSWER_COLUMNS = {"text": "body"} | {name: name for name in ("session_id", "received_at", "body_sha256", "outcome")}
+_ANSWER_COLUMNS = {"text": "body"} | {
+    name: name for name in ("session_id", "received_at", "body_sha256", "outcome", "body", "detail")
+}
 _DAYS = "days"  # the table by which the builder tells the query of purchases what to make
 
 
