@@ -53,11 +53,12 @@ lock: setup ## Pin the newest allowed dependencies, with hashes, into requiremen
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra dev pyproject.toml -o requirements.lock
 
-benchmarks: setup ## Measure against named baselines; takes an hour
+benchmarks: setup ## Measure against named baselines; takes an hour and a half
 	$(BIN)/python benchmarks/polling.py
 	$(BIN)/python benchmarks/detection.py
 	$(BIN)/python -m benchmarks.tables
 	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/refresh.py
 
 clean: ## Remove what was made here, but no data
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info

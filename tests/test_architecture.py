@@ -74,7 +74,7 @@ def test_every_query_belongs_to_a_declared_table():
     assert queries == {table.name for table in derived} | set(MACROS)
 
 
-@pytest.mark.parametrize("path", ["requirements.lock", ".ci/oldest-duckdb.lock"])
+@pytest.mark.parametrize("path", ["requirements.lock", ".ci/oldest-duckdb.lock", "benchmarks/dlt-requirements.txt"])
 def test_a_lock_pins_hashes_and_names_no_host(path):
     lock = (PROJECT_ROOT / path).read_text(encoding="utf-8")
     assert "://" not in lock
