@@ -63,12 +63,12 @@ def _fulfilled(result: dict[str, Any]) -> Answer:
 
 def _with_places(result: dict[str, Any]) -> dict[str, Any]:
     own = {"session_id": _ID, "public_id": f"_{_TWELVE}", "tx_hash": result["tx_hash"][:-12] + _TWELVE}
-    return {**result, **own, "nfts": [_item_with_places(item) for item in result["nfts"]]}
+    return {**result, **own, "nfts": [_item_with_places(item, number) for number, item in enumerate(result["nfts"])]}
 
 
-def _item_with_places(item: dict[str, Any]) -> dict[str, Any]:
+def _item_with_places(item: dict[str, Any], number: int) -> dict[str, Any]:
     if item["mint_address"] is None:
-        return {**item, "id": f"v1|{_TWELVE}|0"}
+        return {**item, "id": f"v1|{_TWELVE}|{number}"}
     mint = item["mint_address"][:-1] + _ONE  # some are pulled again after they were sold back
     return {**item, "id": mint, "mint_address": mint}
 
