@@ -1,6 +1,7 @@
 -- The day's items, each as it stood in its latest pull, with the facts that vendors give as traits.
-WITH latest AS (
-    SELECT *
+-- Only keys are put in order to find the latest pulls: whole rows would take much more memory.
+WITH chosen AS (
+    SELECT session_id, pull_number
     FROM pulls
     WHERE item_id IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY pulled_at DESC, resolved_at DESC, session_id DESC, pull_number DESC) = 1
@@ -31,7 +32,7 @@ facts AS (
         attribute_number,
         lower(trim(trait_type)) AS trait
     FROM item_attributes
-    SEMI JOIN latest USING (session_id, pull_number)
+    SEMI JOIN chosen USING (session_id, pull_number)
     WHERE not_blank(value) IS NOT NULL
 ),
 cards AS (
@@ -78,7 +79,8 @@ SELECT
     item_types,
     first_quoted_pull,
     latest_quoted_pulls
-FROM latest
+FROM pulls AS latest
+SEMI JOIN chosen USING (session_id, pull_number)
 JOIN totals ON totals.item_id = latest.item_id
 LEFT JOIN cards ON cards.session_id = latest.session_id AND cards.pull_number = latest.pull_number
 ORDER BY latest.item_id
