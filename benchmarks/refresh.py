@@ -51,7 +51,7 @@ COMMANDS = {"dagster job execute": REFRESH, "phygitals refresh": OWN_REFRESH}
 TRIVIAL_NAME = "one trivial asset"
 DLT_PYTHON = os.environ.get("DLT_PYTHON")
 DLT_FORMATS = {"dlt": [], "dlt, Parquet": ["parquet"]}
-TICK = 15.0  # seconds between two looks into the inbox
+TICK = 5.0  # seconds between two looks into the inbox
 NOT_PUBLISHED_AFTER = 300.0  # seconds
 BETWEEN_LOOKS = 0.05  # seconds
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import dagster as dg
 
 from pipeline.assets.dead_runs import DATA_DIRECTORY
+from pipeline.assets.instance import kept_open
 from pipeline.errors import PipelineError
 from pipeline.lake.directory import DataDirectory
 from pipeline.polling.progress import Progress
@@ -78,8 +79,10 @@ def workspace_resource(
             if context.instance and context.run:
                 context.instance.add_run_tags(context.run.run_id, {DATA_DIRECTORY: str(data.root)})
 
-        with contextlib.closing(WorkspaceResource(on_line, on_progress, tag_run)) as resource:
-            yield resource
+        with contextlib.ExitStack() as stack:
+            if context.instance and context.run:
+                stack.enter_context(kept_open(context.instance, context.run.run_id))
+            yield stack.enter_context(contextlib.closing(WorkspaceResource(on_line, on_progress, tag_run)))
 
     return workspace
 

@@ -39,6 +39,12 @@ class Manifest:
         self._parts.setdefault(table.name, {})[part] = [inputs, uuid.uuid4().hex]
         self._is_changed = True
 
+    def confirmed(self, table: Table, part: str, inputs: str) -> None:
+        """The part follows from these inputs as it stands, so its version stays."""
+        _, version = self._parts[table.name][part]
+        self._parts[table.name][part] = [inputs, version]
+        self._is_changed = True
+
     def forget(self, table: Table, part: str) -> None:
         self._parts.get(table.name, {}).pop(part, None)
         self._is_changed = True

@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import jinja2
+from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
 
 from pipeline.lake.directory import DataDirectory, DataDirectoryError, replace_file
@@ -42,7 +43,8 @@ def write_report(data: DataDirectory, environment: str, moment: dt.datetime) -> 
                 f"{data.report} could not be made from {data.warehouse}: {first_line(error)}; "
                 "the published file is as it was: `phygitals refresh` publishes it anew"
             ) from error
-    page = render(facts, environment, mark(edition(data, environment, moment)))
+    with debug_mode(False):  # which checks each part of each chart; what our charts are made of, tests have checked
+        page = render(facts, environment, mark(edition(data, environment, moment)))
     try:
         replace_file(data.report, page)
     except DataDirectoryError as error:

@@ -25,7 +25,7 @@ from pipeline.tables.answer_text import create_answers
 from pipeline.tables.build_report import BuildReport
 from pipeline.tables.derivation import Derivations
 from pipeline.tables.fulfilled_answers import read_results
-from pipeline.tables.queries import macros, query
+from pipeline.tables.queries import expiry_macro, macros, query
 from pipeline.tables.reference import read_packs
 
 NO_DAYS = "no-days-yet"
@@ -39,6 +39,10 @@ _RESOLUTION_DAYS_OF_TOUCHED = """
     WHERE resolved_at IS NOT NULL
 """
 
+_CONTENT_BY_DAY = """
+    SELECT utc_day(submitted_at)::VARCHAR, count(*), bit_xor(hash(purchase)), sum(hash(purchase))
+    FROM {source} AS purchase GROUP BY ALL
+"""
 _RESOLVED_BETWEEN = """
     SELECT
         file_name,
@@ -74,7 +78,7 @@ class Builder:
         self._stack = contextlib.ExitStack()
         self._connection = self._stack.enter_context(connect(self._data))
         self._connection.execute(macros())
-        self._connection.execute(_expiry_macro(self._now, self._expire_after))
+        self._connection.execute(expiry_macro(self._now, self._expire_after))
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *rest: Any) -> None:
@@ -305,10 +309,26 @@ class Builder:
         for (day,) in self._connection.execute(resolution_days).fetchall():
             self._manifest.written(PURCHASES, _resolved(day), uuid.uuid4().hex)
         self._manifest.save()
+        changed = self._changed_days(days)
         for day in days:
-            rows = f"SELECT * FROM rebuilt WHERE utc_day(submitted_at) = '{day}' ORDER BY submitted_at, session_id"
-            self._write(report, day, inputs[day], stream(self._connection, rows))
+            if day in changed:
+                rows = f"SELECT * FROM rebuilt WHERE utc_day(submitted_at) = '{day}' ORDER BY submitted_at, session_id"
+                self._write(report, day, inputs[day], stream(self._connection, rows))
+            else:
+                self._manifest.confirmed(PURCHASES, day, inputs[day])
         self._connection.execute("DROP TABLE rebuilt")
+
+    def _changed_days(self, days: list[str]) -> set[str]:
+        """The days of submission whose purchases are not those of before.
+
+        A session that was asked today touches its day with each of today's runs, and changes it with one.
+        """
+        contents = []
+        for source in ("rebuilt", self._store.scan(PURCHASES, days)):
+            found = self._connection.execute(_CONTENT_BY_DAY.format(source=source))
+            contents.append({row[0]: row for row in found.fetchall()})
+        existing = self._store.parts(PURCHASES).keys()
+        return {day for day in days if day not in existing or contents[0].get(day) != contents[1].get(day)}
 
     def _tidy_days(self, report: BuildReport, days: set[str]) -> None:
         """Removes the days that raw does not have, any more. Where it has none, one empty object says the columns."""
@@ -373,14 +393,3 @@ def _seen(day: str) -> str:
 def _resolved(day: str) -> str:
     """The manifest's note that purchases resolved on a day were built anew: what joins them there is out of date."""
     return f"resolved {day}"
-
-
-def _expiry_macro(now: datetime, expire_after: float) -> str:
-    """A session is given up when its time is over and it was asked at least once since it was submitted."""
-    if not expire_after:
-        return "CREATE TEMP MACRO is_expired(submitted_at, polled_at) AS false"
-    return f"""
-        CREATE TEMP MACRO is_expired(submitted_at, polled_at) AS
-            submitted_at + to_microseconds({round(expire_after * 1_000_000)}) <= TIMESTAMPTZ '{now.isoformat()}'
-            AND coalesce(polled_at >= submitted_at, false)
-    """

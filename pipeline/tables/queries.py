@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from datetime import datetime
 from pathlib import Path
 
 from pipeline.schema.table import Table
@@ -23,6 +24,17 @@ def query(table: Table) -> str:
 def macros() -> str:
     """The rules that several queries share, as SQL macros: those of answers, of cards, and of marts."""
     return "\n".join((_SQL / f"{name}.sql").read_text(encoding="utf-8") for name in MACROS)
+
+
+def expiry_macro(now: datetime, expire_after: float) -> str:
+    """A session is given up when its time is over and it was asked at least once since it was submitted."""
+    if not expire_after:
+        return "CREATE TEMP MACRO is_expired(submitted_at, polled_at) AS false"
+    return f"""
+        CREATE TEMP MACRO is_expired(submitted_at, polled_at) AS
+            submitted_at + to_microseconds({round(expire_after * 1_000_000)}) <= TIMESTAMPTZ '{now.isoformat()}'
+            AND coalesce(polled_at >= submitted_at, false)
+    """
 
 
 def macros_used_by(sql: str) -> list[str]:
