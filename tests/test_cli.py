@@ -110,7 +110,7 @@ def test_debug_shows_where_a_wrong_query_and_a_failed_step_ended(api):
     drop(Workspace.open(), "a.txt", "one\n")
     shown = phygitals("--debug", "refresh").stderr
     assert "Traceback" in shown
-    assert "In status_responses: " in shown
+    assert "In run_pipeline: " in shown
     assert KEY not in shown
 
 

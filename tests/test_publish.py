@@ -102,6 +102,17 @@ def test_a_left_over_write_ahead_log_does_not_break_readers(workspace):
     assert rows(workspace, "SELECT count(*) FROM purchases") == [(30,)]
 
 
+def test_a_file_that_holds_all_of_the_lake_already_is_left_as_it_is(workspace):
+    workspace.publish()
+    before = workspace.data.warehouse.stat()
+    again = workspace.publish()
+    assert again.is_unchanged
+    assert again.row_counts["purchases"] == 30
+    assert workspace.data.warehouse.stat() == before
+    shorten_pulls(workspace.data)
+    assert not workspace.publish().is_unchanged
+
+
 def test_a_corrupt_file_in_the_lake_is_named_and_the_published_file_stays(workspace):
     before = workspace.data.warehouse.read_bytes()
     broken = workspace.data.root / "lake" / "item_types" / "item_types.parquet"
@@ -119,6 +130,7 @@ def test_a_crash_while_building_leaves_the_published_file(workspace, monkeypatch
         raise KeyboardInterrupt
 
     monkeypatch.setattr(publish_module, "_free_share", crash)
+    shorten_pulls(workspace.data)
     with pytest.raises(KeyboardInterrupt):
         workspace.publish()
     assert workspace.data.warehouse.read_bytes() == before
@@ -377,6 +389,7 @@ def test_nothing_is_kept_of_a_table_that_is_declared_otherwise(workspace):
 def test_a_file_of_mostly_freed_blocks_is_built_from_nothing_the_next_time(workspace, monkeypatch):
     workspace.publish()
     monkeypatch.setattr(publish_module, "_MOST_FREE_SHARE", -1.0)
+    shorten_pulls(workspace.data)
     assert workspace.publish().kept_row_count > 0
     assert workspace.publish().kept_row_count == 0
 

@@ -356,3 +356,25 @@ def test_the_sessions_of_a_day_are_summed_up_anew_only_when_an_answer_came_for_o
         if len(written) == 1:
             answered_on(data, late)
     assert written == [days, [days[1]], []]
+
+
+def test_a_day_of_purchases_that_a_run_touched_and_did_not_change_is_left_as_it_is(api):
+    api(Simulator(delay_scale=0, hold=0))
+    workspace = Workspace.open()
+    for age in (3, 2):
+        drop(workspace, f"{age}.txt", "".join(f"{age}-{i}\n" for i in range(5)))
+        with workspace.data.exclusive():
+            take_in(workspace.data, lambda age=age: now() - timedelta(days=age))
+    refresh(workspace)
+    drop(workspace, "today.txt", "today\n")
+    workspace.take_in()
+    with workspace.builder() as builder:
+        builder.build(PENDING_SESSIONS)
+    workspace.poll(lambda _progress: None)
+    with workspace.builder() as builder:
+        report = builder.build(PURCHASES)
+        assert (report.written, report.unchanged_count) == ([f"{now():%Y-%m-%d}"], 2)
+        builder.build_published()
+    before = lake_hashes(workspace)
+    workspace.rebuild()
+    assert lake_hashes(workspace) == before

@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from pipeline.assets import step as step_module
 from pipeline.assets.checks import ASSET_CHECKS
+from pipeline.assets.instance import kept_open, recorded_runs
 from pipeline.definitions import defs
 from pipeline.lake.directory import DataDirectory
 from pipeline.report import ReportError
@@ -187,3 +189,21 @@ def test_a_report_of_another_day_environment_or_file_is_not_the_current_one(inst
     assert not is_current(workspace.data, "sandbox", now())
     assert not is_current(workspace.data, workspace.settings.env, now() + timedelta(days=1))
     assert not is_current(DataDirectory(workspace.data.root / "nothing"), workspace.settings.env, now())
+
+
+def test_a_run_keeps_the_files_of_its_events_open_so_that_their_logs_stay(workspace):
+    with recorded_runs() as instance:
+        run_of_job = instance.create_run_for_job(defs.resolve_job_def("refresh"))
+        log = Path(instance.root_directory) / "history" / "runs" / f"{run_of_job.run_id}.db-wal"
+        instance.report_engine_event("something", run_of_job)
+        assert not log.exists()
+        with kept_open(instance, run_of_job.run_id):
+            instance.report_engine_event("something else", run_of_job)
+            assert log.exists()
+
+
+def test_a_file_of_events_that_does_not_open_stops_nothing(workspace):
+    with recorded_runs() as instance:
+        (Path(instance.root_directory) / "history" / "runs" / "broken.db").write_bytes(b"no database" * 1000)
+        with kept_open(instance, "broken"):
+            assert instance.get_runs() == []

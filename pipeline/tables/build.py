@@ -163,7 +163,7 @@ class Builder:
         self._remove_damaged(PURCHASES)
         self.find_pending()
         found = self._connection.execute("SELECT count(*), bit_xor(hash(pending_sessions)) FROM pending_sessions")
-        inputs = digest(found.fetchone())
+        inputs = digest([(c.name, c.type) for c in PENDING_SESSIONS.columns], found.fetchone())
         if self._is_current(PENDING_SESSIONS, PENDING_SESSIONS.name, inputs):
             report.unchanged_count += 1
             return
@@ -308,8 +308,11 @@ class Builder:
         resolution_days = _RESOLUTION_DAYS_OF_TOUCHED.format(former=self._store.scan(PURCHASES, days))
         for (day,) in self._connection.execute(resolution_days).fetchall():
             self._manifest.written(PURCHASES, _resolved(day), uuid.uuid4().hex)
-        self._manifest.save()
         changed = self._changed_days(days)
+        for day in changed:
+            # A kill between here and the next save must not leave new rows under a version that stands for others.
+            self._manifest.forget(PURCHASES, day)
+        self._manifest.save()
         for day in days:
             if day in changed:
                 rows = f"SELECT * FROM rebuilt WHERE utc_day(submitted_at) = '{day}' ORDER BY submitted_at, session_id"
@@ -327,8 +330,8 @@ class Builder:
         for source in ("rebuilt", self._store.scan(PURCHASES, days)):
             found = self._connection.execute(_CONTENT_BY_DAY.format(source=source))
             contents.append({row[0]: row for row in found.fetchall()})
-        existing = self._store.parts(PURCHASES).keys()
-        return {day for day in days if day not in existing or contents[0].get(day) != contents[1].get(day)}
+        known = self._store.parts(PURCHASES).keys() & self._manifest.versions(PURCHASES).keys()
+        return {day for day in days if day not in known or contents[0].get(day) != contents[1].get(day)}
 
     def _tidy_days(self, report: BuildReport, days: set[str]) -> None:
         """Removes the days that raw does not have, any more. Where it has none, one empty object says the columns."""

@@ -59,9 +59,10 @@ def publish(data: DataDirectory) -> Published:
 
     Raises PublishError.
     """
-    held = Record(data).all_parts()
+    held = Record(data).all_parts(PUBLISHED)
     if held is not None and all(_holds(held[table], data.store.stamps(table)) for table in PUBLISHED):
         row_counts = {table.name: _rows({table: parts}) for table, parts in held.items()}
+        _wal(data.warehouse).unlink(missing_ok=True)
         return Published(data.warehouse, data.warehouse.stat().st_size, row_counts, _rows(held), is_unchanged=True)
     return _publish_anew(data)
 
@@ -95,7 +96,6 @@ def _publish_anew(data: DataDirectory) -> Published:
             connection.execute("DETACH published")
         with building.open("rb") as file:
             os.fsync(file.fileno())
-        # A write-ahead log left beside the published file would break every new reader.
         _wal(data.warehouse).unlink(missing_ok=True)
         building.replace(data.warehouse)
         if is_wasteful:
@@ -225,6 +225,7 @@ def _remove(building: Path) -> None:
 
 
 def _wal(path: Path) -> Path:
+    """The write-ahead log of a file. One that is left beside the published file breaks every new reader."""
     return path.with_name(path.name + ".wal")
 
 

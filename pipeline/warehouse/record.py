@@ -7,13 +7,12 @@ publishing copies everything.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.lake.directory import DataDirectory, replace_file
 from pipeline.lake.manifest import digest
-from pipeline.schema import PUBLISHED
 from pipeline.schema.table import Table
 
 
@@ -36,12 +35,12 @@ class Record:
         """The parts that the published file holds; none where that is not known or the declaration has changed."""
         return self._parts(self._tables(), table)
 
-    def all_parts(self) -> dict[Table, list[Part]] | None:
-        """The parts of each table, where all are known and the file has no other table; else None."""
+    def all_parts(self, published: Iterable[Table]) -> dict[Table, list[Part]] | None:
+        """The parts of each of these tables, where all are known and the file has no other table; else None."""
         tables = self._tables()
-        if tables.keys() != {table.name for table in PUBLISHED}:
+        parts = {table: self._parts(tables, table) for table in published}
+        if tables.keys() != {table.name for table in parts}:
             return None
-        parts = {table: self._parts(tables, table) for table in PUBLISHED}
         return parts if all(parts.values()) else None
 
     def _tables(self) -> dict[str, list[Any]]:
