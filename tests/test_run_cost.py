@@ -14,6 +14,7 @@ import pytest
 from pipeline.assets import step as step_module
 from pipeline.assets.checks import ASSET_CHECKS
 from pipeline.assets.instance import kept_open, recorded_runs
+from pipeline.commands.refresh import RefreshError, run_refresh
 from pipeline.definitions import defs
 from pipeline.lake.directory import DataDirectory
 from pipeline.report import ReportError
@@ -148,7 +149,7 @@ def test_no_check_has_to_be_executed_with_anything_else():
 def test_a_check_that_is_executed_alone_is_computed(instance, workspace):
     run(instance)
     chosen = dg.AssetCheckKey(dg.AssetKey("pulls"), "key_is_unique")
-    job = defs.get_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection={chosen})
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection={chosen})
     alone = job.execute_in_process(instance=instance)
     assert alone.success
     assert evaluated(alone) == {"pulls.key_is_unique": None}
@@ -207,3 +208,12 @@ def test_a_file_of_events_that_does_not_open_stops_nothing(workspace):
         (Path(instance.root_directory) / "history" / "runs" / "broken.db").write_bytes(b"no database" * 1000)
         with kept_open(instance, "broken"):
             assert instance.get_runs() == []
+
+
+def test_a_damaged_raw_file_ends_the_run_with_its_name_and_what_to_do(workspace):
+    run_refresh(lambda _line: None, lambda _progress: None)
+    broken = next((workspace.data.root / "raw" / "session_submissions").rglob("*.parquet"))
+    broken.write_bytes(b"broken")
+    drop(workspace, "b.txt", "another\n")
+    with pytest.raises(RefreshError, match=f"{broken.name} cannot be read.*restore it from a backup"):
+        run_refresh(lambda _line: None, lambda _progress: None)

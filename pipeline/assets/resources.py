@@ -10,6 +10,7 @@ import dagster as dg
 from pipeline.assets.dead_runs import DATA_DIRECTORY
 from pipeline.assets.instance import kept_open
 from pipeline.errors import PipelineError
+from pipeline.lake.database import explained
 from pipeline.lake.directory import DataDirectory
 from pipeline.polling.progress import Progress
 from pipeline.tables.checks import Checker
@@ -48,13 +49,16 @@ class WorkspaceResource:
                 self._held.enter_context(workspace.data.exclusive())
                 self._on_lock(workspace.data)
                 self._workspace = workspace
-            yield self._workspace
+            with explained(self._workspace.data):
+                yield self._workspace
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Workspace]:
         """The workspace, for reading, which any number may do at any time."""
         with _told_to_people():
-            yield self._workspace or Workspace.open()
+            opened = self._workspace or Workspace.open()
+            with explained(opened.data):
+                yield opened
 
     def checker(self, opened: Workspace) -> Checker:
         """The run's checker, one for all of its steps."""

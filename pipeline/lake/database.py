@@ -34,15 +34,26 @@ def connect(data: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
         # Row order is part of a table's content, and some queries sort rows before they take them apart.
         connection.execute("SET preserve_insertion_order = true")
         try:
-            yield connection
-        # What fails while rows are streamed comes out of Arrow, as an error of its kind.
-        except (duckdb.Error, OSError, pa.ArrowException) as error:
-            trouble = explain(error, data)
-            if trouble is None:
-                raise
-            raise trouble from error
+            with explained(data):
+                yield connection
         finally:
             shutil.rmtree(spill, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def explained(data: DataDirectory) -> Iterator[None]:
+    """Within the block, a query that fails because of the disk or of a damaged file ends in a StoreError that says so.
+
+    For work on a connection that outlives the block; `connect` does the same for its own.
+    """
+    try:
+        yield
+    # What fails while rows are streamed comes out of Arrow, as an error of its kind.
+    except (duckdb.Error, OSError, pa.ArrowException) as error:
+        trouble = explain(error, data)
+        if trouble is None:
+            raise
+        raise trouble from error
 
 
 def stream(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.RecordBatch]:
