@@ -44,7 +44,7 @@ def macros_used_by(sql: str) -> list[str]:
 
 @functools.cache
 def _used(sql: str, shared: str) -> list[str]:
-    statements = {match[1]: match[0].strip() for match in _MACRO.finditer(_COMMENT.sub("", shared))}
+    statements = _statements(shared)
     used: set[str] = set()
     waiting = [sql]
     while waiting:
@@ -52,3 +52,9 @@ def _used(sql: str, shared: str) -> list[str]:
         used |= called
         waiting += [statements[name] for name in called]
     return [statements[name] for name in sorted(used)]
+
+
+@functools.cache
+def _statements(shared: str) -> dict[str, str]:
+    """Each macro by its name."""
+    return {match[1]: match[0].strip() for match in _MACRO.finditer(_COMMENT.sub("", shared))}
