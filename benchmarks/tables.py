@@ -204,7 +204,7 @@ def bare_tables(data: DataDirectory) -> None:
     with connect(data) as connection:
         for raw in (STATUS_RESPONSES, SESSION_SUBMISSIONS):
             connection.execute(f"CREATE TEMP VIEW {raw.name} AS FROM {data.store.scan(raw)}")
-        connection.execute(BARE_TABLES.read_text().replace("FOLDER", str(data.root)))
+        connection.execute(BARE_TABLES.read_text().replace("FOLDER", str(data.root).replace("'", "''")))
 
 
 def json_normalize(bodies: list[bytes]) -> None:
