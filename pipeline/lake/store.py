@@ -167,13 +167,8 @@ class Store:
         return sum(info.size for info in self._fs.get_file_info(paths)) if paths else 0
 
     def stamps(self, table: Table) -> dict[str, str]:
-        """What tells each of the table's objects from one that replaced it, by its path, from one listing."""
-        infos = self._infos(self.folder(table))
-        return {info.path: _stamp(info) for info in infos}
-
-    def stamp(self, path: str) -> str:
-        """What tells an object from the one that it replaced: its size, and when it was written."""
-        return _stamp(self._fs.get_file_info(path))
+        """What tells each of the table's objects from one that replaced it, by its path: size, and time of writing."""
+        return {info.path: f"{info.size} {info.mtime_ns}" for info in self._infos(self.folder(table))}
 
     def delete(self, table: Table, part: str) -> None:
         for path in self.part(table, part):
@@ -364,10 +359,6 @@ class ObjectWriter:
 
 def _is_finished(path: str) -> bool:
     return path.endswith(".parquet") and not file_name(path).startswith(".")
-
-
-def _stamp(info: fs.FileInfo) -> str:
-    return f"{info.size} {info.mtime_ns}"
 
 
 def file_name(path: str) -> str:
