@@ -210,7 +210,7 @@ def test_the_half_that_another_client_takes_is_found_and_so_is_its_return(limite
 
 
 @pytest.mark.parametrize("ceiling", [0, 5_000])
-@pytest.mark.parametrize("latency", [(0.02, 0.2), (0.001, 0.05)])
+@pytest.mark.parametrize("latency", [(0.02, 0.2), (0.001, 0.05), (0.05, 0.05)])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_429s_at_random_leave_a_run_most_of_its_speed(seed, latency, ceiling, tmp_path):
     asked = {}

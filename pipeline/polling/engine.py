@@ -190,8 +190,9 @@ class Engine:
                 return
         elif answer.status is None:
             self._pace.lost()
-        else:
-            self._pace.accepted(asked_at)
+        elif self._pace.accepted(asked_at):
+            # Slots that fell free during the pause have nobody else to fill them before its time is over.
+            self._loop.call_soon(self._fill)
         if meaning.outcome.is_final:
             return
         pending_after = now - asked_at if meaning.outcome is Outcome.PENDING else None

@@ -128,17 +128,19 @@ class Pace:
             if is_paced:
                 self._limit.used(now)
 
-    def accepted(self, asked_at: float) -> None:
-        """A request sent at `asked_at` was answered, and not by 429."""
+    def accepted(self, asked_at: float) -> bool:
+        """A request sent at `asked_at` was answered, and not by 429. Returns whether that ended a pause."""
+        was_paused = self._is_paused
         self._in_flight -= 1
         if asked_at > self._last_accepted:
             self._last_accepted = asked_at
-        if self._suspicion and not self._is_limiter:
+        if (self._suspicion or self._is_paused) and not self._is_limiter:
             if asked_at > self._last_refused:
                 self._is_paused = False
             self._suspicion = max(0.0, self._suspicion - _FORGIVEN)
             if not self._suspicion and not self._is_paused:
                 self._refused.clear()
+        return was_paused and not self._is_paused
 
     def refused(self, asked_at: float, now: float, retry_after: float | None) -> None:
         """A request sent at `asked_at` was answered 429 now; `retry_after` is in seconds, None where it has none."""
