@@ -40,7 +40,7 @@ COPY (
         item.token_standard, item.mint_address IS NOT NULL AS is_on_chain, item.content.metadata.name,
         coalesce(item.content.metadata.image, item.content.links.image) AS image_url,
         coalesce(item.content.metadata.back_image, item.content.links.back_image) AS back_image_url,
-        user_id, pack_id, price_usd, coalesce(initiated_at, resolved_at) AS pulled_at, resolved_at
+        user_id, pack_id, price_usd AS session_price_usd, coalesce(initiated_at, resolved_at) AS pulled_at, resolved_at
     FROM (
         SELECT session_id, unnest(nfts) AS item, generate_subscripts(nfts, 1) AS pull_number
         FROM 'FOLDER/fulfilled_results.parquet'

@@ -79,7 +79,8 @@ def intervals(pulls: pa.Table) -> dict[str, np.ndarray]:
                 count(*)::INTEGER AS quantity, TIMESTAMPTZ '2026-01-01' AS resolved_at
                 FROM drawn GROUP BY session;
             CREATE VIEW pulls AS SELECT session_id, 1 AS pull_number, NULL::VARCHAR AS item_type, false AS is_on_chain,
-                quote::DECIMAL(18,4) AS buyback_price_usd, pack_id, price_usd, resolved_at AS pulled_at, resolved_at
+                quote::DECIMAL(18,4) AS buyback_price_usd, pack_id, price_usd AS session_price_usd,
+                quote::DOUBLE / {PRICE} AS multiple, resolved_at AS pulled_at, utc_day(resolved_at) AS pulled_date
                 FROM drawn JOIN purchases ON session_id = session::VARCHAR;
             CREATE VIEW reference_packs AS SELECT NULL::VARCHAR AS pack_id, NULL::VARCHAR AS name,
                 NULL::DECIMAL(18,4) AS price_usd, NULL::DOUBLE AS buyback_share WHERE false;

@@ -69,7 +69,8 @@ def test_intervals_from_sums_by_day_are_those_of_the_sessions(history):
     plain = """
         WITH multiples AS (
             SELECT pack_id, session_id,
-                buyback_price_usd::DOUBLE * count(*) OVER (PARTITION BY session_id) / price_usd::DOUBLE AS multiple
+                buyback_price_usd::DOUBLE * count(*) OVER (PARTITION BY session_id)
+                    / session_price_usd::DOUBLE AS multiple
             FROM pulls
         ),
         medians AS (SELECT pack_id, median(multiple) AS median FROM multiples GROUP BY pack_id),

@@ -334,7 +334,7 @@ def assert_the_neighbours_are_untouched(workspace: Workspace, session_ids: list[
         assert rows(
             workspace,
             "SELECT pull_number, item_id, item_type, buyback_price_usd, mint_address, name, image_url, user_id, "
-            f"pack_id, price_usd FROM pulls {where}",
+            f"pack_id, session_price_usd FROM pulls {where}",
         ) == [(1, "plain", "enft", Decimal("1.25"), "plain", "Plain", "i", "u", "p", Decimal(10))]
         assert rows(workspace, f"SELECT attribute_number, trait_type, value FROM item_attributes {where}") == [
             (1, "Set", "Base")

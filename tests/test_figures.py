@@ -152,8 +152,8 @@ def test_the_figures_of_packs_are_those_of_their_purchases_and_pulls(published):
         own = pulls[pulls.session_id.isin(fulfilled.session_id)]
         quoted = own[own.buyback_price_usd.notna()]
         in_session = own.groupby("session_id").session_id.transform("size")[quoted.index]
-        multiples = (quoted.buyback_price_usd * in_session / quoted.price_usd)[quoted.price_usd > 0]
-        wins = int((quoted.buyback_price_usd * in_session >= quoted.price_usd).sum())
+        multiples = (quoted.buyback_price_usd * in_session / quoted.session_price_usd)[quoted.session_price_usd > 0]
+        wins = int((quoted.buyback_price_usd * in_session >= quoted.session_price_usd).sum())
         low, high = stats.binomtest(wins, len(quoted)).proportion_ci(method="wilson")
         spend, total = fulfilled.price_usd.sum(), quoted.buyback_price_usd.sum()
         bands, _ = np.histogram(multiples, [0, 0.5, 1, 2, 5, 20, np.inf])

@@ -176,7 +176,13 @@ def test_a_session_without_a_price_has_the_pack_s_for_each_pack_bought_and_a_sub
         (pytest.approx(17 / 15),)
     ]
     assert rows(workspace, "SELECT count(price_usd) FROM purchases") == [(1,)]
-    assert rows(workspace, "SELECT count(DISTINCT session_id) FROM pulls WHERE price_usd IS NOT NULL") == [(1,)]
+    assert rows(workspace, "SELECT session_id, session_price_usd, price_per_pull_usd FROM pulls ORDER BY ALL") == [
+        ("bare", Decimal(10), Decimal(10)),
+        ("counted", Decimal(30), Decimal(15)),
+        ("counted", Decimal(30), Decimal(15)),
+        ("other", None, None),
+        ("priced", Decimal(8), Decimal(8)),
+    ]
 
 
 def test_a_changed_file_and_a_removed_one_make_the_next_run_build_what_depends_on_it_anew(workspace):

@@ -302,7 +302,7 @@ def test_purchases_take_what_the_answer_says_and_else_what_was_submitted(api):
         ("a", "fulfilled", "u", "_P", "hash", False, 3, Decimal("3.5"), "p", Decimal(10), 1),
         ("b", "fulfilled", "mine", "_P", "sandbox_abc-_9", True, 1, None, "p", Decimal(10), 1),
     ]
-    assert rows(workspace, "SELECT DISTINCT session_id, user_id, pack_id, price_usd FROM pulls ORDER BY 1") == [
+    assert rows(workspace, "SELECT DISTINCT session_id, user_id, pack_id, session_price_usd FROM pulls ORDER BY 1") == [
         ("a", "u", "p", Decimal(10)),
         ("b", "mine", "p", Decimal(10)),
     ]

@@ -5,7 +5,7 @@ from pipeline.schema.table import MONEY, TIME, Column, Partition, Table, Zone
 
 _SHOWN_OF_DEAREST = (
     *("session_id", "pull_number", "item_id", "item_type", "buyback_price_usd", "name", "image_url"),
-    *("user_id", "pack_id", "price_usd", "pulled_at"),
+    *("user_id", "pack_id", "multiple", "pulled_at"),
 )
 
 
@@ -43,20 +43,16 @@ QUOTE_DAYS = Table(
     ),
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
-    sources=("pulls", "purchases", "reference_packs"),
+    sources=("pulls",),
 )
 
 DEAREST_PULLS = Table(
     "dearest_pulls",
     "One row per pull of a day that is one of its hundred dearest.",
-    (
-        *(column for column in PULLS.columns if column.name in _SHOWN_OF_DEAREST),
-        Column("quantity", "INTEGER", "Packs bought, as submitted"),
-        Column("session_pull_count", "BIGINT", "Items in the session's answer", nullable=False),
-    ),
+    tuple(column for column in PULLS.columns if column.name in _SHOWN_OF_DEAREST),
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
-    sources=("pulls", "purchases"),
+    sources=("pulls",),
 )
 
 LATE_REQUESTS = Table(

@@ -216,7 +216,7 @@ TOP_PULLS = Table(
         Column("image_url", "VARCHAR", "Front image"),
     ),
     group="marts",
-    sources=("dearest_pulls", "quote_days", "reference_packs"),
+    sources=("dearest_pulls", "quote_days"),
     references=(Reference(("session_id", "pull_number"), "pulls"),),
 )
 

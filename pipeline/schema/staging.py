@@ -143,10 +143,13 @@ PURCHASES = Table(
         Column("session_id", "VARCHAR", "The session, as returned by buy/init", key=True),
         Column("status", "VARCHAR", "`pending`, `fulfilled`, `failed` or `expired`", nullable=False, accepted=STATUSES),
         Column("initiated_at", TIME, "When the purchase was initiated, as submitted"),
+        Column("initiated_date", "DATE", "UTC day of `initiated_at`"),
         Column("submitted_at", TIME, "When the pipeline first saw the session", nullable=False),
+        Column("submitted_date", "DATE", "UTC day of `submitted_at`", nullable=False),
         Column("first_polled_at", TIME, "When the first request for it was sent"),
         Column("last_polled_at", TIME, "When the latest request for it was sent"),
         Column("resolved_at", TIME, "When the final answer came; NULL until then"),
+        Column("resolved_date", "DATE", "UTC day of `resolved_at`"),
         Column("poll_count", "BIGINT", "Requests sent for it", nullable=False),
         Column("pack_id", "VARCHAR", "The pack, as submitted"),
         Column("price_usd", MONEY, "Price of the session, as submitted"),
@@ -186,13 +189,27 @@ PULLS = Table(
         Column("back_image_url", "VARCHAR", "Back image: metadata.back_image, else links.back_image"),
         Column("user_id", "VARCHAR", "The purchase's user"),
         Column("pack_id", "VARCHAR", "The purchase's pack"),
-        Column("price_usd", MONEY, "Price of the whole session"),
+        Column(
+            "session_price_usd",
+            MONEY,
+            "Price of the whole session: the submitted one, else the reference's for the packs bought; NULL where not "
+            "known",
+        ),
+        Column("price_per_pull_usd", MONEY, "`session_price_usd` over the session's pulls, rounded half up"),
+        Column(
+            "multiple",
+            "DOUBLE",
+            "Quote over price per pull, which is not rounded for it; NULL without a quote, without a price, and where "
+            "the session was free",
+        ),
         Column("pulled_at", TIME, "When the purchase was initiated, else when it was resolved", nullable=False),
+        Column("pulled_date", "DATE", "UTC day of `pulled_at`", nullable=False),
         Column("resolved_at", TIME, "When the fulfilled answer came", nullable=False),
+        Column("resolved_date", "DATE", "UTC day of `resolved_at`", nullable=False),
     ),
     group="staging",
     partition=Partition.OBSERVED,
-    sources=("fulfilled_results", "purchases"),
+    sources=("fulfilled_results", "purchases", "reference_packs"),
     references=(Reference(("session_id",), "purchases"),),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from datetime import datetime
 from typing import Any
 
@@ -18,10 +18,11 @@ from pipeline.lake.directory import DataDirectory, DataDirectoryError
 from pipeline.lake.manifest import Manifest, digest
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
-from pipeline.schema.reference import REFERENCE_PACK_ROWS
+from pipeline.schema.reference import REFERENCE_PACK_ROWS, REFERENCE_PACKS
 from pipeline.schema.staging import FULFILLED_RESULTS, PURCHASES, SESSION_POLLS
 from pipeline.schema.table import Partition, Table, Zone
 from pipeline.tables.answer_text import create_answers
+from pipeline.tables.build_queries import CONTENT_BY_DAY, RESOLUTION_DAYS_OF_TOUCHED, RESOLVED_BETWEEN
 from pipeline.tables.build_report import BuildReport
 from pipeline.tables.derivation import Derivations
 from pipeline.tables.fulfilled_answers import read_results
@@ -32,27 +33,6 @@ NO_DAYS = "no-days-yet"
 _DERIVATION = "derivation"  # the manifest's note of how a table was derived when it was built last
 _OBSERVED = "observed "
 _SESSIONS_AT_ONCE = 500_000
-_RESOLUTION_DAYS_OF_TOUCHED = """
-    SELECT DISTINCT utc_day(resolved_at)::VARCHAR
-    FROM (SELECT session_id, resolved_at FROM rebuilt UNION ALL SELECT session_id, resolved_at FROM {former})
-    SEMI JOIN touched USING (session_id)
-    WHERE resolved_at IS NOT NULL
-"""
-
-_CONTENT_BY_DAY = """
-    SELECT utc_day(submitted_at)::VARCHAR, count(*), bit_xor(hash(purchase)), sum(hash(purchase))
-    FROM {source} AS purchase GROUP BY ALL
-"""
-_RESOLVED_BETWEEN = """
-    SELECT
-        file_name,
-        utc_day(min(stats_min_value::TIMESTAMPTZ))::VARCHAR AS first_day,
-        utc_day(max(stats_max_value::TIMESTAMPTZ))::VARCHAR AS last_day
-    FROM parquet_metadata($paths)
-    WHERE path_in_schema = 'resolved_at' AND stats_min_value IS NOT NULL
-    GROUP BY file_name
-    ORDER BY file_name
-"""
 
 
 class Builder:
@@ -152,11 +132,24 @@ class Builder:
     def _build_whole(self, report: BuildReport) -> None:
         table = report.table
         inputs = digest(self._derivations.of(table), [self._state(TABLES[name]) for name in table.sources])
-        if not self._is_current(table, table.name, inputs):
-            self._name(TABLES[name] for name in table.sources)
-            self._write(report, table.name, inputs, stream(self._connection, query(table)))
-        else:
+        if self._is_current(table, table.name, inputs):
             report.unchanged_count += 1
+            return
+        self._name(TABLES[name] for name in table.sources)
+        if table is REFERENCE_PACKS and not report.is_rederived and self._is_as_it_was(table):
+            # Prices of packs stand in every pull: a file that was only touched must not make them all anew.
+            self._manifest.confirmed(table, table.name, inputs)
+            report.unchanged_count += 1
+        else:
+            self._write(report, table.name, inputs, stream(self._connection, query(table)))
+
+    def _is_as_it_was(self, table: Table) -> bool:
+        """Whether a small table would be written with the rows that it has."""
+        if table.name not in self._manifest.versions(table) or not self._store.part(table, table.name):
+            return False
+        sides = (query(table), f"FROM {self._store.scan(table)}")
+        made, kept = (self._connection.execute(sql).fetchall() for sql in sides)
+        return made == kept
 
     def _build_pending_sessions(self, report: BuildReport) -> None:
         """Found anew each time, since sessions expire as time goes by; written where they are not those of before."""
@@ -190,17 +183,13 @@ class Builder:
     def _build_reference_pack_rows(self, report: BuildReport) -> None:
         """The file is the users' and may change or go: what was read of it is the fingerprint."""
         table = report.table
-        found = [astuple(row) for row in read_packs(self._data.packs_file)]
-        inputs = digest(self._derivations.of(table), found)
+        found = sorted(read_packs(self._data.packs_file), key=lambda row: row.row_number)
+        inputs = digest(self._derivations.of(table), [astuple(row) for row in found])
         if self._is_current(table, table.name, inputs):
             report.unchanged_count += 1
             return
-        columns = ", ".join(f"{c.name} {c.type}" for c in table.columns)
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE packs_file ({columns})")
-        if found:
-            values = ", ".join("?" for _ in table.columns)
-            self._connection.executemany(f"INSERT INTO packs_file VALUES ({values})", found)
-        self._write(report, table.name, inputs, stream(self._connection, "FROM packs_file ORDER BY row_number"))
+        rows = pa.RecordBatch.from_pylist([asdict(row) for row in found], table.arrow_schema)
+        self._write(report, table.name, inputs, [rows])
 
     def _build_by_day(self, report: BuildReport) -> None:
         """From what its sources have of each day. Purchases of other days are joined by when they were resolved."""
@@ -272,7 +261,7 @@ class Builder:
         """
         if self._resolved_between is None:
             days = {path: part for part, paths in self._store.parts(PURCHASES).items() for path in paths}
-            bounds = self._connection.execute(_RESOLVED_BETWEEN, {"paths": list(days)}).fetchall() if days else []
+            bounds = self._connection.execute(RESOLVED_BETWEEN, {"paths": list(days)}).fetchall() if days else []
             self._resolved_between = {days[path]: (first, last) for path, first, last in bounds}
         return [submitted for submitted, (first, last) in self._resolved_between.items() if first <= day <= last]
 
@@ -305,7 +294,7 @@ class Builder:
         self._name_days(days)
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE rebuilt AS {query(PURCHASES)}")
         # A session that is resolved on another day than before concerns both. Noted before the former day is forgotten.
-        resolution_days = _RESOLUTION_DAYS_OF_TOUCHED.format(former=self._store.scan(PURCHASES, days))
+        resolution_days = RESOLUTION_DAYS_OF_TOUCHED.format(former=self._store.scan(PURCHASES, days))
         for (day,) in self._connection.execute(resolution_days).fetchall():
             self._manifest.written(PURCHASES, _resolved(day), uuid.uuid4().hex)
         changed = self._changed_days(days)
@@ -328,7 +317,7 @@ class Builder:
         """
         contents = []
         for source in ("rebuilt", self._store.scan(PURCHASES, days)):
-            found = self._connection.execute(_CONTENT_BY_DAY.format(source=source))
+            found = self._connection.execute(CONTENT_BY_DAY.format(source=source))
             contents.append({row[0]: row for row in found.fetchall()})
         known = self._store.parts(PURCHASES).keys() & self._manifest.versions(PURCHASES).keys()
         return {day for day in days if day not in known or contents[0].get(day) != contents[1].get(day)}

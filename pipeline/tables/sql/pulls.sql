@@ -13,14 +13,23 @@ SELECT
     coalesce(not_blank(item.back_image), not_blank(item.links.back_image)) AS back_image_url,
     purchases.user_id,
     purchases.pack_id,
-    purchases.price_usd,
+    session_price_usd,
+    per_pull(session_price_usd, pull_count) AS price_per_pull_usd,
+    multiple(item.buyback_price, pull_count, session_price_usd) AS multiple,
     coalesce(purchases.initiated_at, purchases.resolved_at) AS pulled_at,
-    purchases.resolved_at
+    coalesce(purchases.initiated_date, purchases.resolved_date) AS pulled_date,
+    purchases.resolved_at,
+    purchases.resolved_date
 FROM (
     SELECT session_id, received_at, unnest(items) AS item, generate_subscripts(items, 1)::INTEGER AS pull_number
     FROM fulfilled_results
 ) AS results
 -- Only the answer that settled the session counts; a later one that says otherwise is a data issue.
-JOIN purchases ON purchases.session_id = results.session_id
+JOIN (
+    SELECT
+        purchases.*,
+        session_price(purchases.price_usd, packs.price_usd, quantity, pull_count) AS session_price_usd
+    FROM purchases LEFT JOIN reference_packs AS packs ON packs.pack_id = purchases.pack_id
+) AS purchases ON purchases.session_id = results.session_id
     AND purchases.status = 'fulfilled' AND purchases.resolved_at = results.received_at
 ORDER BY purchases.resolved_at, results.session_id, pull_number

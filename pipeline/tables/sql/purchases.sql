@@ -46,10 +46,13 @@ SELECT
         ELSE 'pending'
     END AS status,
     initiated_at,
+    utc_day(initiated_at) AS initiated_date,
     submitted_at,
+    utc_day(submitted_at) AS submitted_date,
     first_polled_at,
     last_polled_at,
     final_at AS resolved_at,
+    utc_day(final_at) AS resolved_date,
     coalesce(poll_count, 0) AS poll_count,
     pack_id,
     price_usd,

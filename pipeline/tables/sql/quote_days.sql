@@ -1,44 +1,23 @@
 -- The day's pulls, those that are alike in one row. Marts sum the rows of all days: what a run has to read of the past
 -- is how many kinds of pulls there were, not how many pulls.
-WITH unpriced AS (
-    SELECT session_id, pulls.resolved_at
-    FROM pulls JOIN reference_packs AS packs ON packs.pack_id = pulls.pack_id
-    WHERE pulls.price_usd IS NULL AND packs.price_usd IS NOT NULL AND pull_number = 1
-),
--- Only where the reference's price stands in it matters how many packs were bought.
-quantities AS (
-    SELECT purchases.session_id, quantity
-    FROM unpriced JOIN purchases ON purchases.session_id = unpriced.session_id
-        AND purchases.resolved_at = unpriced.resolved_at
-    WHERE quantity IS NOT NULL
-),
-counted AS (
+WITH counted AS (
     SELECT
-        pulls.session_id,
-        utc_day(pulled_at) AS pulled_date,
+        session_id,
+        pulled_date,
         pack_id,
         coalesce(item_type, 'unknown') AS item_type,
-        price_usd,
+        CASE WHEN pack_id IS NOT NULL THEN session_price_usd END AS session_price_usd,
+        CASE WHEN pack_id IS NOT NULL THEN multiple END AS multiple,
         buyback_price_usd,
         is_on_chain,
         count(*) OVER session AS session_pull_count,
         count(buyback_price_usd) OVER session AS session_quote_count,
         row_number() OVER (session ORDER BY buyback_price_usd NULLS LAST) AS quote_rank
     FROM pulls
-    WINDOW session AS (PARTITION BY pulls.session_id)
-),
-priced AS (
-    SELECT
-        counted.*,
-        CASE WHEN counted.pack_id IS NOT NULL THEN
-            session_price(counted.price_usd, packs.price_usd, quantity, session_pull_count) END AS session_price_usd,
-        multiple(buyback_price_usd, session_pull_count, session_price_usd) AS multiple
-    FROM counted
-    LEFT JOIN reference_packs AS packs ON packs.pack_id = counted.pack_id
-    LEFT JOIN quantities ON quantities.session_id = counted.session_id
+    WINDOW session AS (PARTITION BY session_id)
 ),
 summed AS (
-    SELECT *, sum(capped(multiple)) OVER (PARTITION BY session_id) AS capped_sum FROM priced
+    SELECT *, sum(capped(multiple)) OVER (PARTITION BY session_id) AS capped_sum FROM counted
 )
 SELECT
     pulled_date,
