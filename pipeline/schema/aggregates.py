@@ -85,3 +85,37 @@ SUBMISSION_DAYS = Table(
     partition=Partition.SUBMITTED,
     sources=("purchases",),
 )
+
+_USER = Column("user_id", "VARCHAR", "The purchase's user", key=True)
+
+USER_DAYS = Table(
+    "user_days",
+    "One row per user and UTC day on which sessions of theirs were first seen.",
+    (
+        _USER,
+        Column("purchase_count", "BIGINT", "Sessions first seen that day", nullable=False),
+        Column("fulfilled_count", "BIGINT", "Of these, fulfilled", nullable=False),
+        Column("first_purchased_at", TIME, "When the first was initiated, else submitted", nullable=False),
+        Column("last_purchased_at", TIME, "When the last was initiated, else submitted", nullable=False),
+    ),
+    zone=Zone.STAGING,
+    partition=Partition.SUBMITTED,
+    sources=("purchases",),
+)
+
+USER_QUOTE_DAYS = Table(
+    "user_quote_days",
+    "One row per user and day on which pulls of theirs were answered.",
+    (
+        _USER,
+        Column("pull_count", "BIGINT", "Pulls", nullable=False),
+        Column("quoted_pull_count", "BIGINT", "Of these, quoted ones of sessions with a price above 0", nullable=False),
+        Column("session_count", "BIGINT", "Sessions that these are of", nullable=False),
+        Column("spend_usd", MONEY, "Sum of the prices of these pulls"),
+        Column("buyback_total_usd", MONEY, "Sum of their quotes"),
+        Column("squares_over_spend", "DOUBLE", "Sum over the sessions of the quotes, squared, over the price"),
+    ),
+    zone=Zone.STAGING,
+    partition=Partition.OBSERVED,
+    sources=("pulls",),
+)

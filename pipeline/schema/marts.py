@@ -35,6 +35,14 @@ def _bounds(name: str, method: str) -> tuple[Column, Column]:
     )
 
 
+_IS_COMPLETE = Column(
+    "is_complete",
+    "BOOLEAN",
+    "Whether the UTC day was over when the data end: of one that was not, a part is still to come. Sessions that are "
+    "pending may add to either",
+    nullable=False,
+)
+
 _BY_RANK = "from order statistics, sessions being the sample; NULL below 100 sessions"
 _BY_HALL = "Student's t corrected for skewness, sessions being the sample; NULL below 100 sessions"
 
@@ -75,9 +83,10 @@ BUYBACK_VALUES = Table(
         _money("buyback_median_usd", "Median quote, interpolated"),
         *(_money(f"buyback_p{p}_usd", f"Percentile {p} of the quotes, interpolated") for p in (25, 75, 95)),
         _money("buyback_max_usd", "Highest quote"),
+        _IS_COMPLETE,
     ),
     group="marts",
-    sources=("quote_days",),
+    sources=("quote_days", "submission_days"),
     references=(Reference(("item_type",), "item_types"),),
 )
 
@@ -134,6 +143,7 @@ RESOLUTION_FUNNEL = Table(
         _count("failed", "Of these, failed by now"),
         _count("pending", "Of these, still pending"),
         _count("expired", "Of these, given up"),
+        _IS_COMPLETE,
         Column(
             "is_mature",
             "BOOLEAN",
@@ -232,9 +242,10 @@ DAILY_TYPE_MIX = Table(
         _money("buyback_total_usd", "Sum of quotes"),
         _share("buyback_share", "Share of the day's sum of quotes"),
         _share("off_chain_share", "Share of the pulls that have no mint address"),
+        _IS_COMPLETE,
     ),
     group="marts",
-    sources=("quote_days",),
+    sources=("quote_days", "submission_days"),
 )
 
 REPULLED_ITEMS = Table(

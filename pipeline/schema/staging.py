@@ -19,6 +19,17 @@ _QUOTED_PULL = (
     "STRUCT(pulled_at TIMESTAMP WITH TIME ZONE, resolved_at TIMESTAMP WITH TIME ZONE, session_id VARCHAR, "
     "pull_number INTEGER, buyback_price_usd DECIMAL(18,4))"
 )
+_CARD_EXTRAS = (
+    Column("parallel", "VARCHAR", "From the trait Parallel, as text"),
+    Column(
+        "print_run",
+        "INTEGER",
+        "How many copies were printed: 25 of `/25` or `12/25`, from the trait Print Run, Numbered or Parallel, else "
+        "from the name; NULL where it may be the card's number in its set, a grade or a season",
+    ),
+    Column("language", "VARCHAR", "From the trait Language, as text"),
+    Column("insured_value_usd", MONEY, "From the trait Insured Value; NULL in another currency than dollars"),
+)
 _ON_CHAIN = ("mint_address", "collection_address", "token_standard")
 
 SESSION_POLLS = Table(
@@ -256,6 +267,7 @@ ITEM_DAYS = Table(
             Column(name, "VARCHAR", "From the latest pull's traits, as text")
             for name in ("grading_company", "grade", "cert_number", "year", "category", "set_name", "card_number")
         ),
+        *_CARD_EXTRAS,
         Column("is_trait_repeated", "BOOLEAN", "Whether the latest pull has a trait twice", nullable=False),
         Column("pull_count", "BIGINT", "Pulls that day", nullable=False),
         Column("first_pulled_at", TIME, "First of them", nullable=False),
@@ -318,6 +330,7 @@ ITEMS = Table(
         Column("category", "VARCHAR", "From the trait Category, as text"),
         Column("set_name", "VARCHAR", "From the trait Set or Set Name, as text"),
         Column("card_number", "VARCHAR", "From the trait Card Number, Serial Number or Number, as text"),
+        *_CARD_EXTRAS,
         Column(
             "is_trait_repeated",
             "BOOLEAN",

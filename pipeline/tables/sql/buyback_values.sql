@@ -24,7 +24,8 @@ SELECT
     percentile(buyback_price_usd, up_to, priced, 0.25) AS buyback_p25_usd,
     percentile(buyback_price_usd, up_to, priced, 0.75) AS buyback_p75_usd,
     percentile(buyback_price_usd, up_to, priced, 0.95) AS buyback_p95_usd,
-    max(buyback_price_usd) AS buyback_max_usd
+    max(buyback_price_usd) AS buyback_max_usd,
+    is_over(pulled_date + 1, (SELECT max(latest_at) FROM submission_days)) AS is_complete
 FROM ranked
 GROUP BY pulled_date, pack_id, item_type
 ORDER BY pulled_date, pack_id NULLS FIRST, item_type

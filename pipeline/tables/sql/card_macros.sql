@@ -75,3 +75,48 @@ CREATE TEMP MACRO year_text(t) AS CASE
     WHEN regexp_full_match(t, '[0-9]{4}[-/]([0-9]{2}|[0-9]{4})') THEN season_start(t) END;
 CREATE TEMP MACRO within_years(y, latest) AS CASE WHEN y BETWEEN 1850 AND latest + 1 THEN y END;
 CREATE TEMP MACRO year_number(t, latest) AS within_years(TRY_CAST(year_text(trim(label_text(t))) AS INTEGER), latest);
+
+-- A print run. The text of a trait that is about nothing else may give it in any form: `/25`, `12/25`, `#/99`, `12 of 25`,
+-- `Numbered to 25`.
+CREATE TEMP MACRO run_number(t) AS nullif(TRY_CAST(t AS INTEGER), 0);
+CREATE TEMP MACRO run_of_trait(t) AS CASE WHEN length(t) <= 100 THEN run_number(regexp_extract(lower(t),
+    '^[\s#]*(?:numbered|limited|out)?[\s#]*(?:to|of)?[\s#]*(?:[0-9]{1,5}\s*(?:/|of))?[\s#]*/?\s*([0-9]{1,5})[\s.]*$', 1)) END;
+
+-- In other texts `/25` alone, or `#/99`, is one unless it is a year, a grade or what comes with the card (`w/2`).
+CREATE TEMP MACRO bare_runs(t) AS list_transform(
+    regexp_extract_all(t, '(?:^|[\s(,|#]|#''?d ?|[a-z]{2})/([1-9][0-9]{0,4})(?:$|[\s),|])', 1), lambda m: run_number(m));
+CREATE TEMP MACRO is_of_grader(t) AS regexp_matches(t, '\b(?:psa|cgc|bgs|beckett|sgc|tag|mint|mt)/[0-9]');
+-- `12/25` is one where so many copies are usual and nothing speaks for the number of a card in its set, which games of
+-- cards are numbered by. `10/10` may be a grade, `24/25` a season, `12/25/2024` is a date.
+CREATE TEMP MACRO usual_runs() AS
+    [1, 3, 5, 15, 20, 25, 30, 35, 40, 49, 50, 60, 65, 70, 75, 80, 85, 99, 100, 125, 149, 150, 175, 199, 200, 225, 249, 250, 275,
+        299, 300, 349, 350, 399, 400, 449, 450, 499, 500, 599, 699, 750, 799, 899, 999, 1000];
+CREATE TEMP MACRO is_of_game(t) AS regexp_matches(t,
+    'pok.{1,4}mon|magic|gathering|\bmtg\b|yu-?gi-?oh|one piece|lorcana|digimon|dragon ?ball|flesh and blood|weiss|\btcg\b');
+CREATE TEMP MACRO fractions(t) AS regexp_extract_all(t, '(?:^|[\s(,|#])([0-9]{1,5}/[1-9][0-9]{0,4})(?:$|[\s),|])', 1);
+CREATE TEMP MACRO copy_of(fraction) AS TRY_CAST(split_part(fraction, '/', 1) AS INTEGER);
+CREATE TEMP MACRO run_of(fraction) AS TRY_CAST(split_part(fraction, '/', 2) AS INTEGER);
+CREATE TEMP MACRO is_run(fraction, of_game, card_number) AS
+    fraction = '1/1'
+    OR (NOT of_game
+        AND copy_of(fraction) BETWEEN 1 AND run_of(fraction)
+        AND run_of(fraction) <> copy_of(fraction) + 1
+        AND list_contains(usual_runs(), run_of(fraction))
+        AND coalesce(copy_of(fraction) <> TRY_CAST(regexp_extract(card_number, '^#?([0-9]{1,5})(?:/[0-9]+)?$', 1) AS INTEGER), true));
+CREATE TEMP MACRO runs_in(t, category, card_number) AS list_distinct(
+    list_filter(
+        CASE WHEN is_of_grader(t) THEN [] ELSE bare_runs(t) END,
+        lambda n: n NOT BETWEEN 1900 AND 2099)
+    || list_transform(
+        list_filter(fractions(t), lambda f:
+            is_run(f, is_of_game(t) OR coalesce(is_of_game(lower(category)), false), card_number)),
+        lambda f: run_of(f)));
+-- Of two numbers neither is sure to be the card's. Few texts have a `/`, which is cheaply told.
+CREATE TEMP MACRO run_in_text(t, category, card_number) AS CASE WHEN regexp_matches(t, '/[1-9]') AND length(t) <= 400
+    AND len(runs_in(lower(t), category, card_number)) = 1 THEN runs_in(lower(t), category, card_number)[1] END;
+
+-- What a card is insured for, in dollars: `110`, `$1,250.00`, `US$ 90`, `90 USD`. Other currencies are not converted.
+CREATE TEMP MACRO dollars(t) AS CASE WHEN NOT regexp_matches(replace(t, '$', ''), '\p{Sc}') THEN
+    number_in(regexp_replace(upper(t), '^\s*USD?\s*(\$|[0-9])|\s*USD\s*$', '\1', 'g')) END;
+CREATE TEMP MACRO insured_usd(t) AS CASE WHEN length(t) <= 100 AND dollars(t) >= 0 AND dollars(t) < 1e11 THEN
+    TRY_CAST(dollars(t) AS DECIMAL(18,4)) END;

@@ -17,7 +17,8 @@ SELECT
     priced_pull_count,
     buyback_total_usd,
     buyback_total_usd / nullif(sum(buyback_total_usd) OVER day, 0) AS buyback_share,
-    off_chain_share
+    off_chain_share,
+    is_over(pulled_date + 1, (SELECT max(latest_at) FROM submission_days)) AS is_complete
 FROM days
 WINDOW day AS (PARTITION BY pulled_date)
 ORDER BY pulled_date, item_type

@@ -23,7 +23,8 @@ totals AS (
     GROUP BY item_id
 ),
 -- The trait names under which vendors give one fact, the preferred one first. Names of items mostly tell some of the
--- facts, too, but nothing promises their form, and they are cut at times, even within a grade: they are no source.
+-- facts, too, but nothing promises their form, and they are cut at times, even within a grade: they are no source but
+-- for the print run, which hardly a vendor gives as a trait.
 facts AS (
     SELECT
         session_id,
@@ -46,6 +47,10 @@ cards AS (
         first_trait(value, trait, attribute_number, ['category']) AS category,
         first_trait(value, trait, attribute_number, ['set', 'set name']) AS set_name,
         first_trait(value, trait, attribute_number, ['card number', 'serial number', 'number']) AS card_number,
+        first_trait(value, trait, attribute_number, ['parallel']) AS parallel,
+        first_trait(value, trait, attribute_number, ['print run', 'numbered to', 'serial numbered', 'numbered']) AS numbering,
+        first_trait(value, trait, attribute_number, ['language']) AS language,
+        first_trait(value, trait, attribute_number, ['insured value', 'insuredvalue', 'insured_value']) AS insured_value,
         list_unique(list(trait)) < count(trait) AS is_trait_repeated
     FROM facts
     GROUP BY session_id, pull_number
@@ -71,6 +76,14 @@ SELECT
     category,
     set_name,
     card_number,
+    parallel,
+    coalesce(
+        run_of_trait(numbering),
+        run_in_text(parallel, NULL, NULL),
+        run_in_text(name, category, card_number)
+    ) AS print_run,
+    language,
+    insured_usd(insured_value) AS insured_value_usd,
     coalesce(is_trait_repeated, false) AS is_trait_repeated,
     pull_count,
     first_pulled_at,

@@ -35,6 +35,22 @@ CREATE TEMP MACRO residuals_3(s) AS
 CREATE TEMP MACRO clustered_error(s) AS
     sqrt(greatest(residuals_2(s), 0) * s.n / nullif(s.n - 1, 0)) / nullif(s.m, 0);
 
+-- What a group's ratio of y to w is when it is drawn towards that of all groups, the more so the less is known of the group
+-- (Bühlmann and Straub, 1970): (K * mean + y) / (K + w), with K by moments from groups of `n` sessions each, y2 being the sum
+-- of y * y / w over a group's sessions. Where groups differ no more than chance makes them, each has the mean; where none has
+-- two sessions, chance cannot be told and there is none.
+CREATE TEMP MACRO within_variance(s) AS greatest(s.within, 0) / nullif(s.n - s.groups, 0);
+CREATE TEMP MACRO between_variance(s) AS
+    (s.y2_of_groups - s.y ^ 2 / nullif(s.w, 0) - (s.groups - 1) * within_variance(s)) / nullif(s.w - s.w2 / nullif(s.w, 0), 0);
+CREATE TEMP MACRO shrunk_ratio(y, w, s) AS CASE
+    WHEN w IS NULL OR within_variance(s) IS NULL THEN NULL
+    WHEN coalesce(between_variance(s), 0) <= 0 THEN s.y / nullif(s.w, 0)
+    ELSE (within_variance(s) / between_variance(s) * s.y / s.w + y) / (within_variance(s) / between_variance(s) + w) END;
+CREATE TEMP MACRO group_sums(n, y, w, y2) AS {
+    'groups': count(*), 'n': sum(n), 'y': sum(y), 'w': sum(w), 'w2': sum(w * w), 'y2_of_groups': sum(y * y / w),
+    'within': sum(y2 - y * y / w)
+};
+
 -- Bounds of the 95 % interval of ratio_mean: Student's t, with Hall's (1992) transformation to remove skewness, for
 -- without it the upper bound of a mean that rests on few high values is too low. `skew` is the residuals' skewness over
 -- the root of the number of sessions.
@@ -82,6 +98,11 @@ CREATE TEMP MACRO ten_thousandths(x) AS (x::DECIMAL(38,4) * 10000)::HUGEINT;
 CREATE TEMP MACRO per_pull(session_price, pull_count) AS
     ((2 * ten_thousandths(session_price) + pull_count) // nullif(2 * pull_count, 0))::DECIMAL(22,0) * 0.0001::DECIMAL(4,4);
 
+-- What `n` pulls of a session cost, rounded in the same way.
+CREATE TEMP MACRO price_of(n, session_price, pull_count) AS TRY_CAST(
+    ((2 * ten_thousandths(session_price) * n + pull_count) // nullif(2 * pull_count, 0))::DECIMAL(34,0) * 0.0001::DECIMAL(4,4)
+AS DECIMAL(18,4));
+
 -- Quote over price per pull; NULL where the session was free.
 CREATE TEMP MACRO multiple(quote, pull_count, session_price) AS
     quote::DOUBLE * pull_count / nullif(session_price, 0)::DOUBLE;
@@ -120,6 +141,9 @@ CREATE TEMP MACRO count_to_half(x, n, dearer_usd, total_usd) AS CASE WHEN any_va
         WHEN x = 0 THEN n
         ELSE least(n, (ten_thousandths(total_usd - dearer_usd * 2) + ten_thousandths(x * 2) - 1) // ten_thousandths(x * 2))
     END)::BIGINT END;
+
+-- Whether a period that ends before a day was over at `as_of`, when the data end.
+CREATE TEMP MACRO is_over(first_day_after, as_of) AS coalesce(first_day_after <= as_of::TIMESTAMP, false);
 
 -- How many pulls are in the rows of which the condition is true.
 CREATE TEMP MACRO pulls_where(n, is_one) AS coalesce(sum(n) FILTER (is_one), 0)::BIGINT;

@@ -5,6 +5,7 @@ SELECT
     failed,
     pending,
     expired,
+    is_over(submitted_date + 1, max(latest_at) OVER ()) AS is_complete,
     submitted_date + 2 <= (max(latest_at) OVER ())::TIMESTAMP AS is_mature,
     failed / nullif(failed + fulfilled, 0) AS failed_rate,
     wilson_low(failed, failed + fulfilled) AS failed_rate_low,

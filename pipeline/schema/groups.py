@@ -1,0 +1,101 @@
+"""Marts that compare groups: packs by week, users, and sets of cards."""
+
+from pipeline.schema.table import MONEY, SHARE, TIME, Column, Table
+
+_RETURN = "`buyback_total_usd` over `spend_usd`; a few large quotes dominate it"
+_SPEND = Column("spend_usd", MONEY, "Sum of the prices of the quoted pulls, each the session's price over its pulls")
+_QUOTED = Column(
+    "quoted_pull_count",
+    "BIGINT",
+    "Quoted pulls of sessions with a price above 0: the base of every figure of spend, buyback and return",
+    nullable=False,
+)
+_BUYBACK = Column("buyback_total_usd", MONEY, "Sum of the quotes of the same pulls")
+
+PACK_WEEKS = Table(
+    "pack_weeks",
+    "One row per pack and ISO week of pulling, of sessions with a known price, on quoted-buyback basis.",
+    (
+        Column("pack_id", "VARCHAR", "The pack", key=True),
+        Column("week_start_date", "DATE", "Monday of the week in which, by UTC, the pulls were", key=True),
+        Column("iso_week", "VARCHAR", "The week as ISO 8601 names it, such as `2026-W05`", nullable=False),
+        Column(
+            "is_complete",
+            "BOOLEAN",
+            "Whether the week was over when the data end: of one that was not, a part is still to come",
+            nullable=False,
+        ),
+        Column("pull_count", "BIGINT", "Pulls", nullable=False),
+        Column(
+            "free_pull_count", "BIGINT", "Of these, pulls of free sessions, which have no multiples", nullable=False
+        ),
+        _QUOTED,
+        Column("quoted_session_count", "BIGINT", "Sessions that these are of", nullable=False),
+        _SPEND,
+        _BUYBACK,
+        Column("return_ratio", "DOUBLE", _RETURN),
+        Column(
+            "win_rate", "DOUBLE", "Share of the quoted pulls that are quoted at or above the price per pull", unit=SHARE
+        ),
+        Column("multiple_median", "DOUBLE", "Median of quote over price per pull"),
+        Column("multiple_mean_capped_5x", "DOUBLE", "Mean of quote over price per pull, each capped at 5"),
+    ),
+    group="marts",
+    sources=("quote_days", "submission_days"),
+)
+
+USERS = Table(
+    "users",
+    "One row per user, on quoted-buyback basis.",
+    (
+        Column("user_id", "VARCHAR", "The user, as the answer says, else as submitted", key=True),
+        Column("purchase_count", "BIGINT", "Sessions submitted", nullable=False),
+        Column("fulfilled_count", "BIGINT", "Of these, fulfilled", nullable=False),
+        Column("pull_count", "BIGINT", "Pulls", nullable=False),
+        _QUOTED,
+        _SPEND,
+        _BUYBACK,
+        Column("return_ratio", "DOUBLE", _RETURN),
+        Column(
+            "return_ratio_shrunk",
+            "DOUBLE",
+            "`return_ratio` drawn towards that of all users, the more so the less the user spent: compare users by "
+            "it, since the extremes of the bare one are those of whom little is known. NULL where no user has "
+            "two sessions with a price",
+        ),
+        Column("first_purchased_at", TIME, "When the first session was initiated, else submitted", nullable=False),
+        Column("first_purchased_date", "DATE", "UTC day of `first_purchased_at`", nullable=False),
+        Column("last_purchased_at", TIME, "When the last session was initiated, else submitted", nullable=False),
+        Column("last_purchased_date", "DATE", "UTC day of `last_purchased_at`", nullable=False),
+    ),
+    group="marts",
+    sources=("user_days", "user_quote_days"),
+)
+
+SET_VALUES = Table(
+    "set_values",
+    "One row per category, set, year, grader and grade that items name, of items as they stand in their latest pulls.",
+    (
+        *(
+            Column(name, kind, f"As in `items`; NULL where {what}", key=True, nullable=True)
+            for name, kind, what in (
+                ("category", "VARCHAR", "the item has none"),
+                ("set_name", "VARCHAR", "the item has none"),
+                ("year_number", "INTEGER", "none could be read"),
+                ("grader", "VARCHAR", "none could be read"),
+                ("grade_number", "DOUBLE", "none could be read"),
+                ("grade_label", "VARCHAR", "none could be read: PRISTINE 10 is worth more than GEM MINT 10"),
+            )
+        ),
+        Column("item_count", "BIGINT", "Distinct items", nullable=False),
+        Column("pull_count", "BIGINT", "Pulls of them", nullable=False),
+        Column("priced_item_count", "BIGINT", "Items whose latest pull has a quote", nullable=False),
+        Column("buyback_median_usd", MONEY, "Median of the items' latest quotes, interpolated"),
+        Column("buyback_max_usd", MONEY, "Highest quote that an item of them ever had"),
+        Column("insured_item_count", "BIGINT", "Items with both a latest quote and an insured value", nullable=False),
+        Column("insured_value_usd", MONEY, "Sum of the insured values of these"),
+        Column("insured_value_ratio", "DOUBLE", "Sum of the latest quotes of these over `insured_value_usd`"),
+    ),
+    group="marts",
+    sources=("items",),
+)
