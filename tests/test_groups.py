@@ -1,0 +1,246 @@
+"""Packs by week, users and sets of cards, beside what numpy makes of the pulls, on random and on adversarial data."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from pipeline.schema import TABLES
+from pipeline.tables.queries import macros, query
+
+Row = dict[str, Any]
+START = datetime(2025, 12, 27, 22, tzinfo=UTC)
+
+
+def derived(given: dict[str, list[Row]], *names: str) -> duckdb.DuckDBPyConnection:
+    """The tables of these names, derived one after the other from given rows of others, in which the rest is NULL."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(macros())
+    for name, rows in given.items():
+        columns = ", ".join(f"{c.name} {c.type}" for c in TABLES[name].columns)
+        connection.execute(f"CREATE TABLE {name} ({columns})")
+        for row in rows:
+            marks = ", ".join("?" for _ in row)
+            connection.execute(f"INSERT INTO {name} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+    for name in names:
+        connection.execute(f"CREATE TABLE {name} AS {query(TABLES[name])}")
+    return connection
+
+
+def records(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
+    cursor = connection.execute(sql)
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def history(
+    seed: int, users: int, sessions: int, alike: float = 0, prices: tuple[Any, ...] = (None, 0, 10, 33.33)
+) -> Row:
+    """Purchases and their pulls over five weeks; a session's quotes are alike with the given probability."""
+    chance = random.Random(seed)  # noqa: S311
+    purchases, pulls = [], []
+    for i in range(sessions):
+        at = START + timedelta(hours=chance.randrange(5 * 7 * 24))
+        user = chance.choice([None, *(f"u{n}" for n in range(users))])
+        price, count = chance.choice(prices), chance.randint(1, 6)
+        price = price if price is None else Decimal(str(price))
+        status = chance.choice(["fulfilled"] * 4 + ["failed", "pending"])
+        purchase = {"session_id": f"s{i}", "user_id": user, "status": status, "submitted_at": at + timedelta(hours=1)}
+        purchases.append(purchase | {"initiated_at": chance.choice([at, None])})
+        first = chance.lognormvariate(1, 1.5)
+        for n in range(count if status == "fulfilled" else 0):
+            quote = first if chance.random() < alike else chance.lognormvariate(1, 1.5)
+            quoted = chance.random() < 0.9
+            multiple = round(quote, 2) * count / float(price) if quoted and price else None
+            pulls.append(
+                {
+                    "session_id": f"s{i}",
+                    "pull_number": n + 1,
+                    "user_id": user,
+                    "pack_id": chance.choice("pq") if not n else pulls[-1]["pack_id"],
+                    "buyback_price_usd": Decimal(str(round(quote, 2))) if quoted else None,
+                    "session_price_usd": price,
+                    "multiple": multiple,
+                    "pulled_date": at.date(),
+                    "is_on_chain": False,
+                }
+            )
+    return {"purchases": purchases, "pulls": pulls}
+
+
+def of_sessions(pulls: list[Row]) -> dict[str, tuple[float, float]]:
+    """By session with a price above 0 and a quote: what its quoted pulls cost, and what was quoted for them."""
+    found = {}
+    for session in {pull["session_id"] for pull in pulls}:
+        own = [pull for pull in pulls if pull["session_id"] == session]
+        quotes = [float(pull["buyback_price_usd"]) for pull in own if pull["buyback_price_usd"] is not None]
+        price = own[0]["session_price_usd"]
+        if price and quotes:
+            found[session] = (float(price) * len(quotes) / len(own), sum(quotes))
+    return found
+
+
+def shrunk(by_user: dict[str, list[tuple[float, float]]]) -> Callable[[str], float | None]:
+    """Bühlmann and Straub's estimate for each user, from the (price, quote) of their sessions."""
+    weights = {user: np.array([w for w, _ in sessions]) for user, sessions in by_user.items()}
+    ratios = {user: np.array([q / w for w, q in sessions]) for user, sessions in by_user.items()}
+    w = np.array([weights[user].sum() for user in by_user])
+    means = np.array([np.average(ratios[user], weights=weights[user]) for user in by_user])
+    freedom = sum(len(r) - 1 for r in ratios.values())
+    if not freedom:
+        return lambda _user: None
+    residuals = [(weights[user] * (ratios[user] - mean) ** 2).sum() for user, mean in zip(by_user, means, strict=True)]
+    within = sum(residuals) / freedom
+    overall = (w * means).sum() / w.sum()
+    scale = w.sum() - (w**2).sum() / w.sum()
+    between = ((w * (means - overall) ** 2).sum() - (len(w) - 1) * within) / scale if scale > 1e-9 else 0
+    if between <= 0:
+        return lambda _user: float(overall)
+    k = within / between
+    by_name = dict(zip(by_user, (k * overall + w * means) / (k + w), strict=True))
+    return lambda user: float(by_name[user])
+
+
+CASES = {
+    "random": history(1, 8, 200),
+    "alike pulls": history(2, 5, 150, alike=0.9),
+    "one session a user": history(3, 500, 12),
+    "one user": history(4, 1, 30),
+    "one session": history(5, 1, 1),
+    "free alone": history(6, 4, 40, prices=(0,)),
+    "changing prices": history(7, 6, 150, prices=(1, 7, 0.01, 1000)),
+    "nothing": {"purchases": [], "pulls": []},
+}
+for row in CASES["one user"]["pulls"]:
+    row["buyback_price_usd"] = row["multiple"] = None  # all NULL
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_users_are_what_numpy_makes_of_their_sessions(case):
+    given = CASES[case]
+    connection = derived(given, "user_days", "user_quote_days", "users")
+    found = records(connection, "FROM users ORDER BY user_id")
+    names = sorted({row["user_id"] for row in given["purchases"]} - {None})
+    assert [row["user_id"] for row in found] == names
+    own_pulls = {user: [pull for pull in given["pulls"] if pull["user_id"] == user] for user in names}
+    sessions = {user: list(of_sessions(pulls).values()) for user, pulls in own_pulls.items()}
+    estimate = shrunk({user: own for user, own in sessions.items() if own}) if any(sessions.values()) else None
+    for row in found:
+        user = row["user_id"]
+        purchases = [p for p in given["purchases"] if p["user_id"] == user]
+        times = [p["initiated_at"] or p["submitted_at"] for p in purchases]
+        spend, quoted = (
+            (sum(column) for column in zip(*sessions[user], strict=True)) if sessions[user] else (None, None)
+        )
+        fulfilled = sum(p["status"] == "fulfilled" for p in purchases)
+        assert (row["purchase_count"], row["fulfilled_count"]) == (len(purchases), fulfilled)
+        assert row["pull_count"] == len(own_pulls[user])
+        assert (row["first_purchased_at"], row["last_purchased_at"]) == (min(times), max(times))
+        assert (row["first_purchased_date"], row["last_purchased_date"]) == (min(times).date(), max(times).date())
+        if spend is None:
+            assert [row[name] for name in ("spend_usd", "return_ratio", "return_ratio_shrunk")] == [None] * 3
+        else:
+            assert float(row["spend_usd"]) == pytest.approx(spend, abs=1e-4 * len(purchases))
+            assert float(row["buyback_total_usd"]) == pytest.approx(quoted, abs=1e-6)
+            assert row["return_ratio"] == pytest.approx(quoted / spend, rel=1e-4)
+            expected = estimate(user) if estimate else None
+            assert row["return_ratio_shrunk"] == (None if expected is None else pytest.approx(expected, rel=2e-3))
+
+
+def test_a_user_who_bought_once_is_drawn_further_to_the_mean_than_one_who_bought_often():
+    pulls, purchases = [], []
+    for user, returns in {"lucky": [50], "steady": [20, 18, 22, 19, 21] * 8, "poor": [4, 6, 5] * 10}.items():
+        for i, quote in enumerate(returns):
+            session = {"session_id": f"{user}{i}", "user_id": user}
+            purchases.append(session | {"status": "fulfilled", "submitted_at": START})
+            pulls.append(session | {"buyback_price_usd": quote, "session_price_usd": 10})
+    connection = derived({"purchases": purchases, "pulls": pulls}, "user_days", "user_quote_days", "users")
+    found = {row["user_id"]: row for row in records(connection, "FROM users")}
+    moved = {user: abs(row["return_ratio_shrunk"] / row["return_ratio"] - 1) for user, row in found.items()}
+    assert found["lucky"]["return_ratio"] == 5 > found["lucky"]["return_ratio_shrunk"]
+    assert moved["lucky"] > 3 * moved["steady"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_weeks_of_packs_are_what_numpy_makes_of_their_pulls(case):
+    given = CASES[case]
+    ends = datetime(2026, 1, 12, tzinfo=UTC)
+    days = [{"submitted_date": ends.date(), "latest_at": ends}]
+    sources = {"pulls": given["pulls"], "submission_days": days}
+    found = records(derived(sources, "quote_days", "pack_weeks"), "FROM pack_weeks")
+    priced = [pull for pull in given["pulls"] if pull["session_price_usd"] is not None]
+    counts = {pull["session_id"]: 0 for pull in priced}
+    for pull in priced:
+        counts[pull["session_id"]] += 1
+    groups: dict[tuple[str, date], list[Row]] = {}
+    for pull in priced:
+        monday = pull["pulled_date"] - timedelta(days=pull["pulled_date"].weekday())
+        groups.setdefault((pull["pack_id"], monday), []).append(pull)
+    assert [(row["pack_id"], row["week_start_date"]) for row in found] == sorted(groups)
+    for row in found:
+        pulls = groups[row["pack_id"], row["week_start_date"]]
+        base = [pull for pull in pulls if pull["multiple"] is not None]
+        multiples = np.array([pull["multiple"] for pull in base])
+        spend = sum(float(pull["session_price_usd"]) / counts[pull["session_id"]] for pull in base)
+        assert row["iso_week"] == "{}-W{:02}".format(*row["week_start_date"].isocalendar()[:2])
+        assert row["is_complete"] == (row["week_start_date"] + timedelta(days=7) <= ends.date())
+        assert (row["pull_count"], row["quoted_pull_count"]) == (len(pulls), len(base))
+        assert row["free_pull_count"] == sum(pull["session_price_usd"] == 0 for pull in pulls)
+        assert row["quoted_session_count"] == len({pull["session_id"] for pull in base})
+        if base:
+            quoted = sum(float(pull["buyback_price_usd"]) for pull in base)
+            assert float(row["spend_usd"]) == pytest.approx(spend, abs=1e-4 * len(base))
+            assert float(row["buyback_total_usd"]) == pytest.approx(quoted)
+            assert row["return_ratio"] == pytest.approx(quoted / spend, rel=2e-3)
+            assert row["win_rate"] == pytest.approx((multiples >= 1).mean())
+            assert row["multiple_median"] == pytest.approx(np.median(multiples))
+            assert row["multiple_mean_capped_5x"] == pytest.approx(np.minimum(multiples, 5).mean())
+        else:
+            assert [row[name] for name in ("spend_usd", "return_ratio", "win_rate", "multiple_median")] == [None] * 4
+
+
+def test_sets_are_what_numpy_makes_of_their_items():
+    chance = random.Random(9)  # noqa: S311
+    items = [
+        {
+            "item_id": f"i{i}",
+            "category": chance.choice(["Pokemon", None]),
+            "set_name": chance.choice(["Base", "Fossil", None]),
+            "year_number": chance.choice([1999, None]),
+            "grade_number": chance.choice([9, 10, None]),
+            "grade_label": chance.choice(["PRISTINE", None]),
+            "pull_count": chance.randint(1, 9),
+            "latest_buyback_price_usd": chance.choice([None, chance.randrange(1, 500)]),
+            "max_buyback_price_usd": chance.choice([None, chance.randrange(500, 900)]),
+            "insured_value_usd": chance.choice([None, 0, chance.randrange(1, 500)]),
+        }
+        for i in range(400)
+    ]
+    key = ("category", "set_name", "year_number", "grade_number", "grade_label")
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for item in items:
+        groups.setdefault(tuple(item[name] for name in key), []).append(item)
+    del groups[None, None, None, None, None]
+    found = records(derived({"items": items}, "set_values"), "FROM set_values")
+    assert {tuple(row[name] for name in key) for row in found} == set(groups) and len(found) == len(groups) > 40
+    for row in found:
+        own = groups[tuple(row[name] for name in key)]
+        quotes = [item["latest_buyback_price_usd"] for item in own if item["latest_buyback_price_usd"] is not None]
+        both = [i for i in own if i["latest_buyback_price_usd"] is not None and i["insured_value_usd"]]
+        assert (row["item_count"], row["priced_item_count"], row["insured_item_count"]) == (
+            *(len(own), len(quotes), len(both)),
+        )
+        assert row["pull_count"] == sum(item["pull_count"] for item in own)
+        tops = [item["max_buyback_price_usd"] for item in own if item["max_buyback_price_usd"] is not None]
+        assert row["buyback_max_usd"] == (max(tops) if tops else None)
+        assert row["buyback_median_usd"] == (pytest.approx(Decimal(float(np.median(quotes)))) if quotes else None)
+        ratio = both and sum(i["latest_buyback_price_usd"] for i in both) / sum(i["insured_value_usd"] for i in both)
+        assert row["insured_value_ratio"] == (pytest.approx(ratio) if both else None)
