@@ -24,6 +24,7 @@ from pipeline.report.edition import is_current
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.settings import Settings
 from pipeline.submissions.intake import IntakeReport, take_in
+from pipeline.submissions.sellbacks import take_in_sellbacks
 from pipeline.tables.build import Builder
 from pipeline.tables.completion_times import learned_law
 from pipeline.warehouse.publish import Published, publish
@@ -58,6 +59,11 @@ class Workspace:
         with self.data.exclusive():
             response_log.recover(self.data)
             return take_in(self.data, now)
+
+    def take_in_sellbacks(self) -> IntakeReport:
+        """Reads the new files of the folder `sellbacks` into raw, where there is one."""
+        with self.data.exclusive():
+            return take_in_sellbacks(self.data, now)
 
     def poll(self, on_progress: Callable[[Progress], None]) -> Progress:
         """Asks the sessions of the table `pending_sessions` that are not final yet."""

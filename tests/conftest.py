@@ -123,6 +123,7 @@ def findings(data: DataDirectory, checks: Sequence[Check] = CHECKS) -> dict[str,
 def refresh(workspace: Workspace) -> Progress:
     """The job's steps in their order, without Dagster around them."""
     workspace.take_in()
+    workspace.take_in_sellbacks()
     with workspace.builder() as builder:
         builder.build(PENDING_SESSIONS)
     progress = workspace.poll(lambda _progress: None)

@@ -36,11 +36,12 @@ from tests.test_polling import Arrivals
 from tests.test_refresh import assert_secret_is_nowhere
 
 GROUPS = {
-    "raw": {"session_submissions", "pending_sessions", "status_responses"},
-    "staging": {"purchases", "pulls", "item_attributes", "items"},
+    "raw": {"session_submissions", "sellback_submissions", "pending_sessions", "status_responses"},
+    "staging": {"purchases", "pulls", "item_attributes", "items", "sellbacks"},
     "marts": {
         *("item_types", "buyback_values", "pack_economics", "resolution_funnel", "data_issues"),
         *("pending_ageing", "buyback_outstanding", "top_pulls", "daily_type_mix", "repulled_items", "tier_hit_rates"),
+        *("pack_weeks", "users", "set_values", "quote_accuracy", "sellback_shares"),
     },
     "publish": {"warehouse", "report"},
 }

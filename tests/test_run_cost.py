@@ -42,9 +42,14 @@ pipeline.settings.Settings.__init__ = lambda *a, **k: (loads.append(1), load(*a,
 import pipeline.definitions
 print(json.dumps([sorted(set(sys.modules) - before), len(loads)]))
 """
-EVERYTHING = {"session_submissions", "pending_sessions", "status_responses", "warehouse", "report"} | {
-    table.name for table in PUBLISHED
-}
+EVERYTHING = {
+    "session_submissions",
+    "sellback_submissions",
+    "pending_sessions",
+    "status_responses",
+    "warehouse",
+    "report",
+} | {table.name for table in PUBLISHED}
 
 
 def imported() -> tuple[list[str], int]:

@@ -12,6 +12,7 @@ from pipeline.assets.definition_settings import SETTINGS
 from pipeline.errors import PipelineError
 from pipeline.lake.directory import DataDirectory
 from pipeline.submissions.inbox import fingerprint, new_files
+from pipeline.submissions.sellbacks import new_sellback_files
 from pipeline.tables.due import Due, due, due_state
 from pipeline.workspace import Workspace, now
 
@@ -54,9 +55,10 @@ daily_refresh = dg.ScheduleDefinition(
     minimum_interval_seconds=_INBOX_TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Starts a refresh when files lie in the inbox that no run has read, and reports runs as failed whose process "
-        "is gone. A tick lists the inbox once and opens no file. While a run is queued or under way it waits: the next "
-        "one reads all files that came meanwhile. The same unread files are asked for once an hour."
+        "Starts a refresh when files lie in the inbox, or in the folder sellbacks, that no run has read, and reports "
+        "runs as failed whose process is gone. A tick lists the folders once and opens no file. While a run is queued "
+        "or under way it waits: the next one reads all files that came meanwhile. The same unread files are asked for "
+        "once an hour."
     ),
 )
 def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -64,7 +66,7 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
         data = Workspace.open().data
         for run_id in fail_dead_runs(context.instance):
             context.log.warning(f"run {run_id} died with its process and is reported as failed")
-        found = new_files(data)
+        found = [*new_files(data), *new_sellback_files(data)]
     except PipelineError as error:
         return dg.SkipReason(str(error))
     if not found:

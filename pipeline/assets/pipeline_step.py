@@ -24,6 +24,7 @@ def run_pipeline(
         step = Step(context, workspace, opened)
         for asset, make in (
             ("session_submissions", raw.take_in),
+            ("sellback_submissions", raw.take_in_sellbacks),
             ("pending_sessions", raw.find_pending),
             ("status_responses", raw.poll),
         ):

@@ -1,14 +1,16 @@
-"""Group `raw`: what came in. Submissions from the inbox, who is still pending, and the API's answers."""
+"""Group `raw`: what came in. Submissions, records of sellbacks, who is still pending, and the API's answers."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import dagster as dg
 
 from pipeline.assets.declared import built, materialized, table_spec
 from pipeline.assets.step import Step
 from pipeline.polling.progress import Progress
-from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.schema.raw import PENDING_SESSIONS, SELLBACK_SUBMISSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.schema.table import Table
+from pipeline.submissions.intake import IntakeReport
 from pipeline.tables.vital_signs import retries
 from pipeline.workspace import now
 
@@ -16,6 +18,7 @@ _LOG_EVERY = 5.0  # seconds between two progress lines in the run's log
 
 RAW_SPECS = [
     table_spec(SESSION_SUBMISSIONS),
+    table_spec(SELLBACK_SUBMISSIONS),
     # They are found from the answers of earlier runs, too; in the lineage that would be a circle.
     table_spec(PENDING_SESSIONS, deps=["session_submissions"]),
     table_spec(STATUS_RESPONSES, deps=["pending_sessions"]),
@@ -24,12 +27,23 @@ RAW_SPECS = [
 
 def take_in(step: Step) -> Iterator[dg.MaterializeResult[None]]:
     """Reads the inbox's new files."""
+    yield from _taken_in(step, SESSION_SUBMISSIONS, step.opened.take_in)
+
+
+def take_in_sellbacks(step: Step) -> Iterator[dg.MaterializeResult[None]]:
+    """Reads the new files of the folder `sellbacks`."""
+    yield from _taken_in(step, SELLBACK_SUBMISSIONS, step.opened.take_in_sellbacks)
+
+
+def _taken_in(
+    step: Step, table: Table, take_in_files: Callable[[], IntakeReport]
+) -> Iterator[dg.MaterializeResult[None]]:
     started = time.monotonic()
-    report = step.opened.take_in()
+    report = take_in_files()
     for line in report.lines:
         step.tell(line)
     step.has_news |= bool(report.files)
-    is_reported = bool(report.lines) or step.has_to_report(SESSION_SUBMISSIONS.name)
+    is_reported = bool(report.lines) or step.has_to_report(table.name)
     if is_reported:
         numbers = {
             "files_read": len(report.files),
@@ -39,8 +53,8 @@ def take_in(step: Step) -> Iterator[dg.MaterializeResult[None]]:
             "seconds": round(time.monotonic() - started, 2),
         }
         files = [dg.TableRecord(vars(file)) for file in report.files]
-        yield materialized(step.opened, step.connection_with(SESSION_SUBMISSIONS), SESSION_SUBMISSIONS, numbers, files)
-    step.check(SESSION_SUBMISSIONS, is_reported)
+        yield materialized(step.opened, step.connection_with(table), table, numbers, files)
+    step.check(table, is_reported)
     step.stop_if_a_check_failed()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import fcntl
 import json
 import os
@@ -28,13 +29,14 @@ class DataDirectoryError(PipelineError):
 class DataDirectory:
     """One environment's data, below `root`.
 
-    `inbox/` and `reference/` are the users'; `raw/`, `staging/`, `lake/`, `phygitals.duckdb` and `report.html` are
-    written by the pipeline.
+    `inbox/`, `sellbacks/` and `reference/` are the users'; `raw/`, `staging/`, `lake/`, `phygitals.duckdb` and
+    `report.html` are written by the pipeline.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.inbox = root / "inbox"
+        self.sellbacks = root / "sellbacks"
         self.packs_file = root / "reference" / "packs.csv"
         self.warehouse = root / "phygitals.duckdb"
         self.report = root / "report.html"
@@ -45,6 +47,13 @@ class DataDirectory:
         self._identity = root / "environment.json"
         self._lock = root / ".lock"
         self._is_held = False
+
+    def with_sellbacks_for_inbox(self) -> DataDirectory:
+        """The same directory as intake is to see it when it reads sellbacks: their folder and index are the inbox's."""
+        other = copy.copy(self)
+        other.inbox = self.sellbacks
+        other.inbox_index = self.inbox_index.with_name("sellbacks_index.json")
+        return other
 
     def claim(self, environment: str, api_url: str) -> None:
         """Makes the directory if need be and binds it to one environment and API URL, for good.

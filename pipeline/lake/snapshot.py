@@ -12,9 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.lake.directory import DataDirectory
-from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.schema.raw import SELLBACK_SUBMISSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 
-_RECEIVED = {SESSION_SUBMISSIONS: "submitted_at", STATUS_RESPONSES: "received_at"}
+_RECEIVED = {
+    SESSION_SUBMISSIONS: "submitted_at",
+    SELLBACK_SUBMISSIONS: "submitted_at",
+    STATUS_RESPONSES: "received_at",
+}
 
 
 def copy_raw(source: DataDirectory, target: DataDirectory, until: datetime) -> None:

@@ -193,8 +193,8 @@ PENDING_AGEING = Table(
 
 BUYBACK_OUTSTANDING = Table(
     "buyback_outstanding",
-    "One row per window of days: what was quoted in it. At most so much can still be sold back, for what was sold back "
-    "or shipped already is not known.",
+    "One row per window of days: what was quoted in it, and how much of that is still to be sold back. Without records "
+    "of sellbacks that is not known: at most `buyback_total_usd`.",
     (
         Column("window_days", "INTEGER", "Days back from `as_of`: 1, 3, 7 or 30", key=True),
         _AS_OF,
@@ -202,9 +202,18 @@ BUYBACK_OUTSTANDING = Table(
         *_PULL_COUNTS,
         _money("buyback_total_usd", "Sum of quotes"),
         _share("top_10_share", "Share of the sum that the ten dearest pulls hold"),
+        Column(
+            "sold_back_count",
+            "BIGINT",
+            "Of the pulls, those sold back by the records; NULL, not known, without records",
+        ),
+        _money("sold_back_quoted_usd", "Sum of the quotes of these; NULL without records"),
+        _money("sold_back_usd", "Sum of what was paid for these, where records say; NULL without records"),
+        _money("outstanding_usd", "`buyback_total_usd` less `sold_back_quoted_usd`; NULL, not known, without records"),
+        Column("sellbacks_until", TIME, "Latest sale in the records: of later ones nothing is known"),
     ),
     group="marts",
-    sources=("submission_days", "pulls"),
+    sources=("submission_days", "pulls", "sellbacks"),
 )
 
 TOP_PULLS = Table(
@@ -317,6 +326,8 @@ DATA_ISSUES = Table(
     group="marts",
     sources=(
         "session_submissions",
+        "sellback_submissions",
+        "sellback_records",
         "reference_pack_rows",
         "session_polls",
         "notable_answers",

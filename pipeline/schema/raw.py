@@ -45,6 +45,26 @@ STATUS_RESPONSES = Table(
     partition=Partition.OBSERVED,
 )
 
+SELLBACK_SUBMISSIONS = Table(
+    "sellback_submissions",
+    "One row per row read from a file of the folder `sellbacks`, accepted or rejected.",
+    (
+        Column("content_sha256", "VARCHAR", "SHA-256 of the file's content, in hexadecimal", key=True),
+        Column("row_number", "BIGINT", "1-based row in the file; 0 for a finding about the whole file", key=True),
+        Column("source_file", "VARCHAR", "Path of the file below the folder when it was read", nullable=False),
+        Column("submitted_at", TIME, "When the pipeline read the file", nullable=False),
+        Column("item_id", "VARCHAR", "The item that was sold back, where it could be read"),
+        Column("session_id", "VARCHAR", "The session that it was pulled in, where given"),
+        Column("sold_at", TIME, "When it was sold back"),
+        Column("amount_usd", MONEY, "What was paid for it"),
+        Column("rejected_reason", "VARCHAR", "Why the row was not accepted; NULL when it was"),
+        Column("raw_value", "VARCHAR", "The offending text of a rejected row, its first 200 characters"),
+    ),
+    zone=Zone.RAW,
+    group="raw",
+    partition=Partition.SUBMITTED,
+)
+
 PENDING_SESSIONS = Table(
     "pending_sessions",
     "One row per session that still has to be asked.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,18 @@ class RowError(PipelineError):
 Record = tuple[int, Mapping[str, Any] | RowError]
 
 
-def read(path: Path, on_unknown_columns: Callable[[set[str]], None]) -> Generator[Record, None, None]:
+def read(
+    path: Path, on_unknown_columns: Callable[[set[str]], None], columns: Sequence[str] = COLUMNS
+) -> Generator[Record, None, None]:
     """Yields the file's records. `on_unknown_columns` is told the names of columns that are ignored.
 
+    Of the `columns`, the first is required.
     Raises UnreadableFileError when the file cannot be read at all, possibly after some records.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise UnreadableFileError(f"its name ends in {path.suffix or 'no suffix'}; allowed are {', '.join(SUFFIXES)}")
-    yield from reader(path, on_unknown_columns)
+    yield from reader(path, on_unknown_columns, columns)
 
 
 def is_supported(path: Path) -> bool:
@@ -77,12 +80,12 @@ def _lines(path: Path) -> Iterator[tuple[int, str | RowError]]:
                 yield number, line
 
 
-def _txt(path: Path, _: Callable[[set[str]], None]) -> Iterator[Record]:
+def _txt(path: Path, _: Callable[[set[str]], None], columns: Sequence[str]) -> Iterator[Record]:
     for number, line in _lines(path):
-        yield number, line if isinstance(line, RowError) else {"session_id": line}
+        yield number, line if isinstance(line, RowError) else {columns[0]: line}
 
 
-def _json_lines(path: Path, on_unknown_columns: Callable[[set[str]], None]) -> Iterator[Record]:
+def _json_lines(path: Path, on_unknown_columns: Callable[[set[str]], None], columns: Sequence[str]) -> Iterator[Record]:
     for number, line in _lines(path):
         if isinstance(line, RowError):
             yield number, line
@@ -95,7 +98,7 @@ def _json_lines(path: Path, on_unknown_columns: Callable[[set[str]], None]) -> I
         if not isinstance(value, dict):
             yield number, RowError("the line is not a JSON object", line[:200])
             continue
-        on_unknown_columns({printable(name) for name in value} - {*COLUMNS, SUBMISSION_ID})
+        on_unknown_columns({printable(name) for name in value} - {*columns, SUBMISSION_ID})
         yield number, value
 
 
@@ -103,7 +106,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
 
 
-def _csv(path: Path, on_unknown_columns: Callable[[set[str]], None]) -> Iterator[Record]:
+def _csv(path: Path, on_unknown_columns: Callable[[set[str]], None], columns: Sequence[str]) -> Iterator[Record]:
     lines = path.read_bytes()
     if lines[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise UnreadableFileError("it is UTF-16; save it as UTF-8")
@@ -114,11 +117,13 @@ def _csv(path: Path, on_unknown_columns: Callable[[set[str]], None]) -> Iterator
     if isinstance(header, RowError):
         raise UnreadableFileError(f"its header, line {header_number}, cannot be read: {header}")
     names = [name.strip() for name in header]
-    if "session_id" not in names:
-        raise UnreadableFileError(f"its header has no column session_id (it has {', '.join(names)[:200] or 'nothing'})")
+    if columns[0] not in names:
+        raise UnreadableFileError(
+            f"its header has no column {columns[0]} (it has {', '.join(names)[:200] or 'nothing'})"
+        )
     if len(set(names)) < len(names):
         raise UnreadableFileError("its header names a column twice")
-    on_unknown_columns({printable(n) for n in names} - {*COLUMNS, SUBMISSION_ID})
+    on_unknown_columns({printable(n) for n in names} - {*columns, SUBMISSION_ID})
     for number, row in rows:
         if isinstance(row, RowError):
             yield number, row
@@ -146,14 +151,14 @@ def _csv_rows(lines: list[str]) -> Iterator[tuple[int, list[str] | RowError]]:
             start = broken + 1
 
 
-def _parquet(path: Path, on_unknown_columns: Callable[[set[str]], None]) -> Iterator[Record]:
+def _parquet(path: Path, on_unknown_columns: Callable[[set[str]], None], columns: Sequence[str]) -> Iterator[Record]:
     try:
         with pq.ParquetFile(path) as file:
             names = set(file.schema_arrow.names)
-            if "session_id" not in names:
-                raise UnreadableFileError("it has no column session_id")
-            on_unknown_columns({printable(name) for name in names} - {*COLUMNS, SUBMISSION_ID})
-            batches = file.iter_batches(columns=[c for c in COLUMNS if c in names])
+            if columns[0] not in names:
+                raise UnreadableFileError(f"it has no column {columns[0]}")
+            on_unknown_columns({printable(name) for name in names} - {*columns, SUBMISSION_ID})
+            batches = file.iter_batches(columns=[c for c in columns if c in names])
             yield from enumerate((_parquet_row(row) for batch in batches for row in _rows(batch)), 1)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UnreadableFileError(f"it is not readable Parquet: {str(error).splitlines()[0]}") from error
@@ -180,7 +185,7 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-_READERS: dict[str, Callable[[Path, Callable[[set[str]], None]], Iterator[Record]]] = {
+_READERS: dict[str, Callable[[Path, Callable[[set[str]], None], Sequence[str]], Iterator[Record]]] = {
     ".txt": _txt,
     ".csv": _csv,
     ".jsonl": _json_lines,

@@ -143,3 +143,30 @@ def _quantity(field: str, value: object) -> int | None:
     if not 1 <= number <= _MAX_QUANTITY or number != number.to_integral_value():
         raise RowError(f"{field} is not a whole number of at least 1", value)
     return int(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Sellback:
+    """One accepted record of a sellback. `sold_at` is aware, in UTC; `amount_usd` has 4 decimal places."""
+
+    item_id: str
+    session_id: str | None
+    sold_at: datetime
+    amount_usd: Decimal | None
+
+
+def parse_sellback(record: Mapping[str, Any]) -> Sellback:
+    """The sellback that a record stands for, by the same rules. Raises RowError with the reason where it is none."""
+    item_id = _text("item_id", record.get("item_id"))
+    if item_id is None:
+        raise RowError("item_id is empty")
+    session_id = _text("session_id", record.get("session_id"))
+    sold_at = _time("sold_at", record.get("sold_at"))
+    if sold_at is None:
+        raise RowError("sold_at is empty")
+    return Sellback(
+        item_id=item_id,
+        session_id=None if session_id is None else _session_id(session_id),
+        sold_at=sold_at,
+        amount_usd=_price("amount_usd", record.get("amount_usd")),
+    )

@@ -32,6 +32,10 @@ CHAPTERS = {
              WHERE a.session_id = pulls.session_id AND a.pull_number = pulls.pull_number) AS attributes
         FROM pulls WHERE session_id = $session_id ORDER BY pull_number
     """,
+    "Sold back": """
+        SELECT pull_number, item_id, sold_at, amount_usd, buyback_price_usd, quote_age_seconds, source_file
+        FROM sellbacks WHERE session_id = $session_id ORDER BY pull_number
+    """,
     "Issues": """
         SELECT observed_at, severity, rule, pull_number, field, detail, raw_value, source
         FROM data_issues WHERE session_id = $session_id ORDER BY observed_at, rule, pull_number

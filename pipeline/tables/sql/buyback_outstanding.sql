@@ -26,6 +26,19 @@ by_quote AS (
     WHERE resolved_at > days_30_ago
     GROUP BY shortest_days, buyback_price_usd
 ),
+sold_by_window AS (
+    SELECT
+        window_days,
+        count(*) AS sold_back_count,
+        total(buyback_price_usd) AS sold_back_quoted_usd,
+        total(amount_usd) AS sold_back_usd
+    FROM sellbacks CROSS JOIN latest JOIN windows ON resolved_at > as_of - to_days(window_days)
+    WHERE resolved_at > days_30_ago
+    GROUP BY window_days
+),
+records AS (
+    SELECT max(sold_at) AS sellbacks_until FROM sellbacks
+),
 ranked AS (
     SELECT
         *,
@@ -52,8 +65,16 @@ SELECT
     coalesce(pull_count, 0) AS pull_count,
     coalesce(priced_pull_count, 0) AS priced_pull_count,
     buyback_total_usd,
-    top_10_share
+    top_10_share,
+    CASE WHEN sellbacks_until IS NOT NULL THEN coalesce(sold_back_count, 0) END AS sold_back_count,
+    CASE WHEN sellbacks_until IS NOT NULL THEN coalesce(sold_back_quoted_usd, 0) END AS sold_back_quoted_usd,
+    CASE WHEN sellbacks_until IS NOT NULL THEN coalesce(sold_back_usd, 0) END AS sold_back_usd,
+    CASE WHEN sellbacks_until IS NOT NULL THEN
+        (buyback_total_usd - coalesce(sold_back_quoted_usd, 0))::DECIMAL(18,4) END AS outstanding_usd,
+    sellbacks_until
 FROM windows
 JOIN latest ON as_of IS NOT NULL
+CROSS JOIN records
 LEFT JOIN by_window USING (window_days)
+LEFT JOIN sold_by_window USING (window_days)
 ORDER BY window_days

@@ -57,6 +57,33 @@ findings AS (
     WHERE rejected_reason IS NOT NULL
     UNION ALL
     SELECT
+        CASE row_number WHEN 0 THEN 'rejected_file' ELSE 'rejected_row' END, 'error', 'sellback_submissions', session_id, NULL,
+        'sellbacks/' || source_file || CASE row_number WHEN 0 THEN '' ELSE ' row ' || row_number END,
+        NULL, rejected_reason, raw_value, submitted_at
+    FROM sellback_submissions
+    WHERE rejected_reason IS NOT NULL
+    UNION ALL
+    -- A partner's records may be of much that was never submitted: one row a file.
+    SELECT
+        'unknown_sellback', 'warning', 'sellbacks', NULL, NULL, 'sellbacks/' || source_file, 'item_id',
+        occurrences(count(*), min(submitted_at), max(submitted_at)) || ': no pull is of the item, or of it in the session',
+        left(min(item_id), 200), min(submitted_at)
+    FROM sellback_records
+    WHERE session_id IS NULL
+    GROUP BY source_file
+    UNION ALL
+    SELECT
+        'conflicting_sellback', 'warning', 'sellbacks', later.session_id, later.pull_number,
+        'sellbacks/' || later.source_file || ' row ' || later.row_number, 'sold_at, amount_usd',
+        'differs from the first record of the pull, which stands: sold at ' || first.sold_at::TIMESTAMP || ' for '
+            || coalesce(first.amount_usd::VARCHAR, 'an unknown amount'),
+        later.sold_at::TIMESTAMP || ', ' || coalesce(later.amount_usd::VARCHAR, 'none'), later.submitted_at
+    FROM sellback_records AS later
+    JOIN sellback_records AS first ON first.session_id = later.session_id AND first.pull_number = later.pull_number
+    WHERE later.occurrence > 1 AND first.occurrence = 1
+        AND (later.sold_at <> first.sold_at OR later.amount_usd <> first.amount_usd)
+    UNION ALL
+    SELECT
         CASE row_number WHEN 0 THEN 'rejected_reference_file' ELSE 'rejected_reference_row' END, 'error',
         'reference_packs', NULL, NULL,
         'reference/packs.csv' || CASE row_number WHEN 0 THEN '' ELSE ' row ' || row_number END,

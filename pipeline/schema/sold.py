@@ -1,0 +1,90 @@
+"""What became of pulled items, by the partner's records of sellbacks. Without records these tables are empty."""
+
+from pipeline.schema.table import MONEY, SHARE, TIME, Column, Reference, Table, Zone
+
+SELLBACK_RECORDS = Table(
+    "sellback_records",
+    "One row per accepted record of a sellback, with the pull that it is of.",
+    (
+        Column("content_sha256", "VARCHAR", "The file's SHA-256", key=True),
+        Column("row_number", "BIGINT", "The row in the file", key=True),
+        Column("source_file", "VARCHAR", "The file", nullable=False),
+        Column("submitted_at", TIME, "When the pipeline read it", nullable=False),
+        Column("item_id", "VARCHAR", "The item", nullable=False),
+        Column("sold_at", TIME, "When it was sold back", nullable=False),
+        Column("amount_usd", MONEY, "What was paid for it"),
+        Column("session_id", "VARCHAR", "The session of the pull; NULL where no pull fits"),
+        Column("pull_number", "INTEGER", "The pull within the session"),
+        Column("item_type", "VARCHAR", "As in the pull"),
+        Column("buyback_price_usd", MONEY, "As in the pull"),
+        Column("pulled_date", "DATE", "As in the pull"),
+        Column("resolved_at", TIME, "As in the pull"),
+        Column("occurrence", "BIGINT", "1 for the first record of the pull, which stands"),
+    ),
+    zone=Zone.STAGING,
+    sources=("sellback_submissions", "pulls"),
+)
+
+SELLBACKS = Table(
+    "sellbacks",
+    "One row per pull that was sold back, by the records in the folder `sellbacks`; without any, it is not known.",
+    (
+        Column("session_id", "VARCHAR", "The session that the item was pulled in", key=True),
+        Column("pull_number", "INTEGER", "The pull within the session", key=True),
+        Column("item_id", "VARCHAR", "The item", nullable=False),
+        Column("item_type", "VARCHAR", "The type as sent; `unknown` where absent", nullable=False),
+        Column("pulled_date", "DATE", "UTC day of the pull", nullable=False),
+        Column("sold_at", TIME, "When it was sold back", nullable=False),
+        Column("sold_date", "DATE", "UTC day of `sold_at`", nullable=False),
+        Column("quote_age_seconds", "DOUBLE", "From the answer with the quote to the sale; 0 where it came later"),
+        Column("days_since_pull", "BIGINT", "UTC days from `pulled_date` to `sold_date`; at least 0", nullable=False),
+        Column("buyback_price_usd", MONEY, "The quote"),
+        Column("amount_usd", MONEY, "What was paid; NULL where the record does not say"),
+        Column("resolved_at", TIME, "When the answer with the quote came", nullable=False),
+        Column("source_file", "VARCHAR", "File of the record", nullable=False),
+    ),
+    group="staging",
+    sources=("sellback_records",),
+    references=(Reference(("session_id", "pull_number"), "pulls"),),
+)
+
+_BY_DAYS = "Student's t, the days of sale being the sample; NULL below 10 days"
+
+QUOTE_ACCURACY = Table(
+    "quote_accuracy",
+    "One row per band of age of the quote at the sale and item type: what was paid for what was quoted.",
+    (
+        Column("age_band", "VARCHAR", "Time from the quote to the sale, in words", key=True),
+        Column("item_type", "VARCHAR", "The type as sent; `unknown` where absent", key=True),
+        Column("age_from_seconds", "BIGINT", "Where the band begins", nullable=False),
+        Column("sold_count", "BIGINT", "Pulls sold back with both a quote and an amount", nullable=False),
+        Column("day_count", "BIGINT", "UTC days on which they were sold", nullable=False),
+        Column("quoted_usd", MONEY, "Sum of their quotes"),
+        Column("realised_usd", MONEY, "Sum of what was paid for them"),
+        Column("realised_ratio", "DOUBLE", "`realised_usd` over `quoted_usd`: 1 where quotes hold"),
+        Column("realised_ratio_low", "DOUBLE", f"Lower bound of the 95 % interval of `realised_ratio`, {_BY_DAYS}"),
+        Column("realised_ratio_high", "DOUBLE", f"Upper bound of the 95 % interval of `realised_ratio`, {_BY_DAYS}"),
+        Column("at_quote_share", "DOUBLE", "Share of them that were paid for exactly as quoted", unit=SHARE),
+    ),
+    group="marts",
+    sources=("sellbacks",),
+)
+
+SELLBACK_SHARES = Table(
+    "sellback_shares",
+    "One row per number of UTC days since the pull: the share of pulls that are sold back by then (Kaplan and Meier).",
+    (
+        Column("days_since_pull", "BIGINT", "UTC days from the pull to the sale", key=True),
+        Column(
+            "at_risk_count",
+            "BIGINT",
+            "Pulls that were not sold before, pulled on or after the day of the first sale, and followed so long: until "
+            "the day of the last sale",
+            nullable=False,
+        ),
+        Column("sold_count", "BIGINT", "Of these, sold on that day", nullable=False),
+        Column("sold_share", "DOUBLE", "Share sold back so many days after the pull or earlier", unit=SHARE),
+    ),
+    group="marts",
+    sources=("sellbacks", "quote_days"),
+)
