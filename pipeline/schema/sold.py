@@ -78,7 +78,7 @@ SELLBACK_SHARES = Table(
         Column(
             "at_risk_count",
             "BIGINT",
-            "Pulls that were not sold before, pulled on or after the day of the first sale, and followed so long: until "
+            "Pulls that were not sold before, pulled on or after the day of the first sale, and followed so long: to "
             "the day of the last sale",
             nullable=False,
         ),

@@ -205,10 +205,10 @@ _OF_PULLS = (
         "quotes_are_plausible",
         f"No quote is above {_LARGE_QUOTE:,} USD or {_LARGE_MULTIPLE:,} times the session's price, "
         "or finer than a cent.",
-        "session_id pull_number buyback_price_usd price_usd",
+        "session_id pull_number buyback_price_usd session_price_usd",
         f"""
         buyback_price_usd > {_LARGE_QUOTE}
-            OR (price_usd > 0 AND buyback_price_usd::DOUBLE > price_usd::DOUBLE * {_LARGE_MULTIPLE})
+            OR (session_price_usd > 0 AND buyback_price_usd::DOUBLE > session_price_usd::DOUBLE * {_LARGE_MULTIPLE})
             OR buyback_price_usd <> round(buyback_price_usd, 2)
         """,
         order="ORDER BY buyback_price_usd DESC",

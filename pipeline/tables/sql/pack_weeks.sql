@@ -6,18 +6,21 @@ WITH quotes AS (
         session_price_usd,
         pulls_a_session,
         multiple(buyback_price_usd, pulls_a_session, session_price_usd) AS multiple,
-        sum(pull_count)::BIGINT AS pulls,
-        sum(session_count)::BIGINT AS sessions
+        pull_count AS pulls,
+        session_count AS sessions
     FROM quote_days
     WHERE session_price_usd IS NOT NULL
-    GROUP BY ALL
 ),
-ranked AS (
-    SELECT
-        *,
-        sum(pulls) OVER (PARTITION BY pack_id, week_start_date ORDER BY multiple NULLS LAST ROWS UNBOUNDED PRECEDING)::BIGINT AS up_to,
-        coalesce(sum(pulls) FILTER (multiple IS NOT NULL) OVER (PARTITION BY pack_id, week_start_date), 0)::BIGINT AS quoted
-    FROM quotes
+-- Of prices there are few: pulls are counted by them before anything is divided.
+spent AS (
+    SELECT pack_id, week_start_date, total(price_of(pulls, session_price_usd, pulls_a_session)) AS spend_usd
+    FROM (
+        SELECT pack_id, week_start_date, session_price_usd, pulls_a_session, sum(pulls) AS pulls
+        FROM quotes
+        WHERE multiple IS NOT NULL
+        GROUP BY ALL
+    )
+    GROUP BY pack_id, week_start_date
 ),
 weeks AS (
     SELECT
@@ -25,17 +28,33 @@ weeks AS (
         week_start_date,
         sum(pulls)::BIGINT AS pull_count,
         pulls_where(pulls, session_price_usd = 0) AS free_pull_count,
-        any_value(quoted) AS quoted_pull_count,
+        pulls_where(pulls, multiple IS NOT NULL) AS quoted_pull_count,
         coalesce(sum(sessions), 0)::BIGINT AS quoted_session_count,
-        total(CASE WHEN multiple IS NOT NULL THEN price_of(pulls, session_price_usd, pulls_a_session) END) AS spend_usd,
-        total(CASE WHEN multiple IS NOT NULL THEN buyback_price_usd * pulls::DECIMAL(19,0) END) AS buyback_total_usd,
-        pulls_where(pulls, multiple IS NOT NULL
-            AND buyback_price_usd::DECIMAL(38,4) * pulls_a_session >= session_price_usd::DECIMAL(38,4)) AS win_count,
-        (min(multiple) FILTER (up_to >= (quoted + 1) // 2) + min(multiple) FILTER (up_to >= quoted // 2 + 1)) / 2
-            AS multiple_median,
+        total_of(CASE WHEN multiple IS NOT NULL THEN buyback_price_usd END, pulls) AS buyback_total_usd,
+        -- Where the doubles leave room for doubt, without dividing.
+        pulls_where(pulls, multiple > 1.000001 OR (multiple > 0.999999
+            AND buyback_price_usd::DECIMAL(38,4) * pulls_a_session >= session_price_usd::DECIMAL(38,4))) AS win_count,
         -- Threads add doubles in any order; rounded, the result is the same each time.
-        round(sum(capped(multiple) * pulls) / nullif(any_value(quoted), 0), 9) AS multiple_mean_capped_5x
-    FROM ranked
+        round(sum(capped(multiple) * pulls) / nullif(quoted_pull_count, 0), 9) AS multiple_mean_capped_5x
+    FROM quotes
+    GROUP BY pack_id, week_start_date
+),
+ranked AS (
+    SELECT
+        pack_id,
+        week_start_date,
+        multiple,
+        sum(pulls) OVER (PARTITION BY pack_id, week_start_date ORDER BY multiple ROWS UNBOUNDED PRECEDING)::BIGINT AS up_to
+    FROM quotes
+    WHERE multiple IS NOT NULL
+),
+medians AS (
+    SELECT
+        pack_id,
+        week_start_date,
+        (min(multiple) FILTER (up_to >= (quoted_pull_count + 1) // 2)
+            + min(multiple) FILTER (up_to >= quoted_pull_count // 2 + 1)) / 2 AS multiple_median
+    FROM ranked JOIN weeks USING (pack_id, week_start_date)
     GROUP BY pack_id, week_start_date
 )
 SELECT
@@ -54,4 +73,6 @@ SELECT
     multiple_median,
     multiple_mean_capped_5x
 FROM weeks
+LEFT JOIN spent USING (pack_id, week_start_date)
+LEFT JOIN medians USING (pack_id, week_start_date)
 ORDER BY pack_id, week_start_date

@@ -1,44 +1,47 @@
 -- A record that names its session is of the item's pull there; another is of the latest pull before the sale, else, since
--- answers may come late, of the first one after it.
+-- answers may come late, of the first one after it. Ranked by windows, which may go to disk: records may be as many as pulls.
 WITH records AS (
     SELECT content_sha256, row_number, source_file, submitted_at, item_id, session_id AS named_session_id, sold_at, amount_usd
     FROM sellback_submissions
     WHERE rejected_reason IS NULL
 ),
-chosen AS (
+fitting AS (
     SELECT
-        records.content_sha256,
-        records.row_number,
-        arg_min({
-            'session_id': pulls.session_id, 'pull_number': pull_number, 'item_type': item_type,
-            'buyback_price_usd': buyback_price_usd, 'pulled_date': pulled_date, 'resolved_at': resolved_at
-        }, {
-            'is_after': pulled_at > sold_at, 'distance': abs(epoch_us(sold_at) - epoch_us(pulled_at)),
-            'session_id': pulls.session_id, 'pull_number': pull_number
-        }) AS pull
+        records.content_sha256, records.row_number, source_file, submitted_at, records.item_id, sold_at, amount_usd,
+        pulls.session_id, pull_number, item_type, buyback_price_usd, pulled_date, resolved_at,
+        pulled_at > sold_at AS is_after,
+        abs(epoch_us(sold_at) - epoch_us(pulled_at)) AS distance
     FROM records JOIN pulls ON pulls.item_id = records.item_id
     WHERE named_session_id IS NULL OR named_session_id = pulls.session_id
-    GROUP BY records.content_sha256, records.row_number
+),
+chosen AS (
+    SELECT *
+    FROM fitting
+    QUALIFY row_number() OVER (
+        PARTITION BY content_sha256, fitting.row_number ORDER BY is_after, distance, session_id, pull_number
+    ) = 1
 )
 SELECT
-    records.content_sha256,
-    records.row_number,
+    content_sha256,
+    chosen.row_number,
     source_file,
     submitted_at,
     item_id,
     sold_at,
     amount_usd,
-    pull.session_id AS session_id,
-    pull.pull_number AS pull_number,
-    pull.item_type AS item_type,
-    pull.buyback_price_usd AS buyback_price_usd,
-    pull.pulled_date AS pulled_date,
-    pull.resolved_at AS resolved_at,
-    CASE WHEN pull.session_id IS NOT NULL THEN
-        row_number() OVER (
-            PARTITION BY pull.session_id, pull.pull_number
-            ORDER BY submitted_at, source_file, records.content_sha256, records.row_number
-        ) END AS occurrence
-FROM records
-LEFT JOIN chosen ON chosen.content_sha256 = records.content_sha256 AND chosen.row_number = records.row_number
-ORDER BY submitted_at, source_file, records.content_sha256, records.row_number
+    session_id,
+    pull_number,
+    item_type,
+    buyback_price_usd,
+    pulled_date,
+    resolved_at,
+    row_number() OVER (
+        PARTITION BY session_id, pull_number ORDER BY submitted_at, source_file, content_sha256, chosen.row_number
+    ) AS occurrence
+FROM chosen
+UNION ALL
+SELECT
+    content_sha256, records.row_number, source_file, submitted_at, item_id, sold_at, amount_usd, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL
+FROM records ANTI JOIN chosen ON chosen.content_sha256 = records.content_sha256 AND chosen.row_number = records.row_number
+ORDER BY submitted_at, source_file, content_sha256, row_number
