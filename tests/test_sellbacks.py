@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from scipy import stats
 
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.submissions.sellbacks import new_sellback_files
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, now
 from tests.conftest import build_all, records, refresh, rows
 from tests.conftest import drop as drop_into_inbox
 from tests.test_groups import derived
@@ -167,6 +168,16 @@ def test_a_sale_that_is_known_before_its_pull_finds_it_when_the_answer_comes(api
     refresh(workspace)
     assert rows(workspace, "SELECT session_id, amount_usd FROM sellbacks") == [("s", Decimal(3))]
     assert rows(workspace, "FROM data_issues WHERE rule = 'unknown_sellback'") == []
+
+
+def test_a_rebuild_as_of_the_past_knows_the_records_of_then(workspace, tmp_path):
+    give(workspace, "a.csv", f"{HEADER}b,second,2026-01-03,18\n")
+    then = now()
+    give(workspace, "b.csv", f"{HEADER}kept,third,2026-01-06,5\n")
+    workspace.rebuild_as_of(then, tmp_path / "past")
+    with duckdb.connect(tmp_path / "past" / "phygitals.duckdb", read_only=True) as past:
+        assert past.execute("SELECT item_id FROM sellbacks").fetchall() == [("b",)]
+    assert rows(workspace, "SELECT count(*) FROM sellbacks") == [(2,)]
 
 
 def sold(chance: random.Random, days: int, shifts: float) -> list[Row]:

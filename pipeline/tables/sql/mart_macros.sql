@@ -109,6 +109,9 @@ CREATE TEMP MACRO multiple(quote, pull_count, session_price) AS
 -- A multiple, at most 5. NULL stays NULL, which least would pass over.
 CREATE TEMP MACRO capped(multiple) AS CASE WHEN multiple > 5 THEN 5 ELSE multiple END;
 
+-- A number that is no less for a higher multiple, and the same for near ones.
+CREATE TEMP MACRO bin_of(multiple) AS CASE WHEN multiple > 0 THEN greatest(floor(ln(multiple) * 20), -1000)::INTEGER ELSE -1001 END;
+
 -- Of values that stand for `n` equal ones each. Aggregates over a group take its values in a row each, in which
 -- `before` counts the values of the group that come before the row's in its order, and `up_to` includes the row's.
 CREATE TEMP MACRO sum_of(x, n) AS sum(x * n::DECIMAL(19,0));

@@ -39,22 +39,49 @@ weeks AS (
     FROM quotes
     GROUP BY pack_id, week_start_date
 ),
-ranked AS (
-    SELECT
-        pack_id,
-        week_start_date,
-        multiple,
-        sum(pulls) OVER (PARTITION BY pack_id, week_start_date ORDER BY multiple ROWS UNBOUNDED PRECEDING)::BIGINT AS up_to
+-- Multiples are as many as pulls may be: they are counted in bins, and only those of the bins that have the median are put
+-- in order.
+bins AS (
+    SELECT pack_id, week_start_date, bin_of(multiple) AS bin, sum(pulls)::BIGINT AS pulls
     FROM quotes
     WHERE multiple IS NOT NULL
+    GROUP BY ALL
+),
+middle AS (
+    SELECT *
+    FROM (
+        SELECT
+            pack_id,
+            week_start_date,
+            bin,
+            sum(pulls) OVER week::BIGINT - pulls AS lower_count,
+            sum(pulls) OVER week AS up_to,
+            sum(pulls) OVER (PARTITION BY pack_id, week_start_date)::BIGINT AS quoted
+        FROM bins
+        WINDOW week AS (PARTITION BY pack_id, week_start_date ORDER BY bin ROWS UNBOUNDED PRECEDING)
+    )
+    WHERE up_to >= (quoted + 1) // 2 AND lower_count < quoted // 2 + 1
+),
+ranked AS (
+    SELECT
+        quotes.pack_id,
+        quotes.week_start_date,
+        multiple,
+        quoted,
+        lower_count + sum(pulls) OVER (
+            PARTITION BY quotes.pack_id, quotes.week_start_date, bin ORDER BY multiple ROWS UNBOUNDED PRECEDING
+        )::BIGINT AS up_to
+    FROM quotes
+    JOIN middle ON middle.pack_id = quotes.pack_id AND middle.week_start_date = quotes.week_start_date
+        AND middle.bin = bin_of(multiple)
 ),
 medians AS (
     SELECT
         pack_id,
         week_start_date,
-        (min(multiple) FILTER (up_to >= (quoted_pull_count + 1) // 2)
-            + min(multiple) FILTER (up_to >= quoted_pull_count // 2 + 1)) / 2 AS multiple_median
-    FROM ranked JOIN weeks USING (pack_id, week_start_date)
+        (min(multiple) FILTER (up_to >= (quoted + 1) // 2) + min(multiple) FILTER (up_to >= quoted // 2 + 1)) / 2
+            AS multiple_median
+    FROM ranked
     GROUP BY pack_id, week_start_date
 )
 SELECT
