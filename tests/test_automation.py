@@ -120,6 +120,18 @@ def test_the_tables_are_read_only_when_a_run_has_changed_them(pending, ticks, mo
     assert "1 sessions are pending" in str(ticks.tick().skip_message)
 
 
+def test_a_new_record_of_sellbacks_starts_a_run_as_well(api):
+    api(Simulator(hold=0))
+    workspace = Workspace.open()
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert isinstance(inbox_sensor(dg.build_sensor_context(instance)), dg.SkipReason)
+        workspace.data.sellbacks.mkdir()
+        (workspace.data.sellbacks / "a.csv").write_text("item_id,sold_at\na,2026-01-01\n")
+        assert isinstance(inbox_sensor(dg.build_sensor_context(instance)), dg.RunRequest)
+        workspace.take_in_sellbacks()
+        assert isinstance(inbox_sensor(dg.build_sensor_context(instance)), dg.SkipReason)
+
+
 def test_a_tick_of_the_inbox_sensor_lists_the_inbox_once(api, monkeypatch):
     api(Simulator(hold=0))
     drop(Workspace.open(), "folder/a.txt", "one\n")

@@ -23,7 +23,7 @@ from pipeline.tables.checks import CHECKS, Checker, checks_of
 from pipeline.tables.rules import Check, Severity
 from pipeline.warehouse.agreement import disagreements
 from pipeline.workspace import Workspace, now
-from tests.conftest import drop, findings, refresh
+from tests.conftest import build_all, drop, findings, refresh, rows
 
 # For each check, the change to the lake that it must notice.
 BREAKS = {
@@ -46,6 +46,7 @@ BREAKS = {
     "pending_ageing.counts_every_pending_session": "UPDATE pending_ageing SET session_count = session_count + 1",
     "buyback_outstanding.a_longer_window_holds_no_less": "UPDATE buyback_outstanding SET pull_count = -window_days",
     "tier_hit_rates.counts_every_quoted_pull": "UPDATE tier_hit_rates SET hit_count = hit_count + 1",
+    "sellbacks.refers_to_pulls": "UPDATE sellbacks SET pull_number = 99",
     "top_pulls.refers_to_pulls": "UPDATE top_pulls SET pull_number = 99 WHERE pull_rank = 1",
     "repulled_items.refers_to_items": "UPDATE repulled_items SET item_id = 'nothing'",
     "purchases.tx_hash_is_of_one_session": "UPDATE purchases SET tx_hash = 'the same'",
@@ -123,6 +124,13 @@ def lake(tmp_path_factory):
     workspace.data.packs_file.parent.mkdir()
     workspace.data.packs_file.write_text(PACKS_FILE)
     refresh(workspace)
+    workspace.data.sellbacks.mkdir()
+    sold = rows(workspace, "SELECT item_id, session_id, resolved_at FROM pulls WHERE pull_number = 1")
+    lines = "".join(f"{item},{session},{at.isoformat()},5\n" for item, session, at in sold)
+    (workspace.data.sellbacks / "a.csv").write_text(f"item_id,session_id,sold_at,amount_usd\n{lines}")
+    workspace.take_in_sellbacks()
+    build_all(workspace)
+    workspace.publish()
     yield workspace
     patch.undo()
 
