@@ -75,7 +75,8 @@ def intervals(pulls: pa.Table) -> dict[str, np.ndarray]:
         connection.execute(
             f"""
             CREATE VIEW purchases AS SELECT session::VARCHAR AS session_id, any_value(sample)::VARCHAR AS pack_id,
-                'fulfilled' AS status, count(*) AS pull_count, (count(*) * {PRICE})::DECIMAL(18,4) AS price_usd,
+                'fulfilled' AS status, count(*) AS pull_count, sum(quote)::DECIMAL(18,4) AS buyback_value_usd,
+                (count(*) * {PRICE})::DECIMAL(18,4) AS price_usd,
                 count(*)::INTEGER AS quantity, TIMESTAMPTZ '2026-01-01' AS resolved_at
                 FROM drawn GROUP BY session;
             CREATE VIEW pulls AS SELECT session_id, 1 AS pull_number, NULL::VARCHAR AS item_type, false AS is_on_chain,

@@ -117,11 +117,19 @@ def test_the_figures_of_item_types_are_those_of_their_pulls(published):
 
 def test_the_figures_of_buyback_values_are_those_of_the_pulls_of_a_day_pack_and_type(published):
     key = ["pulled_date", "pack_id", "item_type"]
-    groups = frame(published, "pulls").groupby(key, dropna=False)
-    expected = [
-        {**dict(zip(key, group, strict=True)), **counts(pulls), **values(pulls.buyback_price_usd, (25, 75, 95))}
-        for group, pulls in groups
-    ]
+    every = frame(published, "pulls")
+    every["per_pull"] = every.price_usd / every.groupby("session_id").session_id.transform("size")
+    expected = []
+    for group, pulls in every.groupby(key, dropna=False):
+        paid = pulls[pulls.buyback_price_usd.notna() & (pulls.price_usd > 0)]
+        spent = {
+            "paid_pull_count": len(paid),
+            "spend_usd": paid.per_pull.sum(min_count=1),
+            "spend_buyback_usd": paid.buyback_price_usd.sum(min_count=1),
+        }
+        figures = values(pulls.buyback_price_usd, (25, 75, 95))
+        expected.append(dict(zip(key, group, strict=True)) | counts(pulls) | figures | spent)
+    assert any(row["paid_pull_count"] < row["priced_pull_count"] for row in expected)
     assert any(row["priced_pull_count"] == 0 for row in expected)
     assert any(pd.isna(row["pack_id"]) for row in expected)
     assert_same(frame(published, "buyback_values"), key, expected)
@@ -150,12 +158,14 @@ def test_the_figures_of_packs_are_those_of_their_purchases_and_pulls(published):
     for pack, of_pack in priced.groupby("pack_id"):
         fulfilled = of_pack[of_pack.status == "fulfilled"]
         own = pulls[pulls.session_id.isin(fulfilled.session_id)]
-        quoted = own[own.buyback_price_usd.notna()]
+        free = own[own.price_usd == 0]
+        quoted = own[own.buyback_price_usd.notna() & (own.price_usd > 0)]
         in_session = own.groupby("session_id").session_id.transform("size")[quoted.index]
-        multiples = (quoted.buyback_price_usd * in_session / quoted.price_usd)[quoted.price_usd > 0]
+        multiples = quoted.buyback_price_usd * in_session / quoted.price_usd
         wins = int((quoted.buyback_price_usd * in_session >= quoted.price_usd).sum())
-        low, high = stats.binomtest(wins, len(quoted)).proportion_ci(method="wilson")
-        spend, total = fulfilled.price_usd.sum(), quoted.buyback_price_usd.sum()
+        low, high = stats.binomtest(wins, len(quoted)).proportion_ci(method="wilson") if len(quoted) else (np.nan,) * 2
+        spend = (quoted.price_usd / in_session).sum(min_count=1)
+        total = quoted.buyback_price_usd.sum(min_count=1)
         bands, _ = np.histogram(multiples, [0, 0.5, 1, 2, 5, 20, np.inf])
         names = ("below_0_5", "0_5_to_1", "1_to_2", "2_to_5", "5_to_20", "20_and_above")
         expected.append(
@@ -166,8 +176,14 @@ def test_the_figures_of_packs_are_those_of_their_purchases_and_pulls(published):
                 "pull_count": len(own),
                 "spend_usd": spend,
                 "buyback_total_usd": total,
-                "return_ratio": total / spend if spend else np.nan,
-                "win_rate": wins / len(quoted),
+                "return_ratio": total / spend,
+                "unquoted_pull_count": len(own) - len(free) - len(quoted),
+                "unquoted_spend_usd": fulfilled.price_usd.sum() - np.nan_to_num(spend),
+                "unpriced_count": 0,
+                "free_count": int((fulfilled.price_usd == 0).sum()),
+                "free_pull_count": len(free),
+                "free_buyback_total_usd": free.buyback_price_usd.sum(min_count=1),
+                "win_rate": wins / len(quoted) if len(quoted) else np.nan,
                 "win_rate_low": low,
                 "win_rate_high": high,
                 "multiple_median": multiples.median(),

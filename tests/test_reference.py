@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from pipeline.lake.directory import DataDirectory
 from pipeline.schema import TABLES
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Reply, Simulator
+from pipeline.tables.queries import macros
 from pipeline.tables.reference import COLUMNS, PackRow, read_packs
 from pipeline.workspace import Workspace, now
 from tests.conftest import build_all, drop, records, refresh, rows
@@ -179,6 +181,28 @@ def test_a_session_without_a_price_has_the_pack_s_for_each_pack_bought_and_a_sub
     assert rows(workspace, "SELECT count(DISTINCT session_id) FROM pulls WHERE price_usd IS NOT NULL") == [(1,)]
 
 
+def test_pulls_without_a_quote_and_free_sessions_are_no_part_of_spend_and_return_and_are_counted_beside(api):
+    items = {
+        "half": [{"id": "a", "buyback_price": 9}, {"id": "b"}],
+        "third": [{"id": "c", "buyback_price": 1}, {"id": "d"}, {"id": "e"}],
+        "free": [{"id": "f", "buyback_price": 50}],
+        "unpriced": [{"id": "g", "buyback_price": 70}],
+    }
+    api(Simulator(hold=0, scripts={name: [Reply(200, answer(name, nfts))] for name, nfts in items.items()}))
+    workspace = Workspace.open()
+    drop(workspace, "x.csv", "session_id,pack_id,price_usd\nhalf,p,20\nthird,p,10\nfree,p,0\nunpriced,p,\n")
+    refresh(workspace)
+    (pack,) = records(workspace, "FROM pack_economics")
+    assert (pack["spend_usd"], pack["buyback_total_usd"]) == (Decimal("13.3333"), Decimal(10))
+    assert pack["return_ratio"] == pytest.approx(10 / 13.3333)
+    assert pack["unquoted_spend_usd"] == Decimal("16.6667")
+    counted = ("pull_count", "quoted_pull_count", "unquoted_pull_count", "free_count", "free_pull_count")
+    assert [pack[name] for name in counted] == [6, 2, 3, 1, 1]
+    assert (pack["free_buyback_total_usd"], pack["unpriced_count"], pack["win_rate"]) == (Decimal(50), 1, 0)
+    by_day = "SELECT sum(paid_pull_count), sum(spend_usd), sum(spend_buyback_usd) FROM buyback_values"
+    assert rows(workspace, by_day) == [(2, Decimal("13.3333"), Decimal(10))]
+
+
 def test_a_changed_file_and_a_removed_one_make_the_next_run_build_what_depends_on_it_anew(workspace):
     before = lake_hashes(workspace)
     give(workspace, "p,,10,,,,,")
@@ -242,6 +266,30 @@ def test_hits_of_tiers_are_counted_by_implied_value_beside_the_published_odds(wo
     ]
     bounds = rows(workspace, "SELECT bool_and(hit_rate BETWEEN hit_rate_low AND hit_rate_high) FROM tier_hit_rates")
     assert bounds == [(True,)]
+
+
+def test_a_bound_of_half_a_cent_is_taken_up_to_the_cent_so_that_no_pull_falls_between_tiers(api):
+    # 85 % of 9.50 is 8.075, as a double 8.07499…: the bound is 8.08.
+    prices = (8.07, 8.08, 0.43)
+    api(Simulator(hold=0, scripts={"s": [Reply(200, answer("s", [{"id": "i", "buyback_price": p} for p in prices]))]}))
+    workspace = Workspace.open()
+    drop(workspace, "x.csv", "session_id,pack_id\ns,p\n")
+    refresh(workspace)
+    give(workspace, "p,,,85,low,0.5,9.5,1", "p,,,,high,9.5,,1")
+    found = rows(workspace, "SELECT tier, hit_count FROM tier_hit_rates ORDER BY fmv_low_usd NULLS LAST")
+    assert found == [("low", 2), ("high", 1), (None, 0)]
+    # Half a cent for every cent from 0.01 on, and every percentage in common use, beside exact decimals.
+    with duckdb.connect() as connection:
+        connection.execute(macros())
+        found = connection.execute(
+            """
+            SELECT fmv, share, quote_at(fmv::DECIMAL(18,4), share::DOUBLE) FROM (
+                SELECT (i * 0.05)::DECIMAL(18,4) AS fmv, unnest([0.85, 0.9, 0.92, 0.925, 0.333333]) AS share
+                FROM range(4000) AS r(i))
+            """
+        ).fetchall()
+    for fmv, share, quote in found:
+        assert quote == (fmv * share).quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
 def test_p_values_are_corrected_by_holm_over_all_tiers_of_all_packs(workspace):

@@ -222,15 +222,20 @@ def test_yesterday_is_the_utc_day_before_and_its_figures_are_its_own(published):
                 TIMESTAMPTZ '2026-03-09 10:00:00+00' AS pulled_at
             FROM (VALUES (1, 1.5), (2, 2.5), (3, NULL)) AS v(number, price)
         """,
+        item_types="SELECT 'enft' AS item_type, 4 AS pull_count, 0 AS priced_pull_count",
+        buyback_values="""
+            SELECT DATE '2026-03-09' AS pulled_date, 'enft' AS item_type, 3 AS pull_count, 2 AS priced_pull_count,
+                4 AS buyback_total_usd, 1 AS paid_pull_count, 5 AS spend_usd, 1.5 AS spend_buyback_usd
+            UNION ALL BY NAME SELECT DATE '2026-03-02' AS pulled_date, 'enft' AS item_type, 1 AS pull_count,
+                1 AS priced_pull_count, 1 AS paid_pull_count, 7 AS spend_usd, 7 AS spend_buyback_usd
+        """,
     )
     facts = facts_of(path)
     assert facts.yesterday == date(2026, 3, 9)
     purchases, pulls = facts.purchases, facts.pulls
     assert [purchases[period]["purchases"] for period in ("yesterday", "week_before", "overall")] == [2, 1, 4]
     assert (purchases["yesterday"]["fulfilled"], purchases["yesterday"]["failed"]) == (1, 1)
-    assert purchases["yesterday"]["spend_usd"] == 10
-    assert purchases["overall"]["spend_usd"] == 37
-    assert purchases["overall"]["quoted_of_spend_usd"] == 11
+    assert [facts.spend[period]["spend_usd"] for period in ("yesterday", "week_before", "overall")] == [5, 7, 12]
     assert purchases["overall"]["fulfilled_when_first_asked"] == 1
     assert pulls["yesterday"] == {
         "pulls": 3,
@@ -238,6 +243,8 @@ def test_yesterday_is_the_utc_day_before_and_its_figures_are_its_own(published):
         "zero_pulls": 0,
         "buyback_usd": 4,
         "median_usd": 2,
+        "below_median": 1,
+        "at_median": 0,
         "dearest_usd": Decimal("2.5"),
     }
     week = pulls["week_before"]
@@ -245,6 +252,63 @@ def test_yesterday_is_the_utc_day_before_and_its_figures_are_its_own(published):
     page = Page(render(facts, "production"))
     assert "Yesterday: Mon 9 Mar 2026 2 purchases, 3 pulls quoted at $4.00 in all." in page.text
     assert "Simulated" not in page.text
+    # What is divided stands beside the quotient, yesterday, a day of the week before, and overall.
+    table = page.text.replace(" ", "")
+    assert "Spend$5.00$1.00$12.00Quotedbuybackofit$1.50$1.00$8.50Returnonspend30.0%100.0%70.8%" in table
+    assert (
+        "Left out of spend and return: 1 quoted pull whose purchase was free or came without a price and "
+        "1 pull without a quote." in page.text
+    )
+
+
+def pulls_quoted_at(*prices: float) -> dict[str, str]:
+    """The tables of one day on which pulls were quoted at these prices."""
+    listed = ", ".join(str(price) for price in prices)
+    return {
+        "purchases": "SELECT 's' AS session_id, 'fulfilled' AS status, 1 AS poll_count, "
+        "TIMESTAMPTZ '2026-03-09 00:00:00+00' AS submitted_at",
+        "pulls": "SELECT 's' AS session_id, TIMESTAMPTZ '2026-03-09 00:00:00+00' AS pulled_at, "
+        f"unnest([{listed}])::DECIMAL(18,4) AS buyback_price_usd",
+        "item_types": f"SELECT 'enft' AS item_type, {len(prices)} AS pull_count, 0 AS priced_pull_count",
+        "buyback_values": f"""
+            SELECT DATE '2026-03-09' AS pulled_date, 'enft' AS item_type, {len(prices)} AS pull_count,
+                {len(prices)} AS priced_pull_count, {sum(prices)} AS buyback_total_usd,
+                {max(prices)} AS buyback_max_usd, 0 AS paid_pull_count
+        """,
+    }
+
+
+SENTENCES = {
+    # Of ten pulls three are below the median of 25, and six exactly at it.
+    (1, 2, 3, 25, 25, 25, 25, 25, 25, 90): (
+        ["$25.00: 30 % of the quotes are below, 60 % exactly at it."],
+        ["Half of the", "The mean is", "half of the pulls are below"],
+    ),
+    (1, 2, 3, 4): (["$2.50: 50 % of the quotes are below."], ["exactly at it", "The mean is"]),
+    # Zero quotes are pulls, too: one of five holds the value, not one of one.
+    (0, 0, 0, 0, 50): (
+        ["Pulls quoted at $50.00 or more are 20.0 % of them", "The median is zero, the mean $10.00."],
+        ["are 100.0 % of them"],
+    ),
+    # The bound is a quote that there is, not the end of a bin.
+    (1, 1, 1, 48, 48): (["Pulls quoted at $48.00 or more are 40.0 % of them"], ["$46.42"]),
+    (59.98, *[0.5] * 20): (
+        ["The mean is 6.7 times the median", "dearest pull, $59.98, is 86 % of that"],
+        ["Peaks are mostly"],
+    ),
+    tuple([2.0] * 600): (
+        ["with $1,200 in 600 quoted pulls; its dearest pull, $2.00, is 0 % of that"],
+        ["Peaks are mostly", "The mean is"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("prices", "told"), SENTENCES.items(), ids=lambda value: str(len(value)))
+def test_what_the_page_says_of_quotes_is_what_the_data_say(published, prices, told):
+    text = Page(render(facts_of(published(**pulls_quoted_at(*prices))), "production")).text
+    said, not_said = told
+    assert [words for words in said if words not in text] == []
+    assert [words for words in not_said if words in text] == []
 
 
 def test_a_day_without_purchases_is_told_and_old_data_is_named_old(published):

@@ -169,15 +169,19 @@ def buyback_histogram(bins: list[Row], median: float, mean: float) -> Drawing:
     return draw(chart, 250)
 
 
-def pulls_against_value(bins: list[Row]) -> Drawing:
-    """Cumulative shares of pulls and of quoted value, by quote, on a log axis."""
+def pulls_against_value(bins: list[Row], zero_pulls: int) -> Drawing:
+    """Cumulative shares of quoted pulls and of quoted value, by quote, on a log axis.
+
+    The axis has no zero: the pulls that are quoted at zero lift the line of pulls where it begins.
+    """
     edges, lowest, highest = _edges(bins)
     series = {"share of pulls": "pulls", "share of value": "total_usd"}
     key = dict(zip(series, SERIES, strict=False))
     rows: list[Row] = []
     for name, column in series.items():
-        whole, so_far = sum(row[column] for row in bins), 0.0
-        rows.append({"quote": lowest, "share": 0.0, "series": name})
+        so_far = float(zero_pulls) if column == "pulls" else 0.0
+        whole = so_far + sum(row[column] for row in bins)
+        rows.append({"quote": lowest, "share": so_far / whole, "series": name})
         for edge, row in zip(edges, bins, strict=True):
             rows.append({"quote": edge["from"], "share": so_far / whole, "series": name})
             so_far += row[column]

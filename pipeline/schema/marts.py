@@ -75,6 +75,11 @@ BUYBACK_VALUES = Table(
         _money("buyback_median_usd", "Median quote, interpolated"),
         *(_money(f"buyback_p{p}_usd", f"Percentile {p} of the quotes, interpolated") for p in (25, 75, 95)),
         _money("buyback_max_usd", "Highest quote"),
+        _count(
+            "paid_pull_count", "Quoted pulls of sessions whose price is known and not zero; the base of the next two"
+        ),
+        _money("spend_usd", "Price of these pulls; over it, `spend_buyback_usd` is the return"),
+        _money("spend_buyback_usd", "Sum of the quotes of these pulls"),
     ),
     group="marts",
     sources=("quote_days",),
@@ -88,9 +93,9 @@ PACK_ECONOMICS = Table(
         Column("pack_id", "VARCHAR", "The pack", key=True),
         _count("purchase_count", "Sessions with a price: the submitted one, else the reference's for the packs bought"),
         _count("fulfilled_count", "Of these, fulfilled"),
-        _count("pull_count", "Pulls of the fulfilled sessions"),
-        _money("spend_usd", "Sum of the fulfilled sessions' prices"),
-        _money("buyback_total_usd", "Sum of the quotes of their pulls"),
+        _count("pull_count", "Pulls of the fulfilled sessions: quoted, unquoted and free ones"),
+        _money("spend_usd", "Price of the quoted pulls: each one's part of its session's price"),
+        _money("buyback_total_usd", "Sum of the quotes of the quoted pulls"),
         Column("return_ratio", "DOUBLE", "`buyback_total_usd` over `spend_usd`; a few large quotes dominate it"),
         _share("win_rate", "Share of the quoted pulls that are quoted at or above the price per pull"),
         _share("win_rate_low", "Lower bound of the Wilson 95 % interval of `win_rate`"),
@@ -102,7 +107,18 @@ PACK_ECONOMICS = Table(
         Column(
             "multiple_mean", "DOUBLE", "The same mean without a cap; a few large ones dominate it, so no interval holds"
         ),
-        _count("quoted_pull_count", "Quoted pulls; the base of the win rate and of the multiples"),
+        _count(
+            "quoted_pull_count",
+            "Quoted pulls of the sessions whose price is not zero; the base of every figure of money in the row",
+        ),
+        _count("unquoted_pull_count", "Pulls of these sessions without a quote, which are in no other figure"),
+        _money("unquoted_spend_usd", "Price of the pulls without a quote; with `spend_usd`, all fulfilled sessions'"),
+        _count("unpriced_count", "Fulfilled sessions of the pack without any price, which are in no other figure"),
+        _count(
+            "free_count", "Of `fulfilled_count`, those with a price of zero; they have no multiples and win nothing"
+        ),
+        _count("free_pull_count", "Pulls of the free sessions"),
+        _money("free_buyback_total_usd", "Sum of the quotes of the free sessions' pulls"),
         _HALF_OF_TOTAL,
         _share("top_10_share", "Share of `buyback_total_usd` that the ten dearest pulls hold"),
         _count("multiple_below_0_5_count", "Quoted pulls below 0.5 times the price per pull"),

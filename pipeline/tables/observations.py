@@ -89,7 +89,7 @@ _OF_PURCHASES = (
 # What the highest tier of a pack can be quoted at, to the cent as quotes are. A pack has such a bound only when all of
 # its tiers are known and each has an upper end.
 _HIGHEST_QUOTES = """
-    SELECT pack_id, max(round(fmv_high_usd * packs.buyback_share, 2))::DECIMAL(18,4) AS highest_usd
+    SELECT pack_id, max(quote_at(fmv_high_usd, packs.buyback_share)) AS highest_usd
     FROM reference_pack_rows AS tiers JOIN reference_packs AS packs USING (pack_id)
     WHERE tier IS NOT NULL AND has_whole_tiers AND packs.buyback_share IS NOT NULL
     GROUP BY pack_id

@@ -77,6 +77,17 @@ CREATE TEMP MACRO binomial_p_value(hits, n, p) AS CASE
 CREATE TEMP MACRO session_price(price_usd, pack_price_usd, quantity, pull_count) AS
     coalesce(price_usd, TRY_CAST(pack_price_usd * coalesce(quantity, pull_count)::DECIMAL(18,0) AS DECIMAL(18,4)));
 
+-- What an item of a fair market value is quoted at. Quotes are in cents, so a bound of values is taken to the cent, half
+-- cents up: an item worth exactly the bound is within. In decimals, for in doubles half a cent may be less than that.
+CREATE TEMP MACRO quote_at(fmv_usd, buyback_share) AS
+    round(fmv_usd::DECIMAL(28,4) * buyback_share::DECIMAL(9,6), 2)::DECIMAL(18,4);
+
+CREATE TEMP MACRO ten_thousandths(x) AS (x::DECIMAL(38,4) * 10000)::HUGEINT;
+-- What so many pulls cost, of sessions with that price and number of pulls each; rounded half up to four places.
+CREATE TEMP MACRO price_of(pulls, session_price, pulls_a_session) AS
+    ((2 * ten_thousandths(session_price) * pulls + pulls_a_session) // (2 * pulls_a_session))::DECIMAL(34,0)
+        * 0.0001::DECIMAL(4,4);
+
 -- Quote over price per pull; NULL where the session was free.
 CREATE TEMP MACRO multiple(quote, pull_count, session_price) AS
     quote::DOUBLE * pull_count / nullif(session_price, 0)::DOUBLE;
@@ -107,7 +118,6 @@ CREATE TEMP MACRO percentile(x, up_to, total_n, share) AS between_money(
 -- The sum of the first `k` of the values, in descending order.
 CREATE TEMP MACRO top_sum(x, n, before, k) AS sum_of(x, greatest(0, least(n, k - before)));
 
-CREATE TEMP MACRO ten_thousandths(x) AS (x::DECIMAL(38,4) * 10000)::HUGEINT;
 -- How many of the dearest values make half of their total; `dearer_usd` is the sum of the values before the row's. A
 -- value counts as long as those before it, which in part are its equals, make less than half.
 CREATE TEMP MACRO count_to_half(x, n, dearer_usd, total_usd) AS CASE WHEN any_value(total_usd) > 0 THEN

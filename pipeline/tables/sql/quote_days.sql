@@ -30,8 +30,7 @@ counted AS (
 priced AS (
     SELECT
         counted.*,
-        CASE WHEN counted.pack_id IS NOT NULL THEN
-            session_price(counted.price_usd, packs.price_usd, quantity, session_pull_count) END AS session_price_usd,
+        session_price(counted.price_usd, packs.price_usd, quantity, session_pull_count) AS session_price_usd,
         multiple(buyback_price_usd, session_pull_count, session_price_usd) AS multiple
     FROM counted
     LEFT JOIN reference_packs AS packs ON packs.pack_id = counted.pack_id

@@ -6,9 +6,8 @@ WITH tiers AS (
         fmv_low_usd,
         fmv_high_usd,
         packs.buyback_share,
-        -- Quotes are in cents, so a bound is taken to the cent: an item worth exactly the bound is within.
-        round(fmv_low_usd * packs.buyback_share, 2)::DECIMAL(18,4) AS quote_low_usd,
-        round(fmv_high_usd * packs.buyback_share, 2)::DECIMAL(18,4) AS quote_high_usd,
+        quote_at(fmv_low_usd, packs.buyback_share) AS quote_low_usd,
+        quote_at(fmv_high_usd, packs.buyback_share) AS quote_high_usd,
         weight / nullif(sum(weight) OVER (PARTITION BY tiers.pack_id), 0) AS published_share
     FROM reference_pack_rows AS tiers
     JOIN reference_packs AS packs ON packs.pack_id = tiers.pack_id

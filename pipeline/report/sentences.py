@@ -1,0 +1,67 @@
+"""Sentences of the report that are true of some data only: each is computed, and empty where nothing is to say."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+
+from pipeline.report.queries import Row
+from pipeline.report.wording import counted, day, money, percent
+
+_CLEARLY_ABOVE = 1.5  # times the median from which a mean is said to be that of few pulls
+
+
+def median_place(pulls: Row) -> str:
+    """What share of the quoted pulls is below the median, and what share is exactly that."""
+    quoted = pulls["priced_pulls"]
+    if not quoted:
+        return "no pull is quoted"
+    below, equal = pulls["below_median"] / quoted, pulls["at_median"] / quoted
+    exactly = f", {percent(equal, 0)} exactly at it" if pulls["at_median"] else ""
+    return f"{percent(below, 0)} of the quotes are below{exactly}"
+
+
+def mean_beside_median(pulls: Row) -> str:
+    """How far apart mean and median are; empty where they are near each other."""
+    if not pulls["priced_pulls"]:
+        return ""
+    mean, median = float(pulls["buyback_usd"]) / pulls["priced_pulls"], float(pulls["median_usd"])
+    if median == 0:
+        return f"The median is zero, the mean {money(mean)}." if mean else ""
+    if mean < _CLEARLY_ABOVE * median:
+        return ""
+    return (
+        f"The mean is {mean / median:.1f} times the median: few pulls hold much of the value, and it moves with them."
+    )
+
+
+def largest_day(days: list[Row]) -> str:
+    """What the day with the largest sum of quotes rests on: one pull, or many."""
+    totals: dict[dt.date, float] = defaultdict(float)
+    counts: dict[dt.date, int] = defaultdict(int)
+    dearest: dict[dt.date, float] = defaultdict(float)
+    for row in days:
+        date = row["pulled_date"]
+        totals[date] += row["total_usd"] or 0
+        counts[date] += row["priced_pulls"]
+        dearest[date] = max(dearest[date], float(row["dearest_usd"] or 0))
+    largest = max(totals, key=lambda date: (totals[date], date), default=None)
+    if largest is None or not totals[largest]:
+        return ""
+    total, top = totals[largest], dearest[largest]
+    return (
+        f"The largest day is {day(largest)} with {money(total)} in {counted(counts[largest], 'quoted pull')}; "
+        f"its dearest pull, {money(top)}, is {percent(top / total, 0)} of that."
+    )
+
+
+def left_out_of_spend(pulls: Row) -> str:
+    """Which pulls are in no figure of spend and return; empty where all are in."""
+    without_price = pulls["quoted_pulls"] - pulls["paid_pulls"]
+    without_quote = pulls["all_pulls"] - pulls["quoted_pulls"]
+    left_out = []
+    if without_price:
+        left_out.append(f"{counted(without_price, 'quoted pull')} whose purchase was free or came without a price")
+    if without_quote:
+        left_out.append(f"{counted(without_quote, 'pull')} without a quote")
+    return f"Left out of spend and return: {' and '.join(left_out)}." if left_out else ""
