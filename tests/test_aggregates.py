@@ -74,12 +74,15 @@ def test_intervals_from_sums_by_day_are_those_of_the_sessions(history):
         ),
         medians AS (SELECT pack_id, median(multiple) AS median FROM multiples GROUP BY pack_id),
         sessions AS (
-            SELECT pack_id, session_sums(y, m) AS capped, session_sums(k, m) AS below FROM (
-                SELECT pack_id, sum(least(multiple, 5)) AS y, count(*) AS m, count(*) FILTER (multiple <= median) AS k
+            SELECT pack_id, session_sums(y, m) AS capped, session_sums(k, m) AS below,
+                session_sums(w, m) AS wins FROM (
+                SELECT pack_id, sum(least(multiple, 5)) AS y, count(*) AS m, count(*) FILTER (multiple <= median) AS k,
+                    count(*) FILTER (multiple >= 1) AS w
                 FROM multiples JOIN medians USING (pack_id) GROUP BY pack_id, session_id
             ) GROUP BY pack_id HAVING count(*) >= 100
         )
-        SELECT pack_id, mean_low(capped), mean_high(capped),
+        SELECT pack_id, mean_low(capped), capped_mean_high(capped),
+            clustered_low(wins, z_975()), clustered_high(wins, z_975()),
             (SELECT multiple FROM (
                 SELECT multiple, row_number() OVER (ORDER BY multiple) AS place
                 FROM multiples WHERE multiples.pack_id = sessions.pack_id
@@ -88,9 +91,11 @@ def test_intervals_from_sums_by_day_are_those_of_the_sessions(history):
     """
     history.execute(macros())
     expected = history.execute(plain).fetchall()
-    bounds = "multiple_mean_capped_5x_low, multiple_mean_capped_5x_high, multiple_median_low"
+    bounds = (
+        "multiple_mean_capped_5x_low, multiple_mean_capped_5x_high, win_rate_low, win_rate_high, multiple_median_low"
+    )
     found = history.execute(
-        f"SELECT pack_id, {bounds} FROM pack_economics WHERE multiple_median_low IS NOT NULL ORDER BY pack_id"
+        f"SELECT pack_id, {bounds} FROM pack_economics WHERE multiple_mean_capped_5x_low IS NOT NULL ORDER BY pack_id"
     ).fetchall()
     assert len(expected) > 1
     assert [row[0] for row in found] == [row[0] for row in expected]

@@ -258,12 +258,14 @@ def test_half_of_a_total_that_is_spread_evenly_takes_half_of_the_pulls(api):
     assert rows(workspace, "SELECT half_of_total_pull_count FROM item_types") == [(5,)]
 
 
-@pytest.mark.parametrize(("sessions", "is_given"), [(99, False), (100, True)])
-def test_intervals_are_given_from_a_hundred_sessions_on(sessions, is_given):
+@pytest.mark.parametrize(("sessions", "median", "mean"), [(29, 0, 0), (30, 1, 0), (99, 1, 0), (100, 1, 1)])
+def test_intervals_are_given_from_thirty_and_from_a_hundred_sessions_on(sessions, median, mean):
     rng = np.random.default_rng(1)
-    found = coverage.intervals(coverage.drawn(rng, coverage.population(rng)[:10_000], sessions, 1, 0))
-    for _, low, high in list(coverage.INTERVALS.values())[1:3]:
-        bounds = [np.ma.getmaskarray(found[bound])[0] for bound in (low, high)]
-        assert bounds == [not is_given] * 2, (low, high)
+    mix = coverage.Mix(coverage.population(rng)[:10_000], {1: 1.0})
+    found = coverage.intervals(coverage.drawn(rng, mix, sessions, 1))
+    for name, is_given in (("median", median), ("mean, capped at 5", mean)):
+        _, low, high = coverage.INTERVALS[name]
+        bounds = [bool(np.ma.getmaskarray(found[bound])[0]) for bound in (low, high)]
+        assert bounds == [not is_given] * 2, name
         if is_given:
             assert found[low][0] < found[high][0]

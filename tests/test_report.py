@@ -420,6 +420,35 @@ def test_many_types_and_packs_are_cut_and_the_rest_is_counted(published):
     assert "pack 14" in page.text and "pack 15" not in page.text
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "told"),
+    [
+        (["no difference shown"] * 2, "Of 2 tiers tested, none are hit at another rate than published"),
+        (["more often than published", "no difference shown"], "Of 2 tiers tested, 1 is hit at another rate"),
+        (
+            ["less often than published", "no pulls yet"],
+            "Of 1 tier tested, 1 is hit at another rate than published, as far as can be told. 1 tier could not be",
+        ),
+        (["no pulls yet"], "No tier can be tested yet"),
+    ],
+)
+def test_odds_are_told_with_their_verdict_of_the_latest_version_alone(published, verdicts, told):
+    listed = ", ".join(f"('tier {i}', '{verdict}')" for i, verdict in enumerate(verdicts))
+    path = published(
+        purchases="SELECT 'a' AS session_id, 'failed' AS status, now() AS submitted_at, 1 AS poll_count",
+        tier_hit_rates=f"""
+            SELECT 'p' AS pack_id, DATE '2026-02-01' AS valid_from, tier, 200 AS pull_count, 3 AS hit_count,
+                0.015 AS hit_rate, 0.0051 AS hit_rate_low, 0.0432 AS hit_rate_high, 0.02 AS published_share, verdict
+            FROM (VALUES {listed}) AS v(tier, verdict)
+            UNION ALL BY NAME SELECT 'p' AS pack_id, 'former' AS tier, 'more often than published' AS verdict
+        """,
+    )
+    text = Page(render(facts_of(path), "production")).text
+    assert told in text
+    assert "former" not in text
+    assert "2.00 %1.50 %0.51 % – 4.32 %" + verdicts[0] in text
+
+
 def test_every_colour_is_declared_for_light_and_for_dark():
     css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     light, dark = (set(re.findall(r"(--[\w-]+):", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL))

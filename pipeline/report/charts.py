@@ -78,7 +78,7 @@ def outcomes_by_day(funnel: list[Row]) -> Drawing:
 
 
 def failed_rate_by_day(mature: list[Row]) -> Drawing:
-    """Failed over failed plus fulfilled, with its Wilson 95 % interval."""
+    """Failed over failed plus fulfilled, with its 95 % interval."""
     rows = [
         {"day": day_label(row["submitted_date"])}
         | {bound: row[f"failed_rate{bound}"] for bound in ("_low", "_high")}
@@ -287,7 +287,7 @@ def _pack_names(packs: list[Row]) -> list[str]:
 
 
 def win_rates(packs: list[Row]) -> Drawing:
-    """Share of pulls quoted at or above the price per pull, with its Wilson 95 % interval, by pack."""
+    """Share of pulls quoted at or above the price per pull, with its 95 % interval, by pack."""
     rows = [
         {"pack": name, "low": row["win_rate_low"], "rate": row["win_rate"], "high": row["win_rate_high"]}
         | {"label": percent(row["win_rate"])}

@@ -14,6 +14,7 @@ DAYS_SHOWN = 30
 PACKS_SHOWN = 15
 _ROWS_SHOWN = 10
 _ISSUES_SHOWN = 25
+_TIERS_SHOWN = 40
 
 BINS_PER_DECADE = 6
 _DAY = dt.timedelta(days=1)
@@ -83,6 +84,16 @@ _PACKS = f"""
     FROM pack_economics ORDER BY spend_usd DESC NULLS LAST, pack_id LIMIT {PACKS_SHOWN}
 """
 
+# What a pack is tested against today: the latest version of its odds.
+_ODDS = f"""
+    SELECT pack_id, tier, pull_count, hit_count, hit_rate, hit_rate_low, hit_rate_high, published_share, verdict,
+        count(*) OVER () AS tier_count
+    FROM tier_hit_rates
+    WHERE tier IS NOT NULL
+    QUALIFY dense_rank() OVER (PARTITION BY pack_id ORDER BY valid_from DESC NULLS LAST) = 1
+    ORDER BY p_any_time_holm NULLS LAST, pack_id, fmv_low_usd LIMIT {_TIERS_SHOWN}
+"""
+
 _FUNNEL = f"""
     FROM resolution_funnel
     WHERE submitted_date <= $today AND submitted_date >
@@ -129,6 +140,7 @@ class Facts:
     types: list[Row]
     days: list[Row]
     packs: list[Row]
+    odds: list[Row]
     funnel: list[Row]
     pending_ageing: list[Row]
     pending_longest: list[Row]
@@ -164,6 +176,7 @@ def read(connection: duckdb.DuckDBPyConnection, moment: dt.datetime) -> Facts:
         types=rows(_TYPES),
         days=rows(_DAYS, today=today),
         packs=rows(_PACKS),
+        odds=rows(_ODDS),
         funnel=rows(_FUNNEL, today=today),
         pending_ageing=rows(_PENDING_AGEING),
         pending_longest=rows(_PENDING_LONGEST, moment=moment),

@@ -8,6 +8,7 @@ from collections import defaultdict
 from pipeline.report.queries import Row
 from pipeline.report.wording import counted, day, money, percent
 
+_NEWS, _NO_NEWS = ("more often than published", "less often than published"), "no difference shown"
 _CLEARLY_ABOVE = 1.5  # times the median from which a mean is said to be that of few pulls
 
 
@@ -65,3 +66,15 @@ def left_out_of_spend(pulls: Row) -> str:
     if without_quote:
         left_out.append(f"{counted(without_quote, 'pull')} without a quote")
     return f"Left out of spend and return: {' and '.join(left_out)}." if left_out else ""
+
+
+def odds_told(tiers: list[Row]) -> str:
+    """How many of the tiers are hit more or less often than published, by a test that may be looked at every day."""
+    tested = [row for row in tiers if row["verdict"] in (*_NEWS, _NO_NEWS)]
+    news = [row for row in tested if row["verdict"] in _NEWS]
+    untested = len(tiers) - len(tested)
+    if not tested:
+        return "No tier can be tested yet: the column of verdicts says why."
+    told = f"Of {counted(len(tested), 'tier')} tested, {len(news) or 'none'} {'is' if len(news) == 1 else 'are'} "
+    told += "hit at another rate than published, as far as can be told."
+    return told + (f" {counted(untested, 'tier')} could not be tested." if untested else "")

@@ -35,8 +35,21 @@ def _bounds(name: str, method: str) -> tuple[Column, Column]:
     )
 
 
-_BY_RANK = "from order statistics, sessions being the sample; NULL below 100 sessions"
-_BY_HALL = "Student's t corrected for skewness, sessions being the sample; NULL below 100 sessions"
+_BY_RANK = "from order statistics, sessions being the sample; NULL below 30 sessions"
+_BY_HALL = (
+    "Student's t corrected for skewness, sessions being the sample; as high at least as with one more pull at 5; NULL "
+    "below 100 sessions"
+)
+_CLUSTERED = "Wilson's for clustered samples, {} being the sample"
+
+
+def _share_bounds(name: str, sample: str) -> tuple[Column, Column]:
+    method = _CLUSTERED.format(sample)
+    return (
+        _share(f"{name}_low", f"Lower bound of the 95 % interval of `{name}`, {method}"),
+        _share(f"{name}_high", f"Upper bound of the 95 % interval of `{name}`, {method}"),
+    )
+
 
 ITEM_TYPES = Table(
     "item_types",
@@ -98,8 +111,7 @@ PACK_ECONOMICS = Table(
         _money("buyback_total_usd", "Sum of the quotes of the quoted pulls"),
         Column("return_ratio", "DOUBLE", "`buyback_total_usd` over `spend_usd`; a few large quotes dominate it"),
         _share("win_rate", "Share of the quoted pulls that are quoted at or above the price per pull"),
-        _share("win_rate_low", "Lower bound of the Wilson 95 % interval of `win_rate`"),
-        _share("win_rate_high", "Upper bound of the Wilson 95 % interval of `win_rate`"),
+        *_share_bounds("win_rate", "sessions"),
         Column("multiple_median", "DOUBLE", "Median of quote over price per pull"),
         *_bounds("multiple_median", _BY_RANK),
         Column("multiple_mean_capped_5x", "DOUBLE", "Mean of quote over price per pull, each capped at 5"),
@@ -157,8 +169,7 @@ RESOLUTION_FUNNEL = Table(
             nullable=False,
         ),
         _share("failed_rate", "Failed over failed plus fulfilled"),
-        _share("failed_rate_low", "Lower bound of the Wilson 95 % interval of `failed_rate`"),
-        _share("failed_rate_high", "Upper bound of the Wilson 95 % interval of `failed_rate`"),
+        *_share_bounds("failed_rate", "users, where each failed session has one, else sessions,"),
         *(
             Column(
                 f"latency_p{p}_seconds",
@@ -278,9 +289,16 @@ REPULLED_ITEMS = Table(
 
 TIER_HIT_RATES = Table(
     "tier_hit_rates",
-    "One row per pack and tier of the reference, and one without a tier for quotes outside all of a pack's tiers.",
+    "One row per pack, version of its tiers and tier, and one without a tier for quotes outside all of them.",
     (
         Column("pack_id", "VARCHAR", "The pack", key=True),
+        Column(
+            "valid_from",
+            "DATE",
+            "First day of pulling of this version of the tiers; NULL = always",
+            key=True,
+            nullable=True,
+        ),
         Column("tier", "VARCHAR", "The tier; NULL for quotes outside all of them", key=True, nullable=True),
         Column("pack_name", "VARCHAR", "The pack's name"),
         _money("fmv_low_usd", "Lowest fair market value of the tier's items"),
@@ -293,15 +311,30 @@ TIER_HIT_RATES = Table(
         ),
         Column("hit_count", "BIGINT", "Of these, those whose quote over buyback percentage lies in the tier"),
         _share("hit_rate", "`hit_count` over `pull_count`"),
-        _share("hit_rate_low", "Lower bound of the Wilson 95 % interval of `hit_rate`"),
-        _share("hit_rate_high", "Upper bound of the Wilson 95 % interval of `hit_rate`"),
+        *_share_bounds("hit_rate", "sessions"),
         _share("published_share", "The tier's published weight over the sum of the pack's"),
         Column("expected_hit_count", "DOUBLE", "Hits that the published share promises in `pull_count`"),
-        _share("p_value", "How likely a count at least as unusual is if the published share is true; exact binomial"),
-        _share("p_value_holm", "The same, corrected for so many tiers being tested (Holm); below 0.05 is news"),
+        _share(
+            "p_value",
+            "How likely a count at least as unusual is if the published share is true; exact binomial. For one look at "
+            "independent pulls: whoever looks each day sees small ones by chance",
+        ),
+        _share(
+            "p_any_time",
+            "The same for a look each day, and for pulls of a session that may be alike: while the published share is "
+            "true, it ever falls below 0.05 with a probability of 5 % at most",
+        ),
+        _share("p_any_time_holm", "The same, corrected for so many tiers being tested (Holm); below 0.05 is news"),
+        Column(
+            "verdict",
+            "VARCHAR",
+            "What `p_any_time_holm` says, in words; where surely more than 1 % of the quotes lie outside all tiers, "
+            "nothing is tested, for the buyback percentage or the tiers are doubtful",
+            nullable=False,
+        ),
     ),
     group="marts",
-    sources=("reference_pack_rows", "reference_packs", "quote_days"),
+    sources=("reference_tiers", "reference_packs", "tier_days"),
 )
 
 DATA_ISSUES = Table(

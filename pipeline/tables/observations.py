@@ -86,14 +86,13 @@ _OF_PURCHASES = (
     ),
 )
 
-# What the highest tier of a pack can be quoted at, to the cent as quotes are. A pack has such a bound only when all of
-# its tiers are known and each has an upper end.
+# What the highest tier of a pack can be quoted at. A pack has such a bound only when all of its tiers are known and
+# each has an upper end.
 _HIGHEST_QUOTES = """
-    SELECT pack_id, max(quote_at(fmv_high_usd, packs.buyback_share)) AS highest_usd
-    FROM reference_pack_rows AS tiers JOIN reference_packs AS packs USING (pack_id)
-    WHERE tier IS NOT NULL AND has_whole_tiers AND packs.buyback_share IS NOT NULL
+    SELECT pack_id, max(quote_high_usd) AS highest_usd
+    FROM reference_tiers
     GROUP BY pack_id
-    HAVING count(fmv_high_usd) = count(*)
+    HAVING count(quote_high_usd) = count(*)
 """
 
 

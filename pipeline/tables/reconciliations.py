@@ -176,11 +176,21 @@ RECONCILIATIONS = (
     Check(
         TABLES["tier_hit_rates"],
         "counts_every_quoted_pull",
-        "The hits of a pack's tiers, and those outside, are its quoted pulls.",
+        "The hits of a pack's tiers, and those outside, are its quoted pulls from the first version of its tiers on.",
         """
         SELECT pack_id, counted, pulls
         FROM (SELECT pack_id, sum(hit_count) AS counted FROM tier_hit_rates GROUP BY pack_id)
-        JOIN (SELECT pack_id, count(buyback_price_usd) AS pulls FROM pulls GROUP BY pack_id) USING (pack_id)
+        JOIN (
+            SELECT pack_id, count(buyback_price_usd) AS pulls
+            FROM pulls JOIN (
+                SELECT pack_id, min(coalesce(valid_from, DATE '-infinity')) AS first_day
+                FROM reference_tiers
+                GROUP BY pack_id
+                HAVING count(buyback_share) = count(*)
+            ) USING (pack_id)
+            WHERE utc_day(pulled_at) >= first_day
+            GROUP BY pack_id
+        ) USING (pack_id)
         WHERE counted <> pulls
         """,
     ),

@@ -2,7 +2,8 @@
 
 One row a pack and tier; a pack without tiers has one row. A row is accepted whole or rejected whole, with the reason
 and what to do. A file whose quoting, header or encoding is broken is rejected whole: of half a list of tiers, shares
-would be wrong. Nothing here stops a run.
+would be wrong. Rows of a pack with the same `valid_from` are one version of its tiers, which holds until the next one
+does. Nothing here stops a run.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import csv
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from pathlib import Path
 
 from pipeline.errors import PipelineError
 
-COLUMNS = ("pack_id", "name", "price_usd", "buyback_percent", "tier", "fmv_low_usd", "fmv_high_usd", "weight")
+COLUMNS = (
+    *("pack_id", "name", "price_usd", "buyback_percent", "tier", "fmv_low_usd", "fmv_high_usd", "weight"),
+    "valid_from",
+)
 _OF_THE_TIER = ("tier", "fmv_low_usd", "fmv_high_usd", "weight")
 _LIMIT = Decimal(10) ** 11
 _SHOWN = 200  # characters of a rejected value
@@ -48,6 +52,7 @@ class PackRow:
     fmv_low_usd: Decimal | None = None
     fmv_high_usd: Decimal | None = None
     weight: float | None = None
+    valid_from: date | None = None
     rejected_reason: str | None = None
     raw_value: str | None = None
 
@@ -139,12 +144,23 @@ def _row(number: int, modified_at: datetime, record: Mapping[str, str]) -> PackR
         low,
         high,
         None if weight is None else float(weight),
+        _day(given, "valid_from"),
     )
 
 
 def _money(given: Mapping[str, str], name: str) -> Decimal | None:
     number = _parsed(given, name, "from 0 to below 10^11", lambda n: 0 <= n < _LIMIT)
     return None if number is None else number.quantize(Decimal("0.0001"), ROUND_HALF_UP)
+
+
+def _day(given: Mapping[str, str], name: str) -> date | None:
+    text = given.get(name)
+    if text is None:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no zone
+    except ValueError:
+        raise PackFileError(f"{name} is not a day; write it like 2026-01-31", text) from None
 
 
 def _parsed(given: Mapping[str, str], name: str, allowed: str, is_allowed: Callable[[Decimal], bool]) -> Decimal | None:
@@ -165,13 +181,15 @@ def _check_against(accepted: list[PackRow], row: PackRow) -> None:
     for other in accepted:
         where = f"row {other.row_number}, which stands"
         for name in ("name", "price_usd", "buyback_share"):
+            if name == "buyback_share" and row.valid_from != other.valid_from:
+                continue
             ours, theirs = getattr(row, name), getattr(other, name)
             if None not in (ours, theirs) and ours != theirs:
                 column = "buyback_percent" if name == "buyback_share" else name
                 raise PackFileError(
                     f"{column} differs from that of {where}; give it once, or alike in each row of the pack", str(ours)
                 )
-        if row.tier is None or other.tier is None:
+        if row.tier is None or other.tier is None or row.valid_from != other.valid_from:
             continue
         if row.tier == other.tier:
             raise PackFileError(f"the tier is that of {where}; give each tier of a pack once", row.tier)

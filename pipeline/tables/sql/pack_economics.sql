@@ -39,6 +39,7 @@ quotes AS (
         sum(session_count)::BIGINT AS sessions,
         sum(session_quotes) AS session_quotes,
         sum(session_quotes_squared) AS session_quotes_squared,
+        sum(session_wins) AS session_wins,
         sum(session_ranks) AS session_ranks,
         sum(session_capped) AS session_capped,
         sum(session_capped_squared) AS session_capped_squared,
@@ -105,18 +106,26 @@ samples AS (
             'y': coalesce(sum(pulls) FILTER (multiple <= multiple_median), 0),
             'y2': coalesce(sum(session_ranks) FILTER (multiple <= multiple_median), 0),
             'ym': coalesce(sum(session_quotes) FILTER (multiple <= multiple_median), 0)
-        } AS up_to_median_sums
+        } AS up_to_median_sums,
+        {
+            'n': sum(sessions), 'm': sum(pulls), 'm2': sum(session_quotes),
+            'y': pulls_where(pulls, quote_times_pulls >= price),
+            'y2': coalesce(sum(session_wins) FILTER (quote_times_pulls >= price), 0),
+            'ym': coalesce(sum(session_quotes) FILTER (quote_times_pulls >= price), 0)
+        } AS win_sums
     FROM quotes JOIN by_quote USING (pack_id)
     GROUP BY pack_id
 ),
 intervals AS (
     SELECT
         pack_id,
-        round(mean_low(capped_sums), 9) AS capped_low,
-        round(mean_high(capped_sums), 9) AS capped_high,
-        median_low_rank(capped_sums.m, clustered_error(up_to_median_sums)) AS low_rank
+        CASE WHEN are_enough(capped_sums.n) THEN round(mean_low(capped_sums), 9) END AS capped_low,
+        CASE WHEN are_enough(capped_sums.n) THEN round(capped_mean_high(capped_sums), 9) END AS capped_high,
+        CASE WHEN are_enough_for_a_median(capped_sums.n) THEN
+            median_low_rank(capped_sums.m, clustered_error(up_to_median_sums)) END AS low_rank,
+        clustered_low(win_sums, z_975()) AS win_rate_low,
+        clustered_high(win_sums, z_975()) AS win_rate_high
     FROM samples
-    WHERE are_enough(capped_sums.n)
 ),
 median_bounds AS (
     SELECT
@@ -135,8 +144,8 @@ SELECT
     buyback_total_usd,
     buyback_total_usd / spend_usd AS return_ratio,
     win_count / quoted_pull_count AS win_rate,
-    wilson_low(win_count, quoted_pull_count) AS win_rate_low,
-    wilson_high(win_count, quoted_pull_count) AS win_rate_high,
+    win_rate_low,
+    win_rate_high,
     multiple_median,
     median_low AS multiple_median_low,
     median_high AS multiple_median_high,

@@ -7,10 +7,18 @@ SELECT
     expired,
     submitted_date + 2 <= (max(latest_at) OVER ())::TIMESTAMP AS is_mature,
     failed / nullif(failed + fulfilled, 0) AS failed_rate,
-    wilson_low(failed, failed + fulfilled) AS failed_rate_low,
-    wilson_high(failed, failed + fulfilled) AS failed_rate_high,
+    clustered_low(failed_sums, z_975()) AS failed_rate_low,
+    clustered_high(failed_sums, z_975()) AS failed_rate_high,
     latency_p50_seconds,
     latency_p90_seconds,
     latency_p99_seconds
-FROM submission_days
+FROM (
+    SELECT
+        *,
+        {
+            'n': buyers, 'm': failed + fulfilled, 'm2': buyer_settled_squared,
+            'y': failed, 'y2': buyer_failed_squared, 'ym': buyer_failed_times_settled
+        } AS failed_sums
+    FROM submission_days
+)
 ORDER BY submitted_date
