@@ -212,7 +212,8 @@ def test_yesterday_is_the_utc_day_before_and_its_figures_are_its_own(published):
             UNION ALL BY NAME SELECT 'b' AS session_id, 'failed' AS status,
                 TIMESTAMPTZ '2026-03-09 23:59:59.999+00' AS submitted_at, 2 AS poll_count
             UNION ALL BY NAME SELECT 'c' AS session_id, 'fulfilled' AS status,
-                TIMESTAMPTZ '2026-03-10 00:00:00+00' AS submitted_at, 2 AS poll_count, 20 AS price_usd
+                TIMESTAMPTZ '2026-03-10 00:00:00+00' AS submitted_at, 2 AS poll_count, 20 AS price_usd,
+                TIMESTAMPTZ '2026-03-10 00:00:01+00' AS last_pending_at
             UNION ALL BY NAME SELECT 'd' AS session_id, 'fulfilled' AS status,
                 TIMESTAMPTZ '2026-03-02 00:00:00+00' AS submitted_at, 2 AS poll_count, 7 AS price_usd,
                 7 AS buyback_value_usd
@@ -236,7 +237,7 @@ def test_yesterday_is_the_utc_day_before_and_its_figures_are_its_own(published):
     assert [purchases[period]["purchases"] for period in ("yesterday", "week_before", "overall")] == [2, 1, 4]
     assert (purchases["yesterday"]["fulfilled"], purchases["yesterday"]["failed"]) == (1, 1)
     assert [facts.spend[period]["spend_usd"] for period in ("yesterday", "week_before", "overall")] == [5, 7, 12]
-    assert purchases["overall"]["fulfilled_when_first_asked"] == 1
+    assert purchases["overall"]["fulfilled_when_first_asked"] == 2
     assert pulls["yesterday"] == {
         "pulls": 3,
         "priced_pulls": 2,
@@ -447,6 +448,22 @@ def test_odds_are_told_with_their_verdict_of_the_latest_version_alone(published,
     assert told in text
     assert "former" not in text
     assert "2.00 %1.50 %0.51 % – 4.32 %" + verdicts[0] in text
+
+
+@pytest.mark.parametrize(
+    ("p90", "told"), [("400.0", "90 % within 6.7 min."), ("NULL", "the slowest tenth longer than 2.0 h.")]
+)
+def test_a_tail_that_was_not_seen_is_told_to_be_longer(published, p90, told):
+    path = published(
+        purchases="SELECT 'a' AS session_id, 'fulfilled' AS status, now() AS submitted_at, 1 AS poll_count",
+        resolution_funnel=f"""
+            SELECT DATE '2026-03-09' AS submitted_date, 2 AS submitted, 1 AS failed, 1 AS fulfilled, 0 AS pending,
+                0 AS expired, false AS is_mature, 30.0 AS latency_p50_seconds, {p90} AS latency_p90_seconds,
+                7200.0 AS latency_followed_seconds
+        """,
+    )
+    text = Page(render(facts_of(path), "production")).text
+    assert "Of the sessions of Mon 9 Mar 2026, half were fulfilled within 30 s, " + told in text
 
 
 def test_every_colour_is_declared_for_light_and_for_dark():

@@ -26,7 +26,7 @@ _PURCHASES = """
         count(*) FILTER (status = 'failed') AS failed,
         count(*) FILTER (status = 'pending') AS pending,
         count(*) FILTER (status = 'expired') AS expired,
-        count(*) FILTER (status = 'fulfilled' AND poll_count = 1) AS fulfilled_when_first_asked,
+        count(*) FILTER (status = 'fulfilled' AND last_pending_at IS NULL) AS fulfilled_when_first_asked,
         min(coalesce(initiated_at, submitted_at)) AS first_at,
         max(greatest(submitted_at, coalesce(last_polled_at, submitted_at))) AS known_until
     FROM purchases

@@ -6,7 +6,7 @@ import datetime as dt
 from collections import defaultdict
 
 from pipeline.report.queries import Row
-from pipeline.report.wording import counted, day, money, percent
+from pipeline.report.wording import counted, day, duration, money, percent
 
 _NEWS, _NO_NEWS = ("more often than published", "less often than published"), "no difference shown"
 _CLEARLY_ABOVE = 1.5  # times the median from which a mean is said to be that of few pulls
@@ -78,3 +78,15 @@ def odds_told(tiers: list[Row]) -> str:
     told = f"Of {counted(len(tested), 'tier')} tested, {len(news) or 'none'} {'is' if len(news) == 1 else 'are'} "
     told += "hit at another rate than published, as far as can be told."
     return told + (f" {counted(untested, 'tier')} could not be tested." if untested else "")
+
+
+def latency_told(funnel: list[Row]) -> str:
+    """How long the sessions of the latest day took of which half can be told, and where the tail has not been seen."""
+    row = next((row for row in reversed(funnel) if row["latency_p50_seconds"] is not None), None)
+    if row is None:
+        return ""
+    followed = duration(row["latency_followed_seconds"])
+    tail = row["latency_p90_seconds"]
+    shown = f"90 % within {duration(tail)}" if tail is not None else f"the slowest tenth longer than {followed}"
+    half = duration(row["latency_p50_seconds"])
+    return f"Of the sessions of {day(row['submitted_date'])}, half were fulfilled within {half}, {shown}."

@@ -9,6 +9,27 @@ _SHOWN_OF_DEAREST = (
 )
 
 
+LATENCIES = (
+    *(
+        Column(
+            f"latency_p{p}_seconds",
+            "DOUBLE",
+            f"Percentile {p} of the seconds from initiation (else submission) to the first fulfilled answer, of the "
+            "sessions that do not fail (Aalen and Johansen); at most, since polling sees a fulfilment late. NULL where "
+            "too many are pending: longer than `latency_followed_seconds`",
+        )
+        for p in (50, 90, 99)
+    ),
+    Column("latency_followed_seconds", "DOUBLE", "Longest time over which one of the sessions was followed"),
+    Column(
+        "fulfilled_when_first_asked",
+        "BIGINT",
+        "Of the fulfilled ones, those that no answer called pending: their times say how late they were asked",
+        nullable=False,
+    ),
+)
+
+
 def _of_sessions(name: str, what: str, kind: str = "BIGINT") -> Column:
     return Column(
         name, kind, f"Over those of the pulls that have a multiple of their price, {what}; NULL where none has"
@@ -93,14 +114,7 @@ SUBMISSION_DAYS = Table(
         Column("submitted_date", "DATE", "UTC day of `submitted_at`", key=True),
         Column("submitted", "BIGINT", "Sessions first seen that day", nullable=False),
         *(Column(status, "BIGINT", f"Of these, those whose status is {status}", nullable=False) for status in STATUSES),
-        *(
-            Column(
-                f"latency_p{p}_seconds",
-                "DOUBLE",
-                f"Percentile {p} of the seconds from initiation (else submission) to the first fulfilled answer",
-            )
-            for p in (50, 90, 99)
-        ),
+        *LATENCIES,
         Column("latest_at", TIME, "Latest submission, request or settling answer of them", nullable=False),
         Column(
             "buyers",

@@ -1,5 +1,6 @@
 """Marts: the tables that answer an analyst's questions."""
 
+from pipeline.schema.aggregates import LATENCIES
 from pipeline.schema.staging import SEVERITIES
 from pipeline.schema.table import MONEY, SHARE, TIME, Column, Reference, Table
 
@@ -165,20 +166,15 @@ RESOLUTION_FUNNEL = Table(
         Column(
             "is_mature",
             "BOOLEAN",
-            "Whether the day ended a day or more before the data do; until then its rates still move",
+            "Whether the day ended a day or more before the data do, and at most 1 % of its sessions are pending; "
+            "until then its rates still move",
             nullable=False,
         ),
         _share("failed_rate", "Failed over failed plus fulfilled"),
         *_share_bounds("failed_rate", "users, where each failed session has one, else sessions,"),
-        *(
-            Column(
-                f"latency_p{p}_seconds",
-                "DOUBLE",
-                f"Percentile {p} of the seconds from initiation (else submission) to the first fulfilled "
-                "answer; at most, since polling sees a fulfilment late",
-            )
-            for p in (50, 90, 99)
-        ),
+        _share("failed_rate_at_least", "Failed over all: the rate if none of the pending and expired fails"),
+        _share("failed_rate_at_most", "Failed, pending and expired over all: the rate if all of these fail"),
+        *LATENCIES,
     ),
     group="marts",
     sources=("submission_days",),

@@ -161,6 +161,11 @@ PURCHASES = Table(
             MONEY,
             "Sum of the items' quoted buyback prices; NULL when none is quoted, and from 10^14 on",
         ),
+        Column(
+            "last_pending_at",
+            TIME,
+            "Latest answer that said pending: it was not final before; NULL where the first answer was final",
+        ),
         Column("source_file", "VARCHAR", "Inbox file that first named the session", nullable=False),
     ),
     group="staging",

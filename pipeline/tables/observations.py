@@ -115,16 +115,11 @@ def _is_in_one_session_at_a_time(name: str, description: str, whose: str, held_u
         recurring AS (
             FROM pulled WHERE item_id IN (SELECT item_id FROM pulled GROUP BY item_id HAVING count(*) > 1)
         ),
-        pending AS (
-            SELECT session_id, max(last_pending_at) AS last_pending_at
-            FROM session_polls WHERE last_pending_at IS NOT NULL GROUP BY session_id
-        ),
         held AS (
             SELECT item_id, purchases.session_id, coalesce(initiated_at, submitted_at) AS held_from,
                 {held_until} AS held_until
             FROM recurring
             JOIN purchases ON purchases.session_id = recurring.session_id
-            LEFT JOIN pending ON pending.session_id = recurring.session_id AND last_pending_at < resolved_at
             WHERE {whose}
         )
         SELECT item_id, former.session_id, former.held_until, session_id AS other_session_id, held_from
@@ -147,7 +142,7 @@ _OF_PULLS = (
         f"In the last {_RECENT_DAYS} days no session began with an item that another one had while it was still "
         "pending. Once that is fulfilled the item may have been sold back, and comes again.",
         whose="is_sandbox IS NOT TRUE",
-        held_until="greatest(initiated_at, last_pending_at)",
+        held_until="greatest(initiated_at, CASE WHEN last_pending_at < resolved_at THEN last_pending_at END)",
         severity=Severity.WARNING,
     ),
     # A sandbox never says pending, and gives one listing to several users.

@@ -36,10 +36,10 @@ listed AS MATERIALIZED (
     SELECT unnest(session_ids) AS session_id FROM (SELECT list(session_id) AS session_ids FROM suspects)
 ),
 answered_on AS MATERIALIZED (
-    SELECT polls.session_id, status, resolved_at, last_pending_at
+    SELECT polls.session_id, status, resolved_at, polls.last_pending_at
     FROM (FROM session_polls SEMI JOIN listed USING (session_id)) AS polls
     JOIN (FROM purchases SEMI JOIN listed USING (session_id)) AS purchases ON purchases.session_id = polls.session_id
-    WHERE greatest(last_final_at, last_pending_at) > resolved_at
+    WHERE greatest(last_final_at, polls.last_pending_at) > resolved_at
 ),
 findings AS (
     SELECT

@@ -5,13 +5,17 @@ SELECT
     failed,
     pending,
     expired,
-    submitted_date + 2 <= (max(latest_at) OVER ())::TIMESTAMP AS is_mature,
+    submitted_date + 2 <= (max(latest_at) OVER ())::TIMESTAMP AND pending * 100 <= submitted AS is_mature,
     failed / nullif(failed + fulfilled, 0) AS failed_rate,
     clustered_low(failed_sums, z_975()) AS failed_rate_low,
     clustered_high(failed_sums, z_975()) AS failed_rate_high,
+    failed / submitted AS failed_rate_at_least,
+    (failed + pending + expired) / submitted AS failed_rate_at_most,
     latency_p50_seconds,
     latency_p90_seconds,
-    latency_p99_seconds
+    latency_p99_seconds,
+    latency_followed_seconds,
+    fulfilled_when_first_asked
 FROM (
     SELECT
         *,
