@@ -97,6 +97,8 @@ def values(quotes: pd.Series, percentiles: tuple[int, ...]) -> Row:
 
 def test_the_figures_of_item_types_are_those_of_their_pulls(published):
     pulls = frame(published, "pulls")
+    price = pulls.price_usd.where(pulls.price_usd > 0) / pulls.groupby("session_id").session_id.transform("size")
+    multiples = pulls.buyback_price_usd / price
     expected = []
     for item_type, of_type in pulls.groupby("item_type"):
         quotes = of_type.buyback_price_usd.dropna()
@@ -109,6 +111,7 @@ def test_the_figures_of_item_types_are_those_of_their_pulls(published):
                 "buyback_min_usd": quotes.min(),
                 "top_1_percent_share": share_of_dearest(quotes, int(np.ceil(len(quotes) / 100))),
                 "half_of_total_pull_count": count_to_half(quotes),
+                "multiple_median": multiples[of_type.index].median(),
             }
         )
     assert len(expected) == len(TYPES)

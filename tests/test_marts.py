@@ -326,6 +326,9 @@ def test_an_item_that_is_pulled_again_shows_how_its_quote_changed(api):
     assert (half["latest_buyback_price_usd"], half["previous_buyback_price_usd"]) == (Decimal(7), None)
     assert (half["change_usd"], half["change_ratio"], half["change_since_first_ratio"]) == (None, None, None)
     assert (free["change_usd"], free["change_ratio"]) == (Decimal(4), None)
+    # What halves and doubles again has not changed, by the logarithm.
+    assert (often["change_log"], often["change_since_first_log"]) == pytest.approx((np.log(0.75), np.log(1.5)))
+    assert (free["change_log"], half["change_log"], half["change_since_first_log"]) == (None, None, None)
 
 
 def test_a_raw_mean_says_how_few_pulls_make_half_of_it(api):

@@ -466,6 +466,50 @@ def test_a_tail_that_was_not_seen_is_told_to_be_longer(published, p90, told):
     assert "Of the sessions of Mon 9 Mar 2026, half were fulfilled within 30 s, " + told in text
 
 
+def test_yesterday_s_signals_are_told_and_those_of_other_days_are_not(published):
+    path = published(
+        purchases="SELECT 'a' AS session_id, 'failed' AS status, now() AS submitted_at, 1 AS poll_count",
+        daily_signals="""
+            SELECT DATE '2026-03-09' AS signal_date, 'failed_rate' AS signal, '30.0 % failed: high.' AS sentence,
+                true AS is_unusual
+            UNION ALL BY NAME SELECT DATE '2026-03-09' AS signal_date, 'purchases' AS signal,
+                '12 purchases: usual.' AS sentence, false AS is_unusual
+            UNION ALL BY NAME SELECT DATE '2026-03-08' AS signal_date, 'purchases' AS signal, 'former' AS sentence
+        """,
+    )
+    text = Page(render(facts_of(path), "production")).text
+    assert "Beside the 28 days before: 12 purchases: usual. 30.0 % failed: high. unusual" in text
+    assert "former" not in text
+
+
+@pytest.mark.parametrize(
+    ("bounds", "told"),
+    [
+        (
+            [(0.3, 0.4), (0.1, 0.2), (0.25, 0.35)],
+            "pack 0 wins more often than 1 of the 2 other packs shown; of the rest",
+        ),
+        ([(0.3, 0.4), (0.1, 0.2)], "pack 0 wins more often than 1 of the 1 other pack shown."),
+        ([(0.1, 0.6), (0.1, 0.5)], "the pack that ranks first cannot be told to win more often than any other"),
+        ([(0.1, 0.6)], None),
+    ],
+)
+def test_packs_are_compared_by_what_holds_for_all_of_them_at_once(published, bounds, told):
+    listed = ", ".join(f"({i}, {low}, {high})" for i, (low, high) in enumerate(bounds))
+    path = published(
+        purchases="SELECT 'a' AS session_id, 'failed' AS status, now() AS submitted_at, 1 AS poll_count",
+        pack_economics=f"""
+            SELECT 'pack ' || i AS pack_id, 1 AS pull_count, 9 AS quoted_pull_count, 0.3 AS win_rate,
+                0.2 AS win_rate_low, 0.4 AS win_rate_high, low AS win_rate_low_of_all, high AS win_rate_high_of_all, i + 1 AS win_rate_rank,
+                9 AS multiple_below_0_5_count, 0 AS multiple_0_5_to_1_count, 0 AS multiple_1_to_2_count,
+                0 AS multiple_2_to_5_count, 0 AS multiple_5_to_20_count, 0 AS multiple_20_and_above_count
+            FROM (VALUES {listed}) AS v(i, low, high)
+        """,
+    )
+    text = Page(render(facts_of(path), "production")).text
+    assert told in text if told else "hold for all packs at once" not in text
+
+
 def test_every_colour_is_declared_for_light_and_for_dark():
     css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     light, dark = (set(re.findall(r"(--[\w-]+):", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL))

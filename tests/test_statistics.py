@@ -124,7 +124,7 @@ def test_the_point_of_students_t_for_any_probability_is_scipys(sql, z, df):
     assert value(sql, f"t_point({z}, {df})") == pytest.approx(expected, abs=0.05 * z**9 / df**4 + 1e-9)
 
 
-def clustered_wilson(y: np.ndarray, m: np.ndarray) -> tuple[float, float]:
+def clustered_wilson(y: np.ndarray, m: np.ndarray, z: float = 1.959963984540054) -> tuple[float, float]:
     """The interval of a share from sessions, as the reference formula has it."""
     n, pulls, hits = len(y), m.sum(), y.sum()
     if n < 2:
@@ -134,7 +134,7 @@ def clustered_wilson(y: np.ndarray, m: np.ndarray) -> tuple[float, float]:
     expected = pulls * p * (1 - p)
     likeness = ((y - p * m) ** 2).sum() * n / (n - 1) / expected if expected else 1
     design = max(1, (rarer * likeness + (m**2).sum() / pulls) / (rarer + 1))
-    t = stats.t.ppf(0.975, n - 1)
+    t = stats.t.isf(stats.norm.sf(z), n - 1)
     hits, pulls = hits / design, pulls / design
     centre = (hits + t**2 / 2) / (pulls + t**2)
     half = t / (pulls + t**2) * np.sqrt(hits * (pulls - hits) / pulls + t**2 / 4)

@@ -84,6 +84,11 @@ _PACKS = f"""
     FROM pack_economics ORDER BY spend_usd DESC NULLS LAST, pack_id LIMIT {PACKS_SHOWN}
 """
 
+_SIGNALS = """
+    SELECT signal, sentence, is_unusual FROM daily_signals WHERE signal_date = $yesterday
+    ORDER BY list_position(['purchases', 'failed_rate', 'win_rate', 'quoted_value'], signal)
+"""
+
 # What a pack is tested against today: the latest version of its odds.
 _ODDS = f"""
     SELECT pack_id, tier, pull_count, hit_count, hit_rate, hit_rate_low, hit_rate_high, published_share, verdict,
@@ -136,6 +141,7 @@ class Facts:
     purchases: dict[str, Row]
     pulls: dict[str, Row]
     spend: dict[str, Row]
+    signals: list[Row]
     bins: list[Row]
     types: list[Row]
     days: list[Row]
@@ -172,6 +178,7 @@ def read(connection: duckdb.DuckDBPyConnection, moment: dt.datetime) -> Facts:
         purchases=by_period(_PURCHASES),
         pulls=by_period(_PULLS),
         spend=by_period(_SPEND),
+        signals=rows(_SIGNALS, yesterday=yesterday),
         bins=rows(_BINS),
         types=rows(_TYPES),
         days=rows(_DAYS, today=today),

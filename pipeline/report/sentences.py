@@ -6,9 +6,10 @@ import datetime as dt
 from collections import defaultdict
 
 from pipeline.report.queries import Row
-from pipeline.report.wording import counted, day, duration, money, percent
+from pipeline.report.wording import counted, day, duration, money, percent, short
 
 _NEWS, _NO_NEWS = ("more often than published", "less often than published"), "no difference shown"
+_TO_COMPARE = 2  # packs
 _CLEARLY_ABOVE = 1.5  # times the median from which a mean is said to be that of few pulls
 
 
@@ -90,3 +91,22 @@ def latency_told(funnel: list[Row]) -> str:
     shown = f"90 % within {duration(tail)}" if tail is not None else f"the slowest tenth longer than {followed}"
     half = duration(row["latency_p50_seconds"])
     return f"Of the sessions of {day(row['submitted_date'])}, half were fulfilled within {half}, {shown}."
+
+
+def packs_compared(packs: list[Row]) -> str:
+    """What can be said of which pack wins more often, by intervals that hold for all packs at once."""
+    known = [row for row in packs if row["win_rate_low_of_all"] is not None]
+    if len(known) < _TO_COMPARE:
+        return ""
+    best = min(known, key=lambda row: row["win_rate_rank"])
+    worse = sum(row["win_rate_high_of_all"] < best["win_rate_low_of_all"] for row in known)
+    others = len(known) - 1
+    if not worse:
+        return (
+            "By intervals that hold for all packs at once, the pack that ranks first cannot be told to win more often than "
+            "any other shown: its place may be chance."
+        )
+    return (
+        f"By intervals that hold for all packs at once, {short(best['pack_id'], 40)} wins more often than {worse} of "
+        f"the {counted(others, 'other pack')} shown" + ("." if worse == others else "; of the rest it cannot be told.")
+    )

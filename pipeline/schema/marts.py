@@ -71,6 +71,12 @@ ITEM_TYPES = Table(
         _money("buyback_max_usd", "Highest quote"),
         _share("top_1_percent_share", "Share of the total that the dearest 1 % of priced pulls hold"),
         _HALF_OF_TOTAL,
+        Column(
+            "multiple_median",
+            "DOUBLE",
+            "Median of quote over price per pull, of the quoted pulls with a price above zero; a median of quotes "
+            "would mix packs of all prices",
+        ),
     ),
     group="marts",
     sources=("quote_days", "item_days"),
@@ -113,6 +119,19 @@ PACK_ECONOMICS = Table(
         Column("return_ratio", "DOUBLE", "`buyback_total_usd` over `spend_usd`; a few large quotes dominate it"),
         _share("win_rate", "Share of the quoted pulls that are quoted at or above the price per pull"),
         *_share_bounds("win_rate", "sessions"),
+        _share(
+            "win_rate_low_of_all",
+            "Lower bound of intervals that hold for all packs of the table at once in 95 %: to compare packs by",
+        ),
+        _share("win_rate_high_of_all", "Upper bound of these intervals"),
+        _share(
+            "win_rate_shrunk",
+            "Win rate drawn to that of all packs, the more the fewer its pulls: of many packs the one with the highest "
+            "`win_rate` mostly is the luckiest. NULL below 10 packs",
+        ),
+        Column(
+            "win_rate_rank", "BIGINT", "1 for the highest `win_rate_shrunk`, below 10 packs for the highest `win_rate`"
+        ),
         Column("multiple_median", "DOUBLE", "Median of quote over price per pull"),
         *_bounds("multiple_median", _BY_RANK),
         Column("multiple_mean_capped_5x", "DOUBLE", "Mean of quote over price per pull, each capped at 5"),
@@ -277,6 +296,13 @@ REPULLED_ITEMS = Table(
         _money("change_usd", "Latest less previous quote"),
         Column("change_ratio", "DOUBLE", "Change over the previous quote: 0.1 is a rise by 10 %"),
         Column("change_since_first_ratio", "DOUBLE", "Latest less first quote, over the first"),
+        Column(
+            "change_log",
+            "DOUBLE",
+            "Logarithm of latest over previous quote; for means over items: those of `change_ratio` rise without any "
+            "drift, since what doubles and halves counts as a rise. NULL where a quote is zero",
+        ),
+        Column("change_since_first_log", "DOUBLE", "Logarithm of latest over first quote"),
     ),
     group="marts",
     sources=("items", "item_days"),

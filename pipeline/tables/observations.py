@@ -13,7 +13,7 @@ _LARGE_QUOTE = 250_000  # USD; dearer than any card the packs are known to hold
 _LARGE_MULTIPLE = 1000  # times the session's price
 _LONGEST_NAME = 32  # characters; what an on-chain name has room for
 _FEW_SESSIONS = 20  # with fewer resolved, a rate says nothing
-_RECENT_DAYS, _FORMER_DAYS = 7, 28
+_RECENT_DAYS = 7
 
 
 def _observation(
@@ -285,24 +285,21 @@ _OF_ITEMS = (
 )
 
 _RATES = f"""
-    SELECT sum(failed) FILTER (age < {_RECENT_DAYS}) AS failed,
-        sum(failed + fulfilled) FILTER (age < {_RECENT_DAYS}) AS resolved,
-        sum(failed) FILTER (age >= {_RECENT_DAYS}) AS former_failed,
-        sum(failed + fulfilled) FILTER (age >= {_RECENT_DAYS}) AS former_resolved
-    FROM (SELECT *, (SELECT max(submitted_date) FROM resolution_funnel) - submitted_date AS age FROM resolution_funnel)
-    WHERE age < {_RECENT_DAYS + _FORMER_DAYS}
+    SELECT sum(failed) AS failed, sum(failed + fulfilled) AS resolved
+    FROM resolution_funnel
+    WHERE submitted_date > (SELECT max(submitted_date) FROM resolution_funnel) - {_RECENT_DAYS}
 """
 
 _OF_MARTS = (
     _observation(
-        "resolution_funnel",
+        "daily_signals",
         "failed_rate_is_usual",
-        f"Sessions of the last {_RECENT_DAYS} days fail no more often than those of the {_FORMER_DAYS} days before, "
-        "as far as the Wilson 95 % intervals of both rates tell.",
-        f"""
-        SELECT * FROM ({_RATES})
-        WHERE resolved >= {_FEW_SESSIONS} AND former_resolved >= {_FEW_SESSIONS}
-            AND wilson_low(failed, resolved) > wilson_high(former_failed, former_resolved)
+        "On the latest day that is over, sessions failed no more often than is usual, by the 28 days before it and by "
+        "how much these differ.",
+        """
+        SELECT signal_date::VARCHAR AS day, sentence FROM daily_signals
+        WHERE signal = 'failed_rate' AND is_unusual AND z > 0
+            AND signal_date = (SELECT max(signal_date) FROM daily_signals WHERE signal = 'failed_rate')
         """,
     ),
     _observation(

@@ -18,6 +18,16 @@ CREATE TEMP MACRO wilson_high(hits, n, z) AS
 CREATE TEMP MACRO t_point(z, df) AS z + (z ^ 3 + z) / 4 / df + (5 * z ^ 5 + 16 * z ^ 3 + 3 * z) / 96 / df ^ 2
     + (3 * z ^ 7 + 19 * z ^ 5 + 17 * z ^ 3 - 15 * z) / 384 / df ^ 3;
 CREATE TEMP MACRO z_975() AS 1.959963984540054e0;
+-- The point of the normal distribution above which there is the probability p, of 0.02 at most; by Acklam's quotient of
+-- polynomials, true to 0.000001.
+CREATE TEMP MACRO tail_root(p) AS sqrt(-2 * ln(p));
+CREATE TEMP MACRO z_above(p) AS -(((((-7.784894002430293e-03 * tail_root(p) - 3.223964580411365e-01) * tail_root(p)
+        - 2.400758277161838e+00) * tail_root(p) - 2.549732539343734e+00) * tail_root(p) + 4.374664141464968e+00)
+        * tail_root(p) + 2.938163982698783e+00)
+    / ((((7.784695709041462e-03 * tail_root(p) + 3.224671290700398e-01) * tail_root(p) + 2.445134137142996e+00)
+        * tail_root(p) + 3.754408661907416e+00) * tail_root(p) + 1);
+-- How many standard errors intervals must reach so that k of them hold at once in 95 % (Bonferroni).
+CREATE TEMP MACRO z_of_all(k) AS CASE WHEN k > 1 THEN z_above(0.025e0 / k) ELSE z_975() END;
 CREATE TEMP MACRO t_975(df) AS t_point(z_975(), df);
 
 -- Below so many sessions no interval of a mean, and below so many none of a median, is given.
@@ -186,3 +196,22 @@ CREATE TEMP MACRO pulls_where(n, is_one) AS coalesce(sum(n) FILTER (is_one), 0):
 
 -- How many of the dearest pulls top_pulls lists.
 CREATE TEMP MACRO dearest_count() AS 100;
+
+-- The logarithm of a quote; NULL where it is zero.
+CREATE TEMP MACRO log_of(x) AS CASE WHEN x > 0 THEN ln(x::DOUBLE) END;
+
+-- A day's figure on the scale that people read: shares and counts within what they can be, mean logarithms as money.
+CREATE TEMP MACRO signal_value(signal, x) AS CASE
+    WHEN signal = 'quoted_value' THEN exp(x)
+    WHEN signal = 'purchases' THEN greatest(0, x)
+    WHEN x IS NOT NULL THEN least(1, greatest(0, x)) END;
+CREATE TEMP MACRO signal_number(signal, x) AS CASE signal
+    WHEN 'purchases' THEN format('{:,.0f}', x)
+    WHEN 'quoted_value' THEN format('${:,.2f}', x)
+    ELSE format('{:.1f} %', 100 * x) END;
+CREATE TEMP MACRO signal_range(signal, low, high) AS signal_number(signal, low) || ' to ' || signal_number(signal, high);
+CREATE TEMP MACRO signal_words(signal, value) AS signal_number(signal, value) || CASE signal
+    WHEN 'purchases' THEN ' purchases'
+    WHEN 'failed_rate' THEN ' of the settled purchases failed'
+    WHEN 'win_rate' THEN ' of the pulls won'
+    ELSE ' is the typical quote' END;

@@ -124,8 +124,33 @@ intervals AS (
         CASE WHEN are_enough_for_a_median(capped_sums.n) THEN
             median_low_rank(capped_sums.m, clustered_error(up_to_median_sums)) END AS low_rank,
         clustered_low(win_sums, z_975()) AS win_rate_low,
-        clustered_high(win_sums, z_975()) AS win_rate_high
+        clustered_high(win_sums, z_975()) AS win_rate_high,
+        clustered_low(win_sums, z_of_all(count(*) OVER ())) AS win_rate_low_of_all,
+        clustered_high(win_sums, z_of_all(count(*) OVER ())) AS win_rate_high_of_all,
+        -- What hits and pulls are worth, were they independent.
+        win_sums.y / design_effect(win_sums) AS hits,
+        win_sums.m / design_effect(win_sums) AS worth
     FROM samples
+),
+-- How much packs differ beyond chance, by the moments of a beta-binomial law (Kleinman, 1973).
+together AS (
+    SELECT
+        sum(hits) / sum(worth) AS mean,
+        (sum(hits ^ 2 / worth) - sum(worth) * mean ^ 2 - (count(*) - 1) * mean * (1 - mean))
+            / nullif(sum(worth) - sum(worth ^ 2) / sum(worth), 0) AS variance
+    FROM intervals
+    HAVING count(*) >= 10
+),
+shrunk AS (
+    SELECT
+        pack_id,
+        CASE
+            WHEN variance > 0 THEN
+                (greatest(mean * (1 - mean) / variance - 1, 0) * mean + hits)
+                / (greatest(mean * (1 - mean) / variance - 1, 0) + worth)
+            ELSE mean
+        END AS win_rate_shrunk
+    FROM intervals CROSS JOIN together
 ),
 median_bounds AS (
     SELECT
@@ -146,6 +171,12 @@ SELECT
     win_count / quoted_pull_count AS win_rate,
     win_rate_low,
     win_rate_high,
+    win_rate_low_of_all,
+    win_rate_high_of_all,
+    round(win_rate_shrunk, 12) AS win_rate_shrunk,
+    CASE WHEN win_count IS NOT NULL THEN
+        rank() OVER (ORDER BY coalesce(round(win_rate_shrunk, 12), win_count / quoted_pull_count) DESC NULLS LAST) END
+        AS win_rate_rank,
     multiple_median,
     median_low AS multiple_median_low,
     median_high AS multiple_median_high,
@@ -175,6 +206,7 @@ FROM by_pack
 LEFT JOIN by_quote ON by_quote.pack_id = by_pack.pack_id
 LEFT JOIN spent ON spent.pack_id = by_pack.pack_id
 LEFT JOIN intervals ON intervals.pack_id = by_pack.pack_id
+LEFT JOIN shrunk ON shrunk.pack_id = by_pack.pack_id
 LEFT JOIN median_bounds ON median_bounds.pack_id = by_pack.pack_id
 LEFT JOIN reference_packs AS packs ON packs.pack_id = by_pack.pack_id
 ORDER BY by_pack.pack_id
