@@ -500,9 +500,10 @@ def test_packs_are_compared_by_what_holds_for_all_of_them_at_once(published, bou
         purchases="SELECT 'a' AS session_id, 'failed' AS status, now() AS submitted_at, 1 AS poll_count",
         pack_economics=f"""
             SELECT 'pack ' || i AS pack_id, 1 AS pull_count, 9 AS quoted_pull_count, 0.3 AS win_rate,
-                0.2 AS win_rate_low, 0.4 AS win_rate_high, low AS win_rate_low_of_all, high AS win_rate_high_of_all, i + 1 AS win_rate_rank,
-                9 AS multiple_below_0_5_count, 0 AS multiple_0_5_to_1_count, 0 AS multiple_1_to_2_count,
-                0 AS multiple_2_to_5_count, 0 AS multiple_5_to_20_count, 0 AS multiple_20_and_above_count
+                0.2 AS win_rate_low, 0.4 AS win_rate_high, low AS win_rate_low_of_all, high AS win_rate_high_of_all,
+                i + 1 AS win_rate_rank, 9 AS multiple_below_0_5_count, 0 AS multiple_0_5_to_1_count,
+                0 AS multiple_1_to_2_count, 0 AS multiple_2_to_5_count, 0 AS multiple_5_to_20_count,
+                0 AS multiple_20_and_above_count
             FROM (VALUES {listed}) AS v(i, low, high)
         """,
     )

@@ -103,8 +103,8 @@ def packs_compared(packs: list[Row]) -> str:
     others = len(known) - 1
     if not worse:
         return (
-            "By intervals that hold for all packs at once, the pack that ranks first cannot be told to win more often than "
-            "any other shown: its place may be chance."
+            "By intervals that hold for all packs at once, the pack that ranks first cannot be told to win more often "
+            "than any other shown: its place may be chance."
         )
     return (
         f"By intervals that hold for all packs at once, {short(best['pack_id'], 40)} wins more often than {worse} of "

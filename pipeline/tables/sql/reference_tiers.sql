@@ -12,7 +12,7 @@ WITH versions AS (
 SELECT
     tiers.pack_id,
     tiers.valid_from,
-    row_number() OVER version AS tier_number,
+    count(fmv_low_usd) OVER version AS tier_number,
     valid_until,
     tier,
     fmv_low_usd,
@@ -24,5 +24,5 @@ SELECT
 FROM reference_pack_rows AS tiers
 JOIN versions ON versions.pack_id = tiers.pack_id AND versions.valid_from IS NOT DISTINCT FROM tiers.valid_from
 WHERE tier IS NOT NULL
-WINDOW version AS (PARTITION BY tiers.pack_id, tiers.valid_from ORDER BY fmv_low_usd, row_number)
+WINDOW version AS (PARTITION BY tiers.pack_id, tiers.valid_from ORDER BY fmv_low_usd ROWS UNBOUNDED PRECEDING)
 ORDER BY tiers.pack_id, tiers.valid_from NULLS FIRST, tier_number
