@@ -81,8 +81,9 @@ def test_intervals_from_sums_by_day_are_those_of_the_sessions(history):
                 FROM multiples JOIN medians USING (pack_id) GROUP BY pack_id, session_id
             ) GROUP BY pack_id HAVING count(*) >= 100
         )
-        SELECT pack_id, mean_low(capped), capped_mean_high(capped),
-            clustered_low(wins, z_975()), clustered_high(wins, z_975()),
+        SELECT pack_id, mean_low(capped), capped_mean_high(capped, with_a_jackpot(capped)),
+            clustered_low(wins, design_effect(wins), t_975(wins.n - 1)),
+            clustered_high(wins, design_effect(wins), t_975(wins.n - 1)),
             (SELECT multiple FROM (
                 SELECT multiple, row_number() OVER (ORDER BY multiple) AS place
                 FROM multiples WHERE multiples.pack_id = sessions.pack_id

@@ -162,7 +162,7 @@ def samples_of_shares() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def test_the_interval_of_a_share_of_clustered_pulls_is_that_of_numpy(sql, name):
     y, m = samples_of_shares()[name]
     sample(sql, y, m)
-    bounds = "clustered_low(s, z_975()), clustered_high(s, z_975())"
+    bounds = ", ".join(f"clustered_{end}(s, design_effect(s), t_975(s.n - 1))" for end in ("low", "high"))
     found = sql.execute(f"SELECT {bounds} FROM (SELECT session_sums(y, m) AS s FROM sample)").fetchone()
     assert found == pytest.approx(clustered_wilson(y, m), abs=2e-3 if len(y) < 20 else 1e-5)
     assert 0 <= found[0] <= y.sum() / m.sum() <= found[1] <= 1
@@ -170,13 +170,14 @@ def test_the_interval_of_a_share_of_clustered_pulls_is_that_of_numpy(sql, name):
 
 def test_a_share_without_sessions_has_no_interval(sql):
     sample(sql, np.array([]), np.array([]))
-    bounds = "clustered_low(s, z_975()), clustered_high(s, z_975())"
+    bounds = ", ".join(f"clustered_{end}(s, design_effect(s), t_975(s.n - 1))" for end in ("low", "high"))
     assert sql.execute(f"SELECT {bounds} FROM (SELECT session_sums(y, m) AS s FROM sample)").fetchone() == (None, None)
 
 
 def test_the_upper_bound_of_a_capped_mean_is_no_lower_than_with_one_more_jackpot(sql):
     rng = np.random.default_rng(12)
-    bound = "SELECT capped_mean_high(session_sums(y, m)), mean_high(session_sums(y, m)) FROM sample"
+    sums = "(SELECT session_sums(y, m) AS s FROM sample)"
+    bound = f"SELECT capped_mean_high(s, with_a_jackpot(s)), mean_high(s) FROM {sums}"
     samples = {"flat": np.full(150, 0.8), "drawn": np.minimum(rng.lognormal(-0.5, 1, 400), 5), "high": np.full(120, 5)}
     for name, values in samples.items():
         sample(sql, np.append(values, 5), np.ones(len(values) + 1))

@@ -64,13 +64,15 @@ CREATE TEMP MACRO likeness(s) AS coalesce(
     greatest(residuals_2(s), 0) * s.n / nullif(s.n - 1, 0) / nullif(s.y::DOUBLE * (s.m - s.y) / nullif(s.m, 0), 0), 1);
 CREATE TEMP MACRO design_effect(s) AS
     greatest(1, (rarer(s) * likeness(s) + s.m2 / nullif(s.m, 0)) / (rarer(s) + 1));
-CREATE TEMP MACRO clustered_low(s, z) AS CASE WHEN s.m > 0 THEN CASE WHEN s.n < 2 THEN 0 ELSE
-    wilson_low(s.y / design_effect(s), s.m / design_effect(s), t_point(z, s.n - 1)) END END;
-CREATE TEMP MACRO clustered_high(s, z) AS CASE WHEN s.m > 0 THEN CASE WHEN s.n < 2 OR s.y = s.m THEN 1 ELSE
-    wilson_high(s.y / design_effect(s), s.m / design_effect(s), t_point(z, s.n - 1)) END END;
+-- `design` is design_effect(s) and `t` the point of Student's t for s.n - 1: columns, for a macro's arguments are written
+-- out wherever it names them, and planning would take longer than all the rest.
+CREATE TEMP MACRO clustered_low(s, design, t) AS CASE WHEN s.m > 0 THEN CASE WHEN s.n < 2 THEN 0 ELSE
+    wilson_low(s.y / design, s.m / design, t) END END;
+CREATE TEMP MACRO clustered_high(s, design, t) AS CASE WHEN s.m > 0 THEN CASE WHEN s.n < 2 OR s.y = s.m THEN 1 ELSE
+    wilson_high(s.y / design, s.m / design, t) END END;
 
 -- Whether so many quotes lie outside all of a pack's tiers that its buyback percentage, or the tiers, must be wrong.
-CREATE TEMP MACRO lies_outside(s) AS clustered_low(s, z_975()) > 0.01;
+CREATE TEMP MACRO lies_outside(share_low) AS share_low > 0.01;
 
 -- Bounds of the 95 % interval of ratio_mean: Student's t, with Hall's (1992) transformation to remove skewness, for
 -- without it the upper bound of a mean that rests on few high values is too low. `skew` is the residuals' skewness over
@@ -89,7 +91,7 @@ CREATE TEMP MACRO with_a_jackpot(s) AS {
     'n': s.n + 1, 'm': s.m + 1, 'm2': s.m2 + 1, 'm3': s.m3 + 1, 'y': s.y + 5, 'y2': s.y2 + 25, 'y3': s.y3 + 125,
     'ym': s.ym + 5, 'y2m': s.y2m + 25, 'ym2': s.ym2 + 5
 };
-CREATE TEMP MACRO capped_mean_high(s) AS least(5, greatest(mean_high(s), mean_high(with_a_jackpot(s))));
+CREATE TEMP MACRO capped_mean_high(s, jackpot_s) AS least(5, greatest(mean_high(s), mean_high(jackpot_s)));
 
 -- The rank of the value that is the lower bound of a median's 95 % interval (Woodruff, 1952), of `n` values;
 -- `share_error` is the clustered error of the share of values up to the median, 1 / (2 * sqrt(n)) where they are

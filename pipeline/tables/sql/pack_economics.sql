@@ -116,21 +116,33 @@ samples AS (
     FROM quotes JOIN by_quote USING (pack_id)
     GROUP BY pack_id
 ),
+sized AS (
+    SELECT
+        *,
+        with_a_jackpot(capped_sums) AS jackpot_sums,
+        design_effect(win_sums) AS design,
+        t_975(win_sums.n - 1) AS t,
+        z_of_all(count(*) OVER ()) AS z_of_all
+    FROM samples
+),
+pointed AS (
+    SELECT *, t_point(z_of_all, win_sums.n - 1) AS t_of_all FROM sized
+),
 intervals AS (
     SELECT
         pack_id,
         CASE WHEN are_enough(capped_sums.n) THEN round(mean_low(capped_sums), 9) END AS capped_low,
-        CASE WHEN are_enough(capped_sums.n) THEN round(capped_mean_high(capped_sums), 9) END AS capped_high,
+        CASE WHEN are_enough(capped_sums.n) THEN round(capped_mean_high(capped_sums, jackpot_sums), 9) END AS capped_high,
         CASE WHEN are_enough_for_a_median(capped_sums.n) THEN
             median_low_rank(capped_sums.m, clustered_error(up_to_median_sums)) END AS low_rank,
-        clustered_low(win_sums, z_975()) AS win_rate_low,
-        clustered_high(win_sums, z_975()) AS win_rate_high,
-        clustered_low(win_sums, z_of_all(count(*) OVER ())) AS win_rate_low_of_all,
-        clustered_high(win_sums, z_of_all(count(*) OVER ())) AS win_rate_high_of_all,
+        clustered_low(win_sums, design, t) AS win_rate_low,
+        clustered_high(win_sums, design, t) AS win_rate_high,
+        clustered_low(win_sums, design, t_of_all) AS win_rate_low_of_all,
+        clustered_high(win_sums, design, t_of_all) AS win_rate_high_of_all,
         -- What hits and pulls are worth, were they independent.
-        win_sums.y / design_effect(win_sums) AS hits,
-        win_sums.m / design_effect(win_sums) AS worth
-    FROM samples
+        win_sums.y / design AS hits,
+        win_sums.m / design AS worth
+    FROM pointed
 ),
 -- How much packs differ beyond chance, by the moments of a beta-binomial law (Kleinman, 1973).
 together AS (

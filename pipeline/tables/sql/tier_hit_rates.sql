@@ -17,9 +17,12 @@ days AS (
     GROUP BY tiers.pack_id, tiers.valid_from, tier_number, published_share, answered_date, pulls, hits
 ),
 sums AS (
-    SELECT pack_id, valid_from, tier_number, weighted_sums(hits, pulls, sessions) AS s
-    FROM days
-    GROUP BY pack_id, valid_from, tier_number
+    SELECT *, design_effect(s) AS design, t_975(s.n - 1) AS t
+    FROM (
+        SELECT pack_id, valid_from, tier_number, weighted_sums(hits, pulls, sessions) AS s
+        FROM days
+        GROUP BY pack_id, valid_from, tier_number
+    )
 ),
 -- What was known when each day began: all pulls, and those that are alone in their sessions.
 by_day AS (
@@ -70,18 +73,26 @@ evidence AS (
     GROUP BY pack_id, valid_from, tier_number
 ),
 outside AS (
-    SELECT pack_id, valid_from, weighted_sums(quoted - in_tiers, quoted, session_count) AS s
-    FROM kinds
-    GROUP BY pack_id, valid_from
+    SELECT pack_id, valid_from, s, clustered_low(s, design, t) AS share_low, clustered_high(s, design, t) AS share_high
+    FROM (
+        SELECT *, design_effect(s) AS design, t_975(s.n - 1) AS t
+        FROM (
+            SELECT pack_id, valid_from, weighted_sums(quoted - in_tiers, quoted, session_count) AS s
+            FROM kinds
+            GROUP BY pack_id, valid_from
+        )
+    )
 ),
 counted AS (
     SELECT
         tiers.*,
         packs.name AS pack_name,
         sums.s,
+        design,
+        t,
         CASE WHEN tiers.buyback_share IS NOT NULL THEN coalesce(sums.s.y, 0)::BIGINT END AS hit_count,
         CASE WHEN tiers.buyback_share IS NOT NULL THEN coalesce(sums.s.m, 0)::BIGINT END AS pull_count,
-        coalesce(lies_outside(outside.s), false) AS is_doubtful,
+        coalesce(lies_outside(outside.share_low), false) AS is_doubtful,
         p_any_time
     FROM reference_tiers AS tiers
     JOIN reference_packs AS packs ON packs.pack_id = tiers.pack_id
@@ -130,8 +141,8 @@ SELECT
     pull_count,
     hit_count,
     hit_count / nullif(pull_count, 0) AS hit_rate,
-    clustered_low(s, z_975()) AS hit_rate_low,
-    clustered_high(s, z_975()) AS hit_rate_high,
+    clustered_low(s, design, t) AS hit_rate_low,
+    clustered_high(s, design, t) AS hit_rate_high,
     published_share,
     pull_count * published_share AS expected_hit_count,
     p_value,
@@ -149,7 +160,7 @@ FROM corrected
 UNION ALL
 SELECT
     outside.pack_id, valid_from, NULL, packs.name, NULL, NULL, s.m::BIGINT, s.y::BIGINT, s.y / s.m,
-    clustered_low(s, z_975()), clustered_high(s, z_975()), NULL, NULL, NULL, NULL, NULL,
-    CASE WHEN lies_outside(s) THEN 'check buyback_percent and the bounds of the tiers' ELSE 'few enough' END
+    share_low, share_high, NULL, NULL, NULL, NULL, NULL,
+    CASE WHEN lies_outside(share_low) THEN 'check buyback_percent and the bounds of the tiers' ELSE 'few enough' END
 FROM outside JOIN reference_packs AS packs ON packs.pack_id = outside.pack_id
 ORDER BY pack_id, valid_from NULLS FIRST, fmv_low_usd NULLS LAST
