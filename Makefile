@@ -58,6 +58,7 @@ benchmarks: setup ## Measure against named baselines; takes an hour and a half
 	$(BIN)/python benchmarks/detection.py
 	$(BIN)/python -m benchmarks.tables
 	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/looks.py
 	$(BIN)/python benchmarks/refresh.py
 
 clean: ## Remove what was made here, but no data
