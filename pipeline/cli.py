@@ -12,9 +12,9 @@ import duckdb
 from rich.console import Console
 
 from pipeline.commands.export import FORMATS, chosen_format, export
+from pipeline.commands.submit import submit_all
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
-from pipeline.submissions import formats, inbox, rows
 from pipeline.workspace import Workspace, now
 
 _WIDTH_WITHOUT_TERMINAL = 160
@@ -36,38 +36,15 @@ def cli(debug: bool) -> None:
 
 
 @cli.command()
-@click.argument("ids_or_files", nargs=-1, required=True, metavar="ID... | FILE...")
+@click.argument("ids_or_files", nargs=-1, required=True, metavar="ID... | FILE... | -")
 def submit(ids_or_files: tuple[str, ...]) -> None:
     """Put session ids, or files of them, into the inbox.
 
-    An argument that is an existing file is submitted as a file (.txt, .csv, .jsonl, .ndjson, .parquet),
-    any other as a session id. The next refresh takes them in.
+    An argument that is an existing file is submitted as a file (.txt, .csv, .jsonl, .ndjson, .parquet), any other as a
+    session id; - reads ids from standard input, one a line. The next refresh takes them in.
     """
-    workspace = Workspace.open()
-    files = [Path(argument) for argument in ids_or_files if _is_file(argument)]
-    ids = [argument for argument in ids_or_files if not _is_file(argument)]
-    for file in files:
-        if not formats.is_supported(file):
-            raise click.ClickException(f"{file}: allowed are files named {', '.join(formats.SUFFIXES)}")
-    for session_id in ids:
-        if formats.is_supported(Path(session_id)):
-            raise click.ClickException(f"{session_id}: there is no such file")
-        problem = rows.session_id_problem(session_id)
-        if problem:
-            raise click.ClickException(f"{session_id!r}: {problem}")
-    for file in files:
-        click.echo(f"{file} -> {inbox.submit_file(workspace.data, file, now())}")
-    if ids:
-        click.echo(
-            f"{len(ids)} session {'id' if len(ids) == 1 else 'ids'} -> {inbox.submit_ids(workspace.data, ids, now())}"
-        )
-
-
-def _is_file(argument: str) -> bool:
-    try:
-        return Path(argument).is_file()
-    except (OSError, ValueError):
-        return False  # too long for a path, or with characters that no path has
+    for line in submit_all(Workspace.open().data, ids_or_files, now()):
+        click.echo(line)
 
 
 @cli.command()

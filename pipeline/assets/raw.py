@@ -34,6 +34,7 @@ def take_in(step: Step) -> Iterator[dg.MaterializeResult[None]]:
         numbers = {
             "files_read": len(report.files),
             "files_already_known": len(report.already_known),
+            "files_left": len(report.left),
             "files_rejected": sum(file.refused_because is not None for file in report.files),
             **{count: report.total(count) for count in ("rows_read", "accepted", "duplicates", "rejected")},
             "seconds": round(time.monotonic() - started, 2),

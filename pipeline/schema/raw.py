@@ -10,7 +10,7 @@ SESSION_SUBMISSIONS = Table(
     (
         Column("content_sha256", "VARCHAR", "SHA-256 of the inbox file's content, in hexadecimal", key=True),
         Column("row_number", "BIGINT", "1-based row in the file; 0 for a finding about the whole file", key=True),
-        Column("source_file", "VARCHAR", "Path of the file below the inbox when it was read", nullable=False),
+        Column("source_file", "VARCHAR", "Path of the file below the inbox when it was read", key=True),
         Column("submitted_at", TIME, "When the pipeline read the file", nullable=False),
         Column("session_id", "VARCHAR", "The session, where it could be read"),
         Column("initiated_at", TIME, "When the purchase was initiated"),
