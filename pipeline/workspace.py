@@ -26,6 +26,7 @@ from pipeline.settings import Settings
 from pipeline.submissions.intake import IntakeReport, take_in
 from pipeline.tables.build import Builder
 from pipeline.tables.completion_times import learned_law
+from pipeline.tables.queries import run
 from pipeline.warehouse.publish import Published, publish
 
 
@@ -141,9 +142,10 @@ class Workspace:
     def _to_ask(self) -> PendingSessions:
         store = self.data.store
         with connect(self.data) as connection:
-            rows = connection.execute(
+            rows = run(
+                connection,
                 f"""
-                SELECT session_id, epoch(coalesce(initiated_at, submitted_at)) AS started_at,
+                SELECT session_id, epoch(started_at(initiated_at, submitted_at)) AS started_at,
                     epoch(last_polled_at) AS asked_at
                 FROM {store.scan(PENDING_SESSIONS)}
                 WHERE session_id NOT IN (
@@ -151,7 +153,7 @@ class Workspace:
                     WHERE outcome IN ('fulfilled', 'failed') AND session_id IN (
                         SELECT session_id FROM {store.scan(PENDING_SESSIONS)}))
                 ORDER BY last_polled_at NULLS FIRST, submitted_at DESC, session_id
-                """
+                """,
             )
             return PendingSessions.from_batches(rows.to_arrow_reader())
 

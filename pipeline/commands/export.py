@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import duckdb
 
 from pipeline.errors import PipelineError
 from pipeline.lake.directory import DataDirectory
+from pipeline.submissions.formulas import NEEDS_ESCAPE, escaped
 
 _OPTIONS = {
     "csv": "FORMAT csv, HEADER true",
@@ -45,9 +45,6 @@ _NEVER_FORMULAS = _FLOATS | {
     *("decimal", "boolean", "date", "time", "time with time zone", "timestamp", "timestamp with time zone"),
     *("timestamp_s", "timestamp_ms", "timestamp_ns"),
 }
-# A cell that starts so is run as a formula, also behind a tab or a line break, and in the wide forms of East Asian
-# keyboards. https://owasp.org/www-community/attacks/CSV_Injection
-_STARTS_A_FORMULA = "^[=+@\\-\\t\\r\\n\uff1d\uff0b\uff0d\uff20]"
 
 
 class ExportError(PipelineError):
@@ -108,15 +105,15 @@ def _selection(rows: duckdb.DuckDBPyRelation, chosen: str) -> str:
 def _cell(column: str, kind: str, chosen: str) -> str:
     if chosen == "csv" and kind not in _NEVER_FORMULAS:
         text = f"{column}::VARCHAR"
-        # A leading apostrophe is how a spreadsheet is told that a cell is text.
-        return f"CASE WHEN regexp_matches({text}, '{_STARTS_A_FORMULA}') THEN '''' || {text} ELSE {text} END"
+        pattern = NEEDS_ESCAPE.replace("'", "''")
+        return f"CASE WHEN regexp_matches({text}, '{pattern}') THEN '''' || {text} ELSE {text} END"
     if chosen == "json" and kind in _FLOATS:
         return f"CASE WHEN isfinite({column}) THEN {column} END"  # JSON has no infinity, and no NaN
     return column
 
 
 def _header(name: str, chosen: str) -> str:
-    return f"'{name}" if chosen == "csv" and re.match(_STARTS_A_FORMULA, name) else name
+    return escaped(name) if chosen == "csv" else name
 
 
 def _identifier(name: str) -> str:

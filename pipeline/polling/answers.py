@@ -7,6 +7,7 @@ items, or a 400 that says the transaction failed, is final; all else is asked ag
 from __future__ import annotations
 
 import json
+import uuid
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC
@@ -131,7 +132,7 @@ def _success(session_id: str, document: dict[str, Any]) -> Meaning:
     items = result.get("nfts")
     if items is not None and not isinstance(items, list):
         return Meaning(Outcome.MALFORMED, "result.nfts is not a list")
-    if "session_id" in result and result["session_id"] != session_id:
+    if "session_id" in result and not _is_same_session(session_id, result["session_id"]):
         return Meaning(Outcome.MALFORMED, "result.session_id is another session's")
     if not items:
         return Meaning(Outcome.PENDING, _note(document) or "a result without items")
@@ -140,6 +141,16 @@ def _success(session_id: str, document: dict[str, Any]) -> Meaning:
     if len(items) > MAX_ITEMS:
         return Meaning(Outcome.MALFORMED, f"result.nfts has {len(items)} items; at most {MAX_ITEMS} are read")
     return Meaning(Outcome.FULFILLED, _note(document))
+
+
+def _is_same_session(asked: str, echoed: Any) -> bool:
+    """Whether the id is the one asked for: the same text, or the same UUID in other letters or braces."""
+    if echoed == asked:
+        return True
+    try:
+        return isinstance(echoed, str) and uuid.UUID(echoed) == uuid.UUID(asked)
+    except ValueError:
+        return False
 
 
 def _note(document: dict[str, Any]) -> str | None:

@@ -121,7 +121,7 @@ def _is_in_one_session_at_a_time(name: str, description: str, whose: str, held_u
             FROM session_polls WHERE last_pending_at IS NOT NULL GROUP BY session_id
         ),
         held AS (
-            SELECT item_id, purchases.session_id, coalesce(initiated_at, submitted_at) AS held_from,
+            SELECT item_id, purchases.session_id, started_at(initiated_at, submitted_at) AS held_from,
                 {held_until} AS held_until
             FROM recurring
             JOIN purchases ON purchases.session_id = recurring.session_id
@@ -148,7 +148,7 @@ _OF_PULLS = (
         f"In the last {_RECENT_DAYS} days no session began with an item that another one had while it was still "
         "pending. Once that is fulfilled the item may have been sold back, and comes again.",
         whose="is_sandbox IS NOT TRUE",
-        held_until="greatest(initiated_at, last_pending_at)",
+        held_until="greatest(plausible_start(initiated_at, submitted_at), last_pending_at)",
         severity=Severity.WARNING,
     ),
     # A sandbox never says pending, and gives one listing to several users.

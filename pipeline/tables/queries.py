@@ -7,6 +7,8 @@ import re
 from datetime import datetime
 from pathlib import Path
 
+import duckdb
+
 from pipeline.schema.table import Table
 
 _SQL = Path(__file__).parent / "sql"
@@ -40,6 +42,13 @@ def expiry_macro(now: datetime, expire_after: float) -> str:
 def macros_used_by(sql: str) -> list[str]:
     """The macros that some SQL calls, and those that these call, each as its SQL."""
     return _used(sql, macros())
+
+
+def run(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyConnection:
+    """Runs SQL that calls macros on a connection that has none yet."""
+    for macro in macros_used_by(sql):
+        connection.execute(macro)
+    return connection.execute(sql)
 
 
 @functools.cache

@@ -49,7 +49,7 @@ findings AS (
         session_id,
         NULL AS pull_number,
         source_file || CASE row_number WHEN 0 THEN '' ELSE ' row ' || row_number END AS source,
-        NULL AS field,
+        faulty_fields(rejected_reason) AS field,
         rejected_reason AS detail,
         raw_value,
         submitted_at AS observed_at
@@ -60,9 +60,17 @@ findings AS (
         CASE row_number WHEN 0 THEN 'rejected_reference_file' ELSE 'rejected_reference_row' END, 'error',
         'reference_packs', NULL, NULL,
         'reference/packs.csv' || CASE row_number WHEN 0 THEN '' ELSE ' row ' || row_number END,
-        NULL, rejected_reason, raw_value, modified_at
+        faulty_fields(rejected_reason), rejected_reason, raw_value, modified_at
     FROM reference_pack_rows
     WHERE rejected_reason IS NOT NULL
+    UNION ALL
+    SELECT
+        'implausible_time', 'warning', 'purchases', session_id, NULL, source_file || ' row ' || row_number, 'initiated_at',
+        CASE WHEN initiated_at > submitted_at THEN 'more than a day after it was submitted' ELSE 'before 2015' END
+            || '; it is left out of latencies',
+        initiated_at::VARCHAR AS raw_value, submitted_at
+    FROM session_submissions
+    WHERE rejected_reason IS NULL AND initiated_at IS NOT NULL AND plausible_start(initiated_at, submitted_at) IS NULL
     UNION ALL
     SELECT
         'conflicting_submission', 'warning', 'purchases', session_id, NULL,

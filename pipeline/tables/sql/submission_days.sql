@@ -4,7 +4,7 @@ WITH sessions AS (
     SELECT
         submitted_at,
         status,
-        CASE WHEN status = 'fulfilled' THEN epoch_us(resolved_at) - epoch_us(coalesce(initiated_at, submitted_at)) END AS latency_us,
+        CASE WHEN status = 'fulfilled' THEN epoch_us(resolved_at) - epoch_us(started_at(initiated_at, submitted_at)) END AS latency_us,
         greatest(submitted_at, last_polled_at, resolved_at) AS latest_at
     FROM purchases
 ),
