@@ -21,7 +21,7 @@ from pipeline.submissions.columns import (
     UnreadableFileError,
     find_columns,
 )
-from pipeline.submissions.csv_rows import csv_rows
+from pipeline.submissions.csv_rows import csv_rows, is_blank
 from pipeline.submissions.formulas import unescaped
 from pipeline.submissions.listing import UnavailableFileError, cannot_be_read
 from pipeline.submissions.parquet_rows import parquet_rows
@@ -168,7 +168,7 @@ def _csv(file: BinaryIO, on_unknown_columns: OnUnknownColumns) -> Iterator[Recor
     for number, row in rows:
         if isinstance(row, RowError):
             yield number, row
-        elif any(field.strip() for field in row[len(header) :]):
+        elif len(row) > len(header) and not is_blank(row[len(header) :]):
             yield number, RowError(f"the row has {len(row)} fields, the header {len(header)}", ",".join(row)[:_SHOWN])
         elif _is_header(row, names):
             yield number, RowError("the header comes again", ",".join(row)[:_SHOWN])
@@ -178,6 +178,8 @@ def _csv(file: BinaryIO, on_unknown_columns: OnUnknownColumns) -> Iterator[Recor
 
 def _is_header(row: list[str], names: Set[str]) -> bool:
     """Whether a row says again what the columns are called, in whatever order, as joined files do."""
+    if "session_id" not in ",".join(row).lower():
+        return False
     cells = {cell.strip().lower() for cell in row}
     return "session_id" in cells and cells <= names
 

@@ -6,9 +6,12 @@ stays the one text that it is in the file, and values that are too long for any 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, BinaryIO
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,6 +25,7 @@ MAX_VALUE_BYTES = 16 << 10
 _ALLOWED_BYTES = f"at most {MAX_VALUE_BYTES:,} are read"
 _ROWS_AT_ONCE = 4_096  # so that as many of the longest values fit into _BYTES_AT_ONCE
 _BYTES_AT_ONCE = 64 << 20
+_DELTA = re.compile("DELTA_(LENGTH_)?BYTE_ARRAY")
 
 
 def parquet_rows(file: BinaryIO, on_unknown_columns: OnUnknownColumns) -> Iterator[Record]:
@@ -37,9 +41,9 @@ def parquet_rows(file: BinaryIO, on_unknown_columns: OnUnknownColumns) -> Iterat
     chosen = {schema.names[place]: name for name, place in found.places.items()}
     for place, name in ((place, name) for name, place in found.places.items()):
         _check_kind(name, schema.types[place])
-    rows_at_once = _check_size(metadata, chosen)
+    rows_at_once, without_dictionary = _check_size(file, metadata.num_rows, chosen)
     file.seek(0)
-    with pq.ParquetFile(file, metadata=metadata, read_dictionary=list(chosen)) as parquet:
+    with pq.ParquetFile(file, metadata=metadata, read_dictionary=[*chosen.keys() - without_dictionary]) as parquet:
         number = 0
         for batch in parquet.iter_batches(rows_at_once, columns=list(chosen)):
             names = [chosen[name] for name in batch.schema.names]
@@ -57,29 +61,47 @@ def _check_kind(name: str, kind: pa.DataType) -> None:
         raise UnreadableFileError(f"its column {name} holds values of {kind.byte_width:,} bytes; {_ALLOWED_BYTES}")
 
 
-def _check_size(metadata: pq.FileMetaData, chosen: Mapping[str, str]) -> int:
-    """How many rows can be read at once. Raises UnreadableFileError where the file declares too much."""
-    if metadata.num_rows > MAX_ROWS:
-        raise UnreadableFileError(f"it declares {metadata.num_rows:,} rows; at most {MAX_ROWS:,} are read: split it")
+def _check_size(file: BinaryIO, row_count: int, chosen: Mapping[str, str]) -> tuple[int, set[str]]:
+    """How many rows can be read at once, and the columns of which no dictionary can be read.
+
+    Raises UnreadableFileError where the file declares too much.
+    """
+    if row_count > MAX_ROWS:
+        raise UnreadableFileError(f"it declares {row_count:,} rows; at most {MAX_ROWS:,} are read: split it")
     total, rows_at_once = 0, _ROWS_AT_ONCE
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for chunk in map(group.column, range(group.num_columns)):
-            name = chosen.get(chunk.path_in_schema)
-            if name is None:
-                continue
-            size = chunk.total_uncompressed_size
-            total += size
-            if not 0 <= size <= MAX_CHUNK_BYTES:
-                raise UnreadableFileError(
-                    f"its column {name} declares {size:,} bytes uncompressed in one row group; at most "
-                    f"{MAX_CHUNK_BYTES:,} are read: write it with smaller row groups"
-                )
-            # Each value may be as long as all of these bytes: they say only where it differs from the one before.
-            if "DELTA_BYTE_ARRAY" in chunk.encodings:
-                rows_at_once = max(1, min(rows_at_once, _BYTES_AT_ONCE // max(1, size)))
+    without_dictionary = set()
+    for path, encodings, size in _declared(file):
+        name = chosen.get(path)
+        if name is None:
+            continue
+        total += size
+        if not 0 <= size <= MAX_CHUNK_BYTES:
+            raise UnreadableFileError(
+                f"its column {name} declares {size:,} bytes uncompressed in one row group; at most {MAX_CHUNK_BYTES:,} "
+                "are read: write it with smaller row groups"
+            )
+        # Each value may be as long as all of these bytes: some encodings say only where it differs from the one before.
+        if _DELTA.search(encodings):
+            without_dictionary.add(path)
+            rows_at_once = max(1, min(rows_at_once, _BYTES_AT_ONCE // max(1, size)))
     if total > MAX_BYTES:
         raise UnreadableFileError(f"it declares {total:,} bytes uncompressed; at most {MAX_BYTES:,} are read: split it")
-    return rows_at_once
+    return rows_at_once, without_dictionary
+
+
+def _declared(file: BinaryIO) -> list[tuple[str, str, int]]:
+    """Path, encodings and uncompressed size of each column in each row group.
+
+    DuckDB reads them, since pyarrow ends the process where they are damaged.
+    """
+    path = Path(f"/dev/fd/{file.fileno()}")
+    path.stat()  # raises what DuckDB would call a damaged file
+    with duckdb.connect(config={"threads": 1}) as connection:
+        found = connection.execute(
+            "SELECT path_in_schema, encodings, total_uncompressed_size FROM parquet_metadata($path)",
+            {"path": str(path)},
+        )
+        return found.fetchall()
 
 
 def _values(name: str, column: pa.Array) -> Iterable[Any]:
