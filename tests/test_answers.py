@@ -69,6 +69,11 @@ def meaning(body: object, status: int | None = 200, problem: str | None = None) 
         (200, {"result": {"session_id": ID, "nfts": {"0": ITEM}}}, Outcome.MALFORMED),
         (200, {"result": {**RESULT, "session_id": "another"}}, Outcome.MALFORMED),
         (200, {"result": {"session_id": "another", "nfts": []}}, Outcome.MALFORMED),
+        (200, {"result": {**RESULT, "session_id": ID.upper()}}, Outcome.FULFILLED),
+        (200, {"result": {**RESULT, "session_id": "{" + ID.upper() + "}"}}, Outcome.FULFILLED),
+        (200, {"result": {**RESULT, "session_id": ID.replace("5", "6", 1)}}, Outcome.MALFORMED),
+        (200, {"result": {**RESULT, "session_id": None}}, Outcome.MALFORMED),
+        (200, {"result": {**RESULT, "session_id": [ID]}}, Outcome.MALFORMED),
         (200, {"result": {"nfts": [ITEM]}}, Outcome.MALFORMED),
         (200, b'{"result": {"nfts": [NaN]}}', Outcome.MALFORMED),
         (200, b'\xff{"status": "pending"}', Outcome.MALFORMED),
@@ -97,6 +102,14 @@ def test_an_answer_means_what_the_specification_says(status, body, outcome):
 def test_a_repeated_key_is_noticed_wherever_it_is_and_however_colons_are_written(item, detail):
     body = '{"result": {"session_id": "' + ID + '", "nfts": [' + item + "]}}"
     assert interpret(ID, Answer(200, {}, body.encode(), None)) == Meaning(Outcome.FULFILLED, detail)
+
+
+def test_letters_count_in_an_id_that_is_no_uuid():
+    assert interpret("abc", Answer(200, {}, b'{"result": {"session_id": "ABC"}}')).outcome is Outcome.MALFORMED
+    assert (
+        interpret(ID.upper(), Answer(200, {}, b'{"result": {"session_id": "%s"}}' % ID.encode())).outcome
+        is Outcome.PENDING
+    )
 
 
 def test_a_byte_order_mark_is_read_over():
