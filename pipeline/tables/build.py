@@ -31,9 +31,9 @@ from pipeline.tables.queries import (
     CONTENT_BY_DAY,
     RESOLUTION_DAYS_OF_TOUCHED,
     RESOLVED_BETWEEN,
-    expiry_macro,
     macros,
     query,
+    time_macros,
 )
 from pipeline.tables.reference import read_packs
 
@@ -66,7 +66,7 @@ class Builder:
         self._stack = contextlib.ExitStack()
         self._connection = self._stack.enter_context(connect(self._data))
         self._connection.execute(macros())
-        self._connection.execute(expiry_macro(self._now, self._expire_after))
+        self._connection.execute(time_macros(self._now, self._expire_after))
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *rest: Any) -> None:
@@ -133,7 +133,8 @@ class Builder:
 
     def _build_whole(self, report: BuildReport) -> None:
         table = report.table
-        inputs = digest(self._derivations.of(table), [self._state(TABLES[name]) for name in table.sources])
+        states = [self._state(TABLES[name]) for name in table.sources]
+        inputs = digest(self._derivations.of(table), states, *self._days_ahead(table))
         if not self._is_current(table, table.name, inputs):
             for name in table.sources:
                 self._inspection.verify(TABLES[name])
@@ -198,12 +199,12 @@ class Builder:
         states = [self._state(source) for source in by_day]
         states_of_whole = [self._state(source) for source in whole]
         self._name(whole)
-        derived = self._derivations.of(table)
+        derived, ahead = self._derivations.of(table), self._days_ahead(table)
         for day in days:
             upstream = [{day: state.get(day, "")} for state in states] + states_of_whole
             if joins_purchases:
                 upstream.append({day: self._manifest.inputs(PURCHASES, _resolved(day)) or ""})
-            inputs = digest(derived, upstream)
+            inputs = digest(derived, upstream, *ahead)
             if self._is_current(table, day, inputs):
                 report.unchanged_count += 1
                 continue
@@ -253,6 +254,15 @@ class Builder:
         for day in gone:
             self._manifest.forget(PURCHASES, _seen(day))
         self._tidy_days(report, set(inputs))
+
+    def _days_ahead(self, table: Table) -> list[str]:
+        """The days of raw that are still to come, of which none is unless a clock was ahead: what they say changes."""
+        if "is_future(" not in query(table):
+            return []
+        today = f"{self._now:%Y-%m-%d}"
+        return sorted(
+            {day for raw in (SESSION_SUBMISSIONS, STATUS_RESPONSES) for day in self._raw_state(raw) if day > today}
+        )
 
     def _days_of_submission(self, day: str) -> list[str]:
         """The days of submission whose purchases may have been resolved on a day, as their files' statistics tell.

@@ -48,14 +48,17 @@ def macros() -> str:
     return "\n".join((_SQL / f"{name}.sql").read_text(encoding="utf-8") for name in MACROS)
 
 
-def expiry_macro(now: datetime, expire_after: float) -> str:
-    """A session is given up when its time is over and it was asked at least once since it was submitted."""
-    if not expire_after:
-        return "CREATE TEMP MACRO is_expired(submitted_at, polled_at) AS false"
+def time_macros(now: datetime, expire_after: float) -> str:
+    """What depends on the time as of which tables are built.
+
+    A session is given up when its time is over and it was asked at least once since it was submitted. A time in the
+    future was written by a machine whose clock was ahead.
+    """
+    until = f"submitted_at + to_microseconds({round(expire_after * 1_000_000)}) <= TIMESTAMPTZ '{now.isoformat()}'"
+    is_expired = f"{until} AND coalesce(polled_at >= submitted_at, false)" if expire_after else "false"
     return f"""
-        CREATE TEMP MACRO is_expired(submitted_at, polled_at) AS
-            submitted_at + to_microseconds({round(expire_after * 1_000_000)}) <= TIMESTAMPTZ '{now.isoformat()}'
-            AND coalesce(polled_at >= submitted_at, false)
+        CREATE TEMP MACRO is_expired(submitted_at, polled_at) AS {is_expired};
+        CREATE TEMP MACRO is_future(moment) AS coalesce(moment > TIMESTAMPTZ '{now.isoformat()}', false);
     """
 
 
