@@ -27,7 +27,7 @@ def end_with_checksum(file: BinaryIO) -> tuple[int, bytes]:
     footer = _footer_at(file)
     file.seek(footer)
     end = file.read()
-    return footer, _BLOCK.pack(_MARK, zlib.crc32(end, _crc_until(file, footer))) + end
+    return footer, _BLOCK.pack(_MARK, zlib.crc32(end, crc_until(file, footer))) + end
 
 
 def is_intact(file: BinaryIO) -> bool | None:
@@ -40,7 +40,7 @@ def is_intact(file: BinaryIO) -> bool | None:
     if mark != _MARK:
         return None
     end = file.read()
-    return bool(zlib.crc32(end, _crc_until(file, footer - _BLOCK.size)) == expected)
+    return bool(zlib.crc32(end, crc_until(file, footer - _BLOCK.size)) == expected)
 
 
 def bodies_are_whole(rows: pa.RecordBatch) -> bool:
@@ -51,17 +51,8 @@ def bodies_are_whole(rows: pa.RecordBatch) -> bool:
     return all(digest == (None if body is None else hashlib.sha256(body).hexdigest()) for body, digest in answers)
 
 
-def _footer_at(file: BinaryIO) -> int:
-    """Where the footer begins, as the file's last bytes tell; 0 where they cannot be right."""
-    size = file.seek(0, 2)
-    if size < _END.size:
-        return 0
-    file.seek(size - _END.size)
-    length, _ = _END.unpack(file.read(_END.size))
-    return max(0, size - _END.size - int(length))
-
-
-def _crc_until(file: BinaryIO, end: int) -> int:
+def crc_until(file: BinaryIO, end: int) -> int:
+    """The CRC-32 of a file's first bytes."""
     crc = 0
     file.seek(0)
     while (left := end - file.tell()) > 0:
@@ -70,3 +61,13 @@ def _crc_until(file: BinaryIO, end: int) -> int:
             break
         crc = zlib.crc32(piece, crc)
     return crc
+
+
+def _footer_at(file: BinaryIO) -> int:
+    """Where the footer begins, as the file's last bytes tell; 0 where they cannot be right."""
+    size = file.seek(0, 2)
+    if size < _END.size:
+        return 0
+    file.seek(size - _END.size)
+    length, _ = _END.unpack(file.read(_END.size))
+    return max(0, size - _END.size - int(length))

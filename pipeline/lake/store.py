@@ -35,6 +35,7 @@ _ROWS_READ = 8_192
 _GROUP_BYTES = 16 * 1024 * 1024
 _SMALL_GROUP_BYTES = 8 * 1024 * 1024
 _BATCHES_AHEAD = 2
+_FAILURES = (OSError, pa.ArrowException, ValueError)  # of reading: text that is none is a ValueError
 
 
 class Store:
@@ -145,7 +146,7 @@ class Store:
                 # Group by group: a batch that spans groups of large rows would hold them all at once.
                 for group in range(file.num_row_groups):
                     yield from file.iter_batches(_ROWS_READ, row_groups=[group])
-        except (OSError, pa.ArrowException) as error:
+        except _FAILURES as error:
             raise self._unreadable(path, error) from error
 
     def verify(self, paths: Iterable[str]) -> None:
@@ -158,7 +159,7 @@ class Store:
             try:
                 with self._fs.open_input_file(path) as file:
                     intact = is_intact(file)
-            except (OSError, pa.ArrowException) as error:
+            except _FAILURES as error:
                 raise self._unreadable(path, error) from error
             if intact is False:
                 raise self.damaged(path, "its content is not what its checksum was made of")
@@ -216,7 +217,7 @@ class Store:
     def _open(self, path: str) -> pq.ParquetFile:
         try:
             return pq.ParquetFile(path, filesystem=self._fs, page_checksum_verification=True)
-        except (OSError, pa.ArrowException) as error:
+        except _FAILURES as error:
             raise self._unreadable(path, error) from error
 
     def _unreadable(self, path: str, error: Exception) -> StoreError:

@@ -5,7 +5,8 @@ have it open keep the state they opened, and the next to open it sees the new on
 
 Where most rows are the published file's already, the new file begins as a copy of it. Rows lie in the order of
 the parts that they came from, so of each table the parts up to the first that changed stay, and the rest
-is copied anew: the rows and their order are those of a file that was built from nothing.
+is copied anew: the rows and their order are those of a file that was built from nothing. A copy that is not what was
+published, byte for byte, is not built on. What is copied anew is verified first.
 """
 
 from __future__ import annotations
@@ -86,13 +87,17 @@ def _publish_anew(data: DataDirectory) -> Published:
             is_patch = _rows(kept) > 0 and _rows(kept) >= _LEAST_KEPT_SHARE * _rows(parts)
             if is_patch:
                 _copy(data.warehouse, attached)
+                is_patch = record.is_whole(attached)  # or damage would be copied on from run to run
+            if is_patch:
                 connection.execute(f"ATTACH '{quoted(attached)}' AS published")
                 _drop_former(connection)
             else:
+                _remove(attached)
                 kept = {table: [] for table in PUBLISHED}
                 connection.execute(f"ATTACH '{quoted(attached)}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
             for table in PUBLISHED:
                 if parts[table] != held[table] or not is_patch:
+                    data.store.verify(part.path for part in parts[table][len(kept[table]) :])
                     _bring(connection, table, kept[table], parts[table])
             connection.execute("CHECKPOINT published")
             is_wasteful = _free_share(connection) > _MOST_FREE_SHARE

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
+from pipeline.lake.checksum import crc_until
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.kept_record import load_record, save_record
 from pipeline.lake.manifest import digest
@@ -28,7 +29,8 @@ _Tables = dict[str, tuple[str, list[Part]]]  # of each table its declaration and
 
 
 class _Content(TypedDict):
-    file: tuple[int, int]
+    file: tuple[int, int]  # its size and the time of its last change, which tell it from another
+    crc32: int
     tables: _Tables
 
 
@@ -62,10 +64,16 @@ class Record:
         declaration, parts = tables.get(table.name, (None, []))
         return parts if declaration == _declaration(table) else []
 
+    def is_whole(self, copy: Path) -> bool:
+        """Whether a copy of the published file is what was published, byte for byte."""
+        record = load_record(self._path, _Content)
+        return record is not None and record["crc32"] == _crc(copy)
+
     def save(self, parts: Mapping[Table, list[Part]]) -> None:
         """Notes what the published file holds now. Raises DataDirectoryError."""
         tables = {table.name: (_declaration(table), held) for table, held in parts.items()}
-        save_record(self._path, {"file": _identity(self._warehouse), "tables": tables})
+        file = {"file": _identity(self._warehouse), "crc32": _crc(self._warehouse)}
+        save_record(self._path, file | {"tables": tables})
 
     def forget(self) -> None:
         """Makes the next publishing copy everything."""
@@ -75,6 +83,11 @@ class Record:
 def _identity(path: Path) -> tuple[int, int]:
     found = path.stat()
     return (found.st_size, found.st_mtime_ns)
+
+
+def _crc(path: Path) -> int:
+    with path.open("rb") as file:
+        return crc_until(file, path.stat().st_size)
 
 
 def _declaration(table: Table) -> str:
