@@ -182,7 +182,9 @@ def test_a_disk_that_is_full_when_the_journal_is_sealed_keeps_the_journal_for_th
 def test_a_journal_that_cannot_be_begun_is_refused_by_name(disk, api):
     workspace = filled(api)
     with disk.full(), one_line(StoreError, ".journal", "their sessions stay pending"):
-        ResponseLog(workspace.data, PAST).close()
+        log = ResponseLog(workspace.data, PAST)
+        answers(log, 1)
+        log.close()
     with disk.read_only(), one_line(StoreError, ".journal", "Read-only file system"):
         ResponseLog(workspace.data, PAST)
 
