@@ -57,13 +57,21 @@ class Workspace:
     def take_in(self) -> IntakeReport:
         """Reads the inbox's new files into raw, after sealing what a killed run left in the journal."""
         with self.data.exclusive():
-            response_log.recover(self.data)
-            return take_in(self.data, now)
+            recovered = response_log.recover(self.data)
+            report = take_in(self.data, now)
+            report.recovered = recovered
+            return report
 
-    def poll(self, on_progress: Callable[[Progress], None]) -> Progress:
-        """Asks the sessions of the table `pending_sessions` that are not final yet."""
+    def poll(
+        self, on_progress: Callable[[Progress], None], on_line: Callable[[str], object] = lambda _line: None
+    ) -> Progress:
+        """Asks the sessions of the table `pending_sessions` that are not final yet.
+
+        `on_line` is told what a person should know of a journal that a killed run left since the last intake.
+        """
         with self.data.exclusive():
-            response_log.recover(self.data)
+            for line in response_log.recover(self.data):
+                on_line(line)
             sessions = self._to_ask()
             if not len(sessions):
                 return Progress(total=0)

@@ -91,7 +91,7 @@ class Life:
 
         Now and then the days so far are merged, or what was merged is deleted.
         """
-        journals = {path: path.read_bytes() for path in self._data.journal.glob("*.arrows")}
+        journals = {path: path.read_bytes() for path in self._data.journal.glob("*.journal")}
         with self._data.exclusive():
             response_log.recover(self._data)
             if self._rng.random() < 0.5:
@@ -149,7 +149,7 @@ class Life:
 
     def _tear(self, log: ResponseLog) -> None:
         """What a kill leaves of a journal: all that was synced, and perhaps the beginning of one batch more."""
-        (journal,) = self._data.journal.glob("*.arrows")
+        (journal,) = self._data.journal.glob("*.journal")
         synced = journal.stat().st_size
         ResponseLog.write(log, log.take())
         with journal.open("rb+") as file:

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import workspace as workspace_module
 from pipeline.lake.directory import DataDirectory
-from pipeline.lake.store import StoreError
+from pipeline.lake.object_errors import StoreError
 from pipeline.polling import run as run_module
 from pipeline.polling.completion_law import CompletionLaw, band
 from pipeline.schema.staging import PURCHASES, SESSION_POLLS

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.lake.directory import DataDirectory
-from pipeline.lake.store import StoreError
+from pipeline.lake.object_errors import StoreError
 from pipeline.schema import PUBLISHED
 from pipeline.schema.marts import ITEM_TYPES
 from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS

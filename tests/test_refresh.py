@@ -379,14 +379,6 @@ def test_a_data_directory_refuses_another_environment(api, configure):
         Workspace.open()
 
 
-@pytest.mark.parametrize("name", ["x[1]", "a*b", "a?b"])
-def test_a_data_directory_whose_path_queries_would_misread_is_refused(name, configure, tmp_path):
-    configure(data_dir=tmp_path / name)
-    with pytest.raises(DataDirectoryError, match=r"queries take \*, \? and \[ in its path for patterns"):
-        Workspace.open()
-    assert not (tmp_path / name).exists()
-
-
 def test_a_data_directory_that_cannot_be_made_is_refused_by_name(configure, tmp_path):
     (tmp_path / "file").write_text("in the way")
     configure(data_dir=tmp_path / "file" / "data")

@@ -69,7 +69,7 @@ def poll(step: Step) -> Iterator[dg.MaterializeResult[None]]:
             step.log.info(progress.line)
 
     since = now()
-    progress = step.opened.poll(log_progress)
+    progress = step.opened.poll(log_progress, step.tell)
     step.log.info(f"{progress.line}; {progress.exit.value if progress.exit else 'nothing was pending'}")
     step.has_news |= bool(progress.total)
     is_reported = bool(progress.total) or step.has_to_report(STATUS_RESPONSES.name)

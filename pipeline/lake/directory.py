@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import PipelineError
+from pipeline.lake.parquet_query import has_literal_path
 from pipeline.lake.store import Store
 
-_PATTERN_CHARACTERS = "*?["
 _TRIES = 5
 _BETWEEN_TRIES = 0.05  # seconds
 
@@ -49,12 +49,12 @@ class DataDirectory:
     def claim(self, environment: str, api_url: str) -> None:
         """Makes the directory if need be and binds it to one environment and API URL, for good.
 
-        Raises DataDirectoryError when it is bound to others, cannot be written, or has a path that queries misread.
+        Raises DataDirectoryError when it is bound to others, cannot be written, or has a path that DuckDB cannot open.
         """
-        if any(character in str(self.root) for character in _PATTERN_CHARACTERS):
+        if not has_literal_path(str(self.root)):
             raise DataDirectoryError(
-                f"the data directory {self.root} cannot be used: queries take *, ? and [ in its path for patterns; "
-                "set PHYGITALS_DATA_DIR to another one"
+                f"the data directory {self.root} cannot be used: DuckDB opens no path with both a backslash and "
+                "one of *, ? and [; set PHYGITALS_DATA_DIR to another one"
             )
         mine = {"environment": environment, "api_url": api_url}
         try:
@@ -64,8 +64,12 @@ class DataDirectory:
                 if not self._identity.exists():
                     replace_file(self._identity, json.dumps(mine, indent=2) + "\n")
                 theirs = json.loads(self._identity.read_text(encoding="utf-8"))
+            if not isinstance(theirs, dict) or not theirs.keys() >= mine.keys():
+                raise ValueError("it names no environment and API URL")
         except ValueError as error:
-            raise DataDirectoryError(f"{self._identity} is not readable JSON: restore it from a backup") from error
+            raise DataDirectoryError(
+                f"{self._identity} is damaged, and does not tell whose data this is: restore it from a backup"
+            ) from error
         if theirs != mine:
             raise DataDirectoryError(
                 f"the data directory {self.root} holds data of {theirs.get('environment')} at "

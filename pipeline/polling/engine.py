@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from pipeline.errors import PipelineError
+from pipeline.lake.object_errors import StoreError
 from pipeline.lake.response_log import Response, ResponseLog
-from pipeline.lake.store import StoreError
 from pipeline.polling.answers import Answer, Outcome, interpret, retry_after
 from pipeline.polling.pace import Pace
 from pipeline.polling.progress import Exit, Progress

@@ -30,7 +30,7 @@ _PURCHASES = """
         count(*) FILTER (status = 'fulfilled' AND price_usd IS NULL) AS unpriced,
         count(*) FILTER (status = 'fulfilled' AND poll_count = 1) AS fulfilled_when_first_asked,
         min(coalesce(initiated_at, submitted_at)) AS first_at,
-        max(greatest(submitted_at, coalesce(last_polled_at, submitted_at))) AS known_until
+        least(now(), max(greatest(submitted_at, coalesce(last_polled_at, submitted_at)))) AS known_until
     FROM purchases
     WHERE coalesce(initiated_at, submitted_at) >= $first::TIMESTAMPTZ
         AND coalesce(initiated_at, submitted_at) < $end::TIMESTAMPTZ

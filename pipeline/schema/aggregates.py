@@ -83,7 +83,7 @@ SUBMISSION_DAYS = Table(
             )
             for p in (50, 90, 99)
         ),
-        Column("latest_at", TIME, "Latest submission, request or settling answer of them", nullable=False),
+        Column("latest_at", TIME, "Latest submission, request or settling answer of them that is not in the future"),
     ),
     zone=Zone.STAGING,
     partition=Partition.SUBMITTED,

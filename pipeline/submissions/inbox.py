@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline.lake.directory import DataDirectory, DataDirectoryError, replace_file
+from pipeline.lake.kept_record import load_record, save_record
 from pipeline.submissions.columns import SUBMISSION_ID
 from pipeline.submissions.listing import InboxFile, listing
 
@@ -21,19 +22,16 @@ class InboxIndex:
 
     def __init__(self, data: DataDirectory) -> None:
         self._path = data.inbox_index
-        try:
-            self._stamps: dict[str, list[str]] = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._stamps = {}
+        self._stamps = load_record(self._path, dict[str, tuple[str, str]]) or {}
 
     def knows(self, file: InboxFile) -> bool:
-        return self._stamps.get(file.name, [""])[0] == file.stamp
+        return self._stamps.get(file.name, ("", ""))[0] == file.stamp
 
     def remember(self, file: InboxFile, content_sha256: str) -> None:
-        self._stamps[file.name] = [file.stamp, content_sha256]
+        self._stamps[file.name] = (file.stamp, content_sha256)
 
     def save(self) -> None:
-        replace_file(self._path, json.dumps(self._stamps))
+        save_record(self._path, self._stamps)
 
 
 def new_files(data: DataDirectory) -> list[InboxFile]:

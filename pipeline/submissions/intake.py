@@ -55,18 +55,21 @@ class FileReport:
 class IntakeReport:
     """What one intake brought, file by file.
 
-    `left` says why files were not read, by their names: each run looks at them again.
+    `left` says why files were not read, by their names: each run looks at them again. `recovered` says what became of a
+    journal that was found damaged.
     """
 
     files: list[FileReport] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
     already_known: list[str] = field(default_factory=list)
     unknown_columns: dict[str, list[str]] = field(default_factory=dict)
+    recovered: list[str] = field(default_factory=list)
 
     @property
     def lines(self) -> list[str]:
         """What a person should know of each file, one line each."""
         return [
+            *self.recovered,
             *(file.line for file in self.files),
             *(f"{name}: columns that are ignored: {', '.join(c)}" for name, c in self.unknown_columns.items()),
             *(f"{name}: {_NOTHING_NEW}" for name in self.already_known),

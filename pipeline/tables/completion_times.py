@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
-from pipeline.lake.store import DamagedFileError, MissingFileError
+from pipeline.lake.object_errors import DamagedFileError, MissingFileError
 from pipeline.polling.completion_law import BANDS_PER_OCTAVE, CompletionLaw
 from pipeline.schema.staging import PURCHASES, SESSION_POLLS
 from pipeline.tables.queries import run

@@ -111,7 +111,8 @@ def _is_in_one_session_at_a_time(name: str, description: str, whose: str, held_u
         WITH pulled AS (
             SELECT DISTINCT item_id, session_id FROM pulls
             WHERE item_id IS NOT NULL
-                AND resolved_at > (SELECT max(resolved_at) FROM pulls) - to_days({_RECENT_DAYS})
+                AND resolved_at >
+                    (SELECT max(resolved_at) FROM pulls WHERE resolved_at <= now()) - to_days({_RECENT_DAYS})
         ),
         recurring AS (
             FROM pulled WHERE item_id IN (SELECT item_id FROM pulled GROUP BY item_id HAVING count(*) > 1)
@@ -295,8 +296,11 @@ _RATES = f"""
         sum(failed + fulfilled) FILTER (age < {_RECENT_DAYS}) AS resolved,
         sum(failed) FILTER (age >= {_RECENT_DAYS}) AS former_failed,
         sum(failed + fulfilled) FILTER (age >= {_RECENT_DAYS}) AS former_resolved
-    FROM (SELECT *, (SELECT max(submitted_date) FROM resolution_funnel) - submitted_date AS age FROM resolution_funnel)
-    WHERE age < {_RECENT_DAYS + _FORMER_DAYS}
+    FROM (
+        SELECT *, latest - submitted_date AS age FROM resolution_funnel CROSS JOIN (
+            SELECT max(submitted_date) AS latest FROM resolution_funnel WHERE submitted_date <= now()::DATE)
+    )
+    WHERE age >= 0 AND age < {_RECENT_DAYS + _FORMER_DAYS}
 """
 
 _OF_MARTS = (

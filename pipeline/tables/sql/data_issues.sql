@@ -125,6 +125,20 @@ findings AS (
     WHERE item_type NOT IN ('enft', 'ebay', 'fanatics', 'alt', 'external')
     GROUP BY item_type
     UNION ALL
+    SELECT
+        'time_in_future', 'warning', 'purchases', NULL, NULL, NULL, field,
+        'a clock was ahead when it was written, as for session ' || left(min(session_id), 200) || ': '
+            || occurrences(count(*), min(moment), max(moment)),
+        NULL, min(moment)
+    FROM (
+        SELECT 'submitted_at' AS field, session_id, submitted_at AS moment FROM purchases WHERE is_future(submitted_at)
+        UNION ALL
+        SELECT 'last_polled_at' AS field, session_id, last_polled_at AS moment FROM purchases WHERE is_future(last_polled_at)
+        UNION ALL
+        SELECT 'resolved_at' AS field, session_id, resolved_at AS moment FROM purchases WHERE is_future(resolved_at)
+    )
+    GROUP BY field
+    UNION ALL
     -- Values of a kind that the field did not have before: one row a field and kind, beside the rows for each value.
     SELECT
         'changed_type', 'warning', 'status_responses', NULL, NULL, NULL, field,

@@ -5,7 +5,11 @@ WITH sessions AS (
         submitted_at,
         status,
         CASE WHEN status = 'fulfilled' THEN epoch_us(resolved_at) - epoch_us(started_at(initiated_at, submitted_at)) END AS latency_us,
-        greatest(submitted_at, last_polled_at, resolved_at) AS latest_at
+        greatest(
+            CASE WHEN NOT is_future(submitted_at) THEN submitted_at END,
+            CASE WHEN NOT is_future(last_polled_at) THEN last_polled_at END,
+            CASE WHEN NOT is_future(resolved_at) THEN resolved_at END
+        ) AS latest_at
     FROM purchases
 ),
 days AS (
