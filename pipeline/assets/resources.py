@@ -56,7 +56,7 @@ class WorkspaceResource:
     def read(self) -> Iterator[Workspace]:
         """The workspace, for reading, which any number may do at any time."""
         with _told_to_people():
-            opened = self._workspace or Workspace.open()
+            opened = self._workspace or Workspace.open_for_reading()
             with explained(opened.data):
                 yield opened
 

@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 
 from pipeline.lake.columns import column
 from pipeline.lake.directory import DataDirectory
-from pipeline.lake.store import ObjectWriter, StoreError, sync
+from pipeline.lake.files import sync
+from pipeline.lake.store import ObjectWriter, StoreError
 from pipeline.schema.raw import STATUS_RESPONSES
 
 FLUSH_BYTES = 4 * 1024 * 1024

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.errors import PipelineError
+from pipeline.lake.files import keep_access, sync
 from pipeline.lake.write_behind import WriteBehind
 from pipeline.schema.table import Table, Zone
 
@@ -346,6 +347,7 @@ class ObjectWriter:
                 upload.write(self._sink.getvalue())
             return
         self._sink.close()
+        keep_access(Path(self._path), Path(self._target))
         sync(self._path)
         self._fs.move(self._path, self._target)
         sync(str(PurePosixPath(self._target).parent))
@@ -373,12 +375,3 @@ def is_merged(path: str) -> bool:
 def first_line(cause: object) -> str:
     """The first line of an error's text: libraries add advice and positions that help no reader of ours."""
     return (str(cause).splitlines() or [type(cause).__name__])[0].strip()
-
-
-def sync(path: str | Path) -> None:
-    """Makes a file, or the entries of a folder, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
