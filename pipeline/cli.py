@@ -10,18 +10,20 @@ from pathlib import Path
 import click
 import duckdb
 
-from pipeline.commands.console import complain, console, open_closed_streams, say
+from pipeline.commands.console import complain, console, let_nobody_listen, open_closed_streams, say
 from pipeline.commands.export import FORMATS, chosen_format, export
 from pipeline.errors import PipelineError
-from pipeline.settings import Settings
+from pipeline.settings import Settings, exposed_secrets
 from pipeline.submissions import formats, inbox, rows
 from pipeline.workspace import Workspace, now
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
+def cli(debug: bool) -> None:  # noqa: ARG001 - `main` looks for it, whatever else is wrong with the arguments
     """Follows Phygitals pack purchases to their end and publishes what was pulled."""
+    if warning := exposed_secrets():
+        complain(f"Warning: {warning}")
 
 
 @cli.command()
@@ -218,6 +220,9 @@ def main() -> None:
     except click.exceptions.NoArgsIsHelpError as without_arguments:
         without_arguments.show()
         sys.exit(without_arguments.exit_code)
+    except BrokenPipeError:  # whoever read had enough, `head` say
+        let_nobody_listen()
+        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         complain("Stopped.")
         sys.exit(130)

@@ -7,6 +7,7 @@ polling, tables and publishing meet.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -118,6 +119,9 @@ class Workspace:
 
         A `process` that has been started before saves waiting for the libraries that draw.
         """
+        if sys.flags.optimize > 1 and process is None:
+            with DrawingProcess() as another:
+                return another.draw(self.data, self.settings.env, now())
         if process:
             return process.draw(self.data, self.settings.env, now())
         from pipeline.report.page import write_report

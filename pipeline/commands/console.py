@@ -47,6 +47,11 @@ def complain(text: str) -> None:
     HarmlessConsole(stderr=True, markup=False, highlight=False).print(text, soft_wrap=True)
 
 
+def let_nobody_listen() -> None:
+    """Leads standard output to nowhere, so that nothing complains when what is left of it is written at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def open_closed_streams() -> None:
     """Leads standard streams that are closed to nowhere; the next file to be opened would take the place of one."""
     for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
