@@ -230,7 +230,7 @@ def main() -> None:
         if "--debug" in sys.argv[1:2]:
             complain("".join(traceback.format_exception(error)).rstrip())
             sys.exit(1)
-        complain(f"Error: {_in_one_line(error)}")
+        complain("Error: " + _in_one_line(error).replace("\n", "\\n"))
         sys.exit(error.exit_code if isinstance(error, click.ClickException) else 1)
 
 

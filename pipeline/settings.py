@@ -223,7 +223,7 @@ def exposed_secrets(env_file: Path | None = None) -> str | None:
         return None
     secret = [name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
     variables = "|".join(f"PHYGITALS_{name.upper()}" for name in secret)
-    found = re.findall(rf"^\s*(?:export\s+)?({variables})\s*=\s*\S", text, re.MULTILINE | re.IGNORECASE)
+    found = re.findall(rf"^[ \t]*(?:export[ \t]+)?({variables})[ \t]*=[ \t]*\S", text, re.MULTILINE | re.IGNORECASE)
     if not found:
         return None
     held = " and ".join(dict.fromkeys(found))

@@ -7,9 +7,11 @@ import random
 import threading
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
 
+from pipeline.assets.automation import inbox_sensor, pending_sensor
 from pipeline.commands.export import FORMATS
 from pipeline.errors import PipelineError
 from pipeline.lake.directory import DataDirectoryError
@@ -292,3 +294,11 @@ def test_a_directory_is_not_bound_anew_while_somebody_writes_to_it(configure):
     with first.data.exclusive(), pytest.raises(DataDirectoryError, match="holds data of local"):
         Workspace.open()
     Workspace.open()
+
+
+@pytest.mark.parametrize("sensor", [inbox_sensor, pending_sensor])
+def test_a_sensor_offers_the_inbox_and_binds_nothing(configure, tmp_path, sensor):
+    configure(env="production", api_url=OTHER_API, api_key="k")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert isinstance(sensor(dg.build_sensor_context(instance)), dg.SkipReason)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["inbox"]
