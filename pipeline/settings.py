@@ -7,6 +7,8 @@ beside the code that uses them.
 from __future__ import annotations
 
 import ipaddress
+import re
+import stat
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
@@ -18,7 +20,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import PipelineError
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+_CODE = Path(__file__).resolve().parent.parent
+# Where `.env`, `data` and `dagster_home` lie: the clone, or for an installed package the folder that it is called in.
+PROJECT_ROOT = _CODE if (_CODE / "pyproject.toml").is_file() else Path.cwd()
 
 Environment = Literal["local", "sandbox", "production"]
 
@@ -106,10 +110,26 @@ Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 SecondsOrNever = Annotated[float, Field(ge=0, le=3_153_600_000, allow_inf_nan=False)]
 
 
-class WebhookSettings(BaseSettings):
-    """Who is told of a failed run. Apart from the rest, because wrong settings are a reason why runs fail."""
+class EnvironmentSetting(BaseSettings):
+    """Which environment it is. Apart from the rest, because a history of runs is kept whatever else is wrong."""
 
-    model_config = SettingsConfigDict(env_prefix="PHYGITALS_", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PHYGITALS_", env_ignore_empty=True, env_file_encoding="utf-8-sig", extra="ignore", frozen=True
+    )
+
+    env: Environment = "local"
+
+    @classmethod
+    def name(cls, env_file: Path | None = None) -> str:
+        """The environment, or `unknown` where the setting is wrong."""
+        try:
+            return EnvironmentSetting(_env_file=_dotenv(env_file)).env  # type: ignore[call-arg]
+        except (SettingsError, ValidationError):
+            return "unknown"
+
+
+class WebhookSettings(EnvironmentSetting):
+    """Who is told of a failed run. Apart from the rest, because wrong settings are a reason why runs fail."""
 
     failure_webhook: Annotated[SecretStr, AfterValidator(_valid_webhook)] | None = None
 
@@ -117,8 +137,8 @@ class WebhookSettings(BaseSettings):
     def failure_webhook_url(cls, env_file: Path | None = None) -> str | None:
         """The URL in clear, to post to and for nothing else, since whoever has it can post. None if unset or wrong."""
         try:
-            webhook = WebhookSettings(_env_file=env_file or PROJECT_ROOT / ".env").failure_webhook  # type: ignore[call-arg]
-        except ValidationError:
+            webhook = WebhookSettings(_env_file=_dotenv(env_file)).failure_webhook  # type: ignore[call-arg]
+        except (SettingsError, ValidationError):
             return None
         return webhook.get_secret_value() if webhook else None
 
@@ -129,7 +149,6 @@ class Settings(WebhookSettings):
     Made by `load`, which turns what pydantic finds into one line for a person.
     """
 
-    env: Environment = "local"
     api_url: Annotated[str, AfterValidator(_valid_url)] | None = None
     api_prefix: Annotated[str, AfterValidator(_valid_prefix)] = "/api/v1"
     api_key: Annotated[SecretStr, AfterValidator(_valid_key)] | None = None
@@ -177,7 +196,7 @@ class Settings(WebhookSettings):
         Raises SettingsError naming the variable, its value (never the key's) and what is allowed.
         """
         try:
-            settings = cls(_env_file=env_file or PROJECT_ROOT / ".env")  # type: ignore[call-arg]
+            settings = cls(_env_file=_dotenv(env_file))  # type: ignore[call-arg]
         except ValidationError as error:
             # From None: pydantic's own message repeats the input, and the input may be the key.
             raise SettingsError("; ".join(_describe(e) for e in error.errors())) from None
@@ -191,6 +210,45 @@ class Settings(WebhookSettings):
                 f"PHYGITALS_API_KEY is not set: the {settings.env} environment needs the key that Phygitals issued"
             )
         return settings
+
+
+def exposed_secrets(env_file: Path | None = None) -> str | None:
+    """A warning about a `.env` with secrets that other users of the machine can read; None where there is none."""
+    path = env_file or PROJECT_ROOT / ".env"
+    try:
+        if not path.stat().st_mode & stat.S_IROTH:
+            return None
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError:
+        return None
+    secret = [name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
+    variables = "|".join(f"PHYGITALS_{name.upper()}" for name in secret)
+    found = re.findall(rf"^[ \t]*(?:export[ \t]+)?({variables})[ \t]*=[ \t]*\S", text, re.MULTILINE | re.IGNORECASE)
+    if not found:
+        return None
+    held = " and ".join(dict.fromkeys(found))
+    return f"{path} holds {held}, and every user of this machine can read it: `chmod o= {path}`"
+
+
+def _dotenv(env_file: Path | None) -> Path:
+    """The file to read settings from, which need not be there. Raises SettingsError where it is not text in UTF-8."""
+    path = env_file or PROJECT_ROOT / ".env"
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        return path
+    except OSError as error:
+        raise SettingsError(f"{path} could not be read: {error.strerror}; mend its permissions") from None
+    try:
+        # Without a mark at its beginning, UTF-16 is UTF-8 that is full of NULs.
+        at = content.decode("utf-8").find("\0")
+    except UnicodeDecodeError as error:
+        at = error.start
+    if at >= 0:
+        line = content.count(b"\n", 0, at) + 1
+        found = "UTF-16" if b"\0" in content else f"not in UTF-8, first in line {line}"
+        raise SettingsError(f"{path} is {found}: save it again as UTF-8")
+    return path
 
 
 def _describe(error: object) -> str:

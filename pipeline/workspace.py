@@ -7,6 +7,7 @@ polling, tables and publishing meet.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,16 +44,25 @@ class Workspace:
 
     @classmethod
     def open(cls, settings: Settings | None = None) -> Workspace:
-        """Raises SettingsError, and DataDirectoryError where the directory belongs to another environment."""
+        """The workspace for who brings something into it, bound to its environment from then on.
+
+        Raises SettingsError, and DataDirectoryError where the directory belongs to another environment.
+        """
         settings = settings or Settings.load()
         data = DataDirectory(settings.data_directory)
         data.claim(settings.env, settings.api)
         return cls(settings, data)
 
     @classmethod
-    def open_for_reading(cls) -> Workspace:
-        """The workspace for whoever asks the API nothing, and so needs no key. Raises what `open` raises."""
-        return cls.open(Settings.load(needs_key=False))
+    def open_for_reading(cls, needs_key: bool = False) -> Workspace:
+        """The workspace for whoever asks the API nothing, and so needs no key. Makes nothing and binds nothing.
+
+        Raises SettingsError, and DataDirectoryError where the directory belongs to another environment.
+        """
+        settings = Settings.load(needs_key=needs_key)
+        data = DataDirectory(settings.data_directory)
+        data.check(settings.env, settings.api)
+        return cls(settings, data)
 
     def take_in(self) -> IntakeReport:
         """Reads the inbox's new files into raw, after sealing what a killed run left in the journal."""
@@ -118,6 +128,9 @@ class Workspace:
 
         A `process` that has been started before saves waiting for the libraries that draw.
         """
+        if sys.flags.optimize > 1 and process is None:
+            with DrawingProcess() as another:
+                return another.draw(self.data, self.settings.env, now())
         if process:
             return process.draw(self.data, self.settings.env, now())
         from pipeline.report.page import write_report
@@ -134,8 +147,10 @@ class Workspace:
         """Makes the tables as they stood at a moment of the past, from what had been received by then, in a new folder.
 
         The folder is a data directory that belongs to no environment of today, so that no run writes to it.
-        Raises SnapshotError when the folder has something in it.
+        Raises SnapshotError when the folder has something in it, or lies within the data directory.
         """
+        if folder.resolve().is_relative_to(self.data.root.resolve()):
+            raise SnapshotError(f"{folder} lies within the data directory {self.data.root}: choose a folder elsewhere")
         if folder.exists() and any(folder.iterdir()):
             raise SnapshotError(f"{folder} is not empty: choose a folder that does not exist yet")
         past = DataDirectory(folder.absolute())

@@ -370,7 +370,7 @@ def assert_secret_is_nowhere(root: Path) -> None:
 
 def test_a_data_directory_refuses_another_environment(api, configure):
     api(Simulator(delay_scale=0, hold=0))
-    Workspace.open()
+    drop(Workspace.open(), "a.txt", "one\n")
     configure(env="sandbox")
     with pytest.raises(DataDirectoryError, match="holds data of production at .*, not of sandbox"):
         Workspace.open()

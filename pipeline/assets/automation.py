@@ -61,7 +61,7 @@ daily_refresh = dg.ScheduleDefinition(
 )
 def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     try:
-        data = Workspace.open().data
+        data = _watched()
         for run_id in fail_dead_runs(context.instance):
             context.log.warning(f"run {run_id} died with its process and is reported as failed")
         found = new_files(data)
@@ -89,7 +89,7 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
 )
 def pending_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     try:
-        data = Workspace.open().data
+        data = _watched()
         if _is_under_way(context.instance, data):
             return dg.SkipReason(_UNDER_WAY)
         state, known = due_state(data), _Known.of(context.cursor)
@@ -106,6 +106,13 @@ def pending_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Sk
     # A run that fails before it asked leaves them due; it is tried again in the next hour.
     run_key = f"{state}-{now():%Y%m%dT%H}"
     return dg.RunRequest(run_key=run_key, tags={"pending_sessions": str(known.due.pending)})
+
+
+def _watched() -> DataDirectory:
+    """The data directory, with an inbox to drop files into; the first run binds it. Raises a PipelineError."""
+    data = Workspace.open_for_reading(needs_key=True).data
+    data.offer_inbox()
+    return data
 
 
 def _is_under_way(instance: dg.DagsterInstance, data: DataDirectory) -> bool:

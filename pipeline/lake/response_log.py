@@ -24,8 +24,9 @@ import pyarrow.compute as pc
 from pipeline.lake import journal
 from pipeline.lake.columns import column
 from pipeline.lake.directory import DataDirectory
+from pipeline.lake.files import sync
 from pipeline.lake.object_errors import StoreError
-from pipeline.lake.store import ObjectWriter, sync
+from pipeline.lake.store import ObjectWriter
 from pipeline.schema.raw import STATUS_RESPONSES
 
 FLUSH_BYTES = 4 * 1024 * 1024

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.lake.checksum import bodies_are_whole, end_with_checksum, is_intact
+from pipeline.lake.files import keep_access, sync
 from pipeline.lake.object_errors import DamagedFileError, MissingFileError, StoreError
 from pipeline.lake.parquet_query import quoted, read_parquet, read_parquet_with_origin
 from pipeline.lake.replaced_names import names_replaced, replaces_note
@@ -360,6 +361,7 @@ class ObjectWriter:
             end_at, end = end_with_checksum(file)
             file.seek(end_at)
             file.write(end)
+        keep_access(Path(self._path), Path(self._target))
         sync(self._path)
         self._fs.move(self._path, self._target)
         sync(str(PurePosixPath(self._target).parent))
@@ -387,12 +389,3 @@ def is_merged(path: str) -> bool:
 def first_line(cause: object) -> str:
     """The first line of an error's text: libraries add advice and positions that help no reader of ours."""
     return (str(cause).splitlines() or [type(cause).__name__])[0].strip()
-
-
-def sync(path: str | Path) -> None:
-    """Makes a file, or the entries of a folder, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

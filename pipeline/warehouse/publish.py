@@ -1,7 +1,8 @@
 """Builds the DuckDB file beside the published one and replaces it in one step.
 
 DuckDB locks a file that a notebook has open, so the published file is never written to: readers that
-have it open keep the state they opened, and the next to open it sees the new one.
+have it open keep the state they opened, and the next to open it sees the new one. The new file has the former one's
+mode and group, and where the published file is a link, it lies where that leads.
 
 Where most rows are the published file's already, the new file begins as a copy of it. Rows lie in the order of
 the parts that they came from, so of each table the parts up to the first that changed stay, and the rest
@@ -26,6 +27,7 @@ import duckdb
 from pipeline.errors import PipelineError
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
+from pipeline.lake.files import keep_access, place_of, sync
 from pipeline.lake.parquet_query import quoted, read_parquet, row_counts_of
 from pipeline.lake.store import first_line
 from pipeline.lake.write_behind import WriteBehind
@@ -33,6 +35,7 @@ from pipeline.schema import PUBLISHED
 from pipeline.schema.table import Table
 from pipeline.warehouse.record import Part, Record
 
+Config = dict[str, str | bool | int | float | list[str]]
 STORAGE_VERSION = "v1.2.0"  # what any DuckDB from 1.2 on can read
 _COPIED_AT_ONCE = 32 << 20  # bytes
 _PIECES_AHEAD = 4  # of the disk
@@ -76,7 +79,8 @@ def _holds(parts: list[Part], stamps: Mapping[str, str]) -> bool:
 
 
 def _publish_anew(data: DataDirectory) -> Published:
-    building = data.root / ".phygitals.duckdb.building"
+    place = place_of(data.warehouse)
+    building = place.with_name(".phygitals.duckdb.building")
     record = Record(data)
     try:
         _remove(building)
@@ -102,10 +106,11 @@ def _publish_anew(data: DataDirectory) -> Published:
             connection.execute("CHECKPOINT published")
             is_wasteful = _free_share(connection) > _MOST_FREE_SHARE
             connection.execute("DETACH published")
-        with building.open("rb") as file:
-            os.fsync(file.fileno())
-        _wal(data.warehouse).unlink(missing_ok=True)
-        building.replace(data.warehouse)
+        keep_access(building, place)
+        sync(building)
+        for path in {data.warehouse, place}:
+            _wal(path).unlink(missing_ok=True)
+        building.replace(place)
         if is_wasteful:
             record.forget()
         else:
@@ -223,15 +228,15 @@ def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
     return float(row[0]) if row else 0.0
 
 
-def open_warehouse(path: Path) -> closing[duckdb.DuckDBPyConnection]:
-    """The published file, for reading, with times shown in UTC.
+def open_warehouse(path: Path, config: Config | None = None) -> closing[duckdb.DuckDBPyConnection]:
+    """The published file, for reading, with times shown in UTC, and with further settings of DuckDB.
 
     Raises PublishError when nothing has been published yet, or the file does not open.
     """
     if not path.exists():
         raise PublishError(f"{path} does not exist yet: run `phygitals refresh` first")
     try:
-        connection = duckdb.connect(path, read_only=True)
+        connection = duckdb.connect(path, read_only=True, config=config or {})
     except duckdb.Error as error:
         raise PublishError(
             f"{path} cannot be opened: {first_line(error)}; "
