@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.submissions.listing import UnavailableFileError, listing, open_file
 from pipeline.workspace import Workspace
-from tests.conftest import drop
+from tests.conftest import build_all, drop
 from tests.test_submissions import only_file, taken_in
 
 LEADS_OUT = "it is a link that leads out of the inbox, which is not followed; put the file itself there"
@@ -149,6 +149,16 @@ IGNORED = (
 def test_hidden_and_unfinished_files_are_ignored(name, workspace):
     drop(workspace, name, "one\n")
     assert workspace.take_in().lines == []
+
+
+@pytest.mark.parametrize("suffix", ["x" * 200, "[a]", "*", "a b", "=", "\udcff", "\n", "\u00fc"])
+def test_a_suffix_that_no_object_could_be_named_after_refuses_its_file_alone(suffix, workspace):
+    drop(workspace, f"bad.{suffix}", "x\n")
+    drop(workspace, "good.txt", "good\n")
+    report = workspace.take_in()
+    assert [bool(file.refused_because) for file in report.files] == [True, False]
+    assert workspace.take_in().lines == []
+    build_all(workspace)
 
 
 def test_names_that_only_resemble_unfinished_ones_count(workspace):

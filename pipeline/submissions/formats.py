@@ -64,9 +64,8 @@ def is_supported(name: str) -> bool:
 
 
 def format_of(name: str) -> str:
-    """The name of the format that the suffix stands for; files of one format are read alike."""
-    suffix = PurePath(name).suffix.lower()
-    return _FORMATS.get(suffix, suffix.strip(".") or "nothing")
+    """The name of the format that the suffix stands for, which is among few: files of one format are read alike."""
+    return _FORMATS.get(PurePath(name).suffix.lower(), "nothing")
 
 
 def id_lines(file: BinaryIO) -> Iterator[tuple[int, str | RowError]]:

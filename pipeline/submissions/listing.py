@@ -96,7 +96,7 @@ class _Walk:
             except OSError as error:
                 self._leave(name or ".", f"the folder cannot be opened: {error.strerror}; {_TRIED_AGAIN}")
                 continue
-            for entry in sorted(inside, key=lambda entry: entry.name, reverse=True):
+            for entry in sorted(inside, key=lambda entry: entry.name):
                 path = f"{name}/{entry.name}" if name else entry.name
                 with contextlib.suppress(OSError):  # renamed since it was listed; looked at again the next time
                     if entry.is_symlink():
