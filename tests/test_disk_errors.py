@@ -345,8 +345,10 @@ def test_a_derived_file_that_does_not_open_is_built_again(workspace):
     assert len(derived) == sum(table.zone is not Zone.RAW for table in TABLES.values())
     for number, path in enumerate(derived):
         (damage_footer if number % 2 else damage_metadata)(path)
-        with workspace.builder() as builder:
+        # One that still opens is named where something is derived from it, and built again by the next run.
+        with contextlib.suppress(DamagedFileError), workspace.builder() as builder:
             builder.build(PENDING_SESSIONS)
+            builder.build_published()
         build_all(workspace)
         assert lake_hashes(workspace) == before
     for path in derived:
