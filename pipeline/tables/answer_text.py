@@ -18,7 +18,7 @@ import duckdb
 from pipeline.polling.answers import REPEATED_KEYS
 from pipeline.schema.raw import STATUS_RESPONSES
 
-_READABLE = "('fulfilled', 'failed', 'pending')"
+_READABLE = "('fulfilled', 'failed', 'unconfirmed', 'pending')"
 _BYTE_ORDER_MARK = 65279
 TEXT = f"ltrim(decode(body), chr({_BYTE_ORDER_MARK}))"  # of a body, as it came
 
