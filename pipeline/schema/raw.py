@@ -40,7 +40,7 @@ STATUS_RESPONSES = Table(
         Column(
             "outcome",
             "VARCHAR",
-            "The answer's meaning; a failure is `unconfirmed` until a second answer, on a connection of its own, says so",
+            "The answer's meaning; a failure is `unconfirmed` until a second, on a connection of its own, says so",
             nullable=False,
             accepted=OUTCOMES,
         ),
