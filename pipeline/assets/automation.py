@@ -92,7 +92,8 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
     description=(
         "Starts a refresh when pending sessions are due though no file came: a quarter of an hour after they were last "
         "asked, later the longer they have been pending (an eighth of their age). A tick reads one small file, and the "
-        "tables only when a run has changed them. While a run is queued or under way, or the API asks to wait, it does nothing."
+        "tables only when a run has changed them. While a run is queued or under way it does nothing, or while the API "
+        "asks to wait."
     ),
 )
 def pending_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:

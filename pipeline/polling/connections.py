@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ from pipeline.network import proxy_for, tls_context
 LONGEST_HEADER_LINE = 64 * 1024 + 256  # bytes; with room for the name beside a value of 64 KiB
 MOST_HEADERS = 1000
 LONGEST_HEAD = 512 * 1024  # bytes; of the status line and all headers, together with interim answers
+_INTERIM = (b"HTTP/1.1 1", b"HTTP/1.0 1")
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
 
 
 def transport(url: str, headers: Mapping[str, str], keeps_connections: bool) -> AiohttpTransport:
@@ -65,6 +68,7 @@ class _OneAnswerARequest(ResponseHandler):
         self._is_asked = False
         self._body: aiohttp.StreamReader | None = None  # of the answer, once its head has come
         self._head_bytes = 0
+        self._left: int | None = None  # bytes of the answer that are still to come, where its head has said so
         self._has_surplus = False
 
     def set_response_params(self, **options: Any) -> None:
@@ -72,6 +76,7 @@ class _OneAnswerARequest(ResponseHandler):
         self._is_asked = True
         self._body = None
         self._head_bytes = 0
+        self._left = None
         super().set_response_params(**options)
 
     def feed_data(self, data: Any, size: int = 0) -> None:
@@ -88,6 +93,13 @@ class _OneAnswerARequest(ResponseHandler):
         if data and (not self._is_asked or (self._body is not None and self._body.is_eof())):
             self._hang_up()
             return
+        if self._left is None and not self._head_bytes:
+            self._left = _length(data)
+        if self._left is not None:
+            # Whatever a parser would make of what follows, the answer itself is whole.
+            self._has_surplus = len(data) > self._left
+            data = data[: self._left]
+            self._left -= len(data)
         super().data_received(data)
         if self._body is None:
             self._head_bytes += len(data)
@@ -108,3 +120,10 @@ class _OneAnswerARequest(ResponseHandler):
         self.force_close()
         if self.transport is not None:
             self.transport.close()
+
+
+def _length(data: bytes) -> int | None:
+    """The length of an answer of which this is the beginning; None where that is not told here in so many bytes."""
+    end = data.find(b"\r\n\r\n") + 4
+    length = _LENGTH.search(data, 0, end) if end >= 4 and not data.startswith(_INTERIM) else None
+    return end + int(length[1]) if length else None
