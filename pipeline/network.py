@@ -7,6 +7,7 @@ URL to judge or to reach waits for it.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import os
 import re
@@ -89,7 +90,10 @@ def tls_context() -> ssl.SSLContext:
 
 
 def proxy_for(url: str) -> httpx.Proxy | None:
-    """The proxy through which an https URL is reached; None where there is none. Raises NetworkError."""
+    """The proxy through which an https URL is reached, its login among its headers; None where there is none.
+
+    Raises NetworkError.
+    """
     target = parsed(url)
     proxies: dict[str, str] = request.getproxies_environment()
     proxy = proxies.get("https")
@@ -105,7 +109,10 @@ def proxy_for(url: str) -> httpx.Proxy | None:
         raise NetworkError(
             "HTTPS_PROXY=the value (not shown) is refused: allowed is a proxy's URL such as http://proxy.example:3128"
         )
-    return found
+    if found.raw_auth is None:
+        return found
+    login = base64.b64encode(b":".join(found.raw_auth)).decode()
+    return httpx.Proxy(found.url, headers={"Proxy-Authorization": f"Basic {login}"})
 
 
 def _is_direct(target: httpx.URL, proxies: dict[str, str]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.network import NetworkError, check, parsed, proxy_for, tls_context
@@ -34,13 +35,11 @@ async def _post(url: str, message: Mapping[str, str], seconds: float) -> None:
     limits = aiohttp.ClientTimeout(total=seconds)
     connector = aiohttp.TCPConnector(ssl=tls_context() if parsed(url).scheme == "https" else False)
     proxy = proxy_for(url)
-    login = aiohttp.BasicAuth(*proxy.auth) if proxy and proxy.auth else None
+    through: dict[str, Any] = {"proxy": str(proxy.url), "proxy_headers": proxy.headers} if proxy else {}
     try:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=limits) as session,
-            session.post(
-                url, json=message, allow_redirects=False, proxy=str(proxy.url) if proxy else None, proxy_auth=login
-            ) as response,
+            session.post(url, json=message, allow_redirects=False, **through) as response,
         ):
             status = response.status
     except TimeoutError:

@@ -68,7 +68,7 @@ class Workspace:
         with self.data.exclusive():
             response_log.recover(self.data)
             waits = Waits.of(self.data, now())
-            sessions = self._to_ask(waits.sessions)
+            sessions = self._to_ask(() if waits.everybody else waits.sessions)
             if waits.everybody:
                 return Progress(total=len(sessions), exit=Exit.ASKED_TO_WAIT, wait_until=waits.everybody)
             if not len(sessions):

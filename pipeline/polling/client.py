@@ -12,6 +12,7 @@ import aiohttp
 import httpx
 from aiohttp.http_exceptions import HttpProcessingError
 
+from pipeline.network import proxy_for
 from pipeline.polling.answers import NO_CONNECTION, Answer
 from pipeline.polling.body import Body, BodyError
 from pipeline.polling.connections import transport
@@ -52,7 +53,10 @@ class StatusClient:
         self._redaction = Redaction(key)
         self._timeout = timeout
         self._room = room
-        headers = _HEADERS | ({"X-API-Key": key} if key else {})
+        credentials = {"X-API-Key": key} if key else {}
+        # The transport's own headers cost less than a request's, but a proxy sees them.
+        self._headers = credentials if proxy_for(url) else None
+        headers = _HEADERS if self._headers else _HEADERS | credentials
         self._transport = transport(url, headers, keeps_connections=True)
         self._fresh_transport = transport(url, headers, keeps_connections=False)
         # A connection that does not come about should say so before the whole request runs out of time.
@@ -111,7 +115,7 @@ class StatusClient:
     def _request(self, session_id: str) -> httpx.Request:
         # With a stream instead of content, httpx derives no headers, which would take longer than all the rest.
         stream = httpx.ByteStream(json.dumps({"session_id": session_id}).encode())
-        request = httpx.Request("POST", self._url, stream=stream, extensions=self._extensions)
+        request = httpx.Request("POST", self._url, headers=self._headers, stream=stream, extensions=self._extensions)
         request.read()
         return request
 

@@ -33,7 +33,8 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IG
 def transport(url: str, headers: Mapping[str, str], keeps_connections: bool) -> AiohttpTransport:
     """A transport to the URL whose every request has these headers, and those that a body and a connection need.
 
-    Without `keeps_connections` each request has a connection of its own. Raises NetworkError.
+    A proxy is sent these headers as well, in clear: what it must not see belongs into the requests. Without
+    `keeps_connections` each request has a connection of its own. Raises NetworkError.
     """
     is_tls = httpx.URL(url).scheme == "https"
     context = tls_context() if is_tls else None
