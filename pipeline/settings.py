@@ -6,12 +6,10 @@ beside the code that uses them.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import stat
 from pathlib import Path
-from typing import Annotated, Literal, get_args
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from annotated_types import Ge, Gt, Le
 from croniter import CroniterError, croniter
@@ -19,6 +17,10 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import PipelineError
+from pipeline.network import check, is_loopback, parsed
+
+if TYPE_CHECKING:
+    from httpx import URL
 
 _CODE = Path(__file__).resolve().parent.parent
 # Where `.env`, `data` and `dagster_home` lie: the clone, or for an installed package the folder that it is called in.
@@ -37,27 +39,20 @@ class SettingsError(PipelineError):
     """A variable holds a value that is not allowed, or a required one is missing."""
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _valid_url(value: str) -> str:
     try:
-        parts = urlsplit(value)
-        host = parts.hostname or ""
-        is_base = host and parts.port != 0 and not (parts.query or parts.fragment or parts.username)
+        url = parsed(value)
     except ValueError:
-        is_base = False
-    if not is_base:
+        url = None
+    if url is None or url.userinfo or "?" in value or "#" in value:
         raise ValueError("allowed is a base URL such as https://api.phygitals.com")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+    if not _is_guarded(url):
         raise ValueError("allowed is https, or plain http to a loopback address such as http://127.0.0.1:8000")
     return value.rstrip("/")
+
+
+def _is_guarded(url: URL) -> bool:
+    return url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host))
 
 
 def _valid_prefix(value: str) -> str:
@@ -70,13 +65,10 @@ def _valid_prefix(value: str) -> str:
 
 def _valid_webhook(value: SecretStr) -> SecretStr:
     try:
-        parts = urlsplit(value.get_secret_value())
-        host = parts.hostname or ""
-        is_allowed = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
-        is_url = bool(host) and parts.port != 0 and is_allowed
+        is_allowed = _is_guarded(parsed(value.get_secret_value()))
     except ValueError:
-        is_url = False
-    if not is_url:
+        is_allowed = False
+    if not is_allowed:
         raise ValueError("allowed is an https URL, or plain http to a loopback address")
     return value
 
@@ -191,16 +183,17 @@ class Settings(WebhookSettings):
 
     @classmethod
     def load(cls, env_file: Path | None = None, needs_key: bool = True) -> Settings:
-        """Reads the environment and the project's `.env` (the environment wins). Reading data needs no key.
+        """Reads the environment and the project's `.env` (the environment wins). Reading data needs no key and no API.
 
-        Raises SettingsError naming the variable, its value (never the key's) and what is allowed.
+        Raises SettingsError naming the variable, its value (never the key's) and what is allowed, and NetworkError
+        where the environment keeps the API from being reached.
         """
         try:
             settings = cls(_env_file=_dotenv(env_file))  # type: ignore[call-arg]
         except ValidationError as error:
             # From None: pydantic's own message repeats the input, and the input may be the key.
             raise SettingsError("; ".join(_describe(e) for e in error.errors())) from None
-        if settings.env == "local" and settings.api_url and not _is_loopback(urlsplit(settings.api_url).hostname or ""):
+        if settings.env == "local" and settings.api_url and not is_loopback(parsed(settings.api_url).host):
             raise SettingsError(
                 f"PHYGITALS_API_URL={settings.api_url!r} is refused: with PHYGITALS_ENV=local allowed is a loopback "
                 "address, or none for the bundled simulator"
@@ -209,6 +202,8 @@ class Settings(WebhookSettings):
             raise SettingsError(
                 f"PHYGITALS_API_KEY is not set: the {settings.env} environment needs the key that Phygitals issued"
             )
+        if needs_key:
+            check(settings.base_url)
         return settings
 
 

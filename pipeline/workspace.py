@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,8 @@ from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.snapshot import copy_raw, copy_reference
 from pipeline.polling.pending import PendingSessions
-from pipeline.polling.progress import Progress
+from pipeline.polling.progress import Exit, Progress
+from pipeline.polling.waits import Waits
 from pipeline.report.drawing_process import DrawingProcess
 from pipeline.report.edition import is_current
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
@@ -77,32 +78,45 @@ class Workspace:
     ) -> Progress:
         """Asks the sessions of the table `pending_sessions` that are not final yet.
 
-        `on_line` is told what a person should know of a journal that a killed run left since the last intake.
+        Asks none while the API asks to wait, which an earlier run was told. `on_line` is told what a person should know
+        of a journal that a killed run left since the last intake.
         """
         with self.data.exclusive():
             for line in response_log.recover(self.data):
                 on_line(line)
-            sessions = self._to_ask()
+            waits = Waits.of(self.data, now())
+            sessions = self._to_ask(() if waits.everybody else waits.sessions)
+            if waits.everybody:
+                return Progress(total=len(sessions), exit=Exit.ASKED_TO_WAIT, wait_until=waits.everybody)
             if not len(sessions):
-                return Progress(total=0)
+                return Progress(total=0, exit=Exit.SESSIONS_WAIT if waits.sessions else None, waiting=waits.sessions)
             # The HTTP client takes a quarter of a second to import, which only those who ask need to wait for.
             from pipeline.polling.run import poll
             from pipeline.simulator.service import status_url
 
             law = learned_law(self.data)
             with status_url(self.settings) as url:
-                return poll(self.data, self.settings, url, sessions, on_progress, law)
+                progress = poll(self.data, self.settings, url, sessions, on_progress, law)
+            waits.after(progress).save(self.data)
+            return progress
+
+    def asked_to_wait_until(self) -> datetime | None:
+        """Until when the API asks that nobody be asked; None where it does not."""
+        return Waits.of(self.data, now()).everybody
 
     @contextlib.contextmanager
     def builder(self) -> Iterator[Builder]:
         """A builder of tables as of now, with the right to write."""
-        with self.data.exclusive(), Builder(self.data, now(), self.settings.expire_after) as builder:
+        with (
+            self.data.exclusive(),
+            Builder(self.data, now(), self.settings.expire_after, self.settings.secret) as builder,
+        ):
             yield builder
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Builder]:
         """A builder for `find_pending`, as of now, without the right to write."""
-        with Builder(self.data, now(), self.settings.expire_after) as builder:
+        with Builder(self.data, now(), self.settings.expire_after, self.settings.secret) as builder:
             yield builder
 
     def publish(self, builder: Builder | None = None) -> Published:
@@ -158,11 +172,11 @@ class Workspace:
         with past.exclusive():
             copy_raw(self.data, past, moment)
             copy_reference(self.data, past)
-            with Builder(past, moment, self.settings.expire_after) as builder:
+            with Builder(past, moment, self.settings.expire_after, self.settings.secret) as builder:
                 builder.build_published()
             return publish(past)
 
-    def _to_ask(self) -> PendingSessions:
+    def _to_ask(self, waiting: Iterable[str]) -> PendingSessions:
         store = self.data.store
         with connect(self.data) as connection:
             rows = run(
@@ -171,12 +185,13 @@ class Workspace:
                 SELECT session_id, epoch(started_at(initiated_at, submitted_at)) AS started_at,
                     epoch(last_polled_at) AS asked_at
                 FROM {store.scan(PENDING_SESSIONS)}
-                WHERE session_id NOT IN (
+                WHERE session_id NOT IN (SELECT unnest($waiting::VARCHAR[])) AND session_id NOT IN (
                     SELECT session_id FROM {store.scan(STATUS_RESPONSES)}
                     WHERE outcome IN ('fulfilled', 'failed') AND session_id IN (
                         SELECT session_id FROM {store.scan(PENDING_SESSIONS)}))
                 ORDER BY last_polled_at NULLS FIRST, submitted_at DESC, session_id
                 """,
+                {"waiting": list(waiting)},
             )
             return PendingSessions.from_batches(rows.to_arrow_reader())
 

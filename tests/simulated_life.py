@@ -159,10 +159,13 @@ class Life:
 def _check_waits(requests: list[Asked], interval: float, retry_after: float | None) -> None:
     """Of one session: a second after a call held for the interval and for a second, else intervals that grow.
 
-    Where a refusal says how long to wait, it is that long, and longer each time up to the interval.
+    Where a refusal says how long to wait, it is that long, and longer each time up to the interval. A failure is asked
+    for once more at once.
     """
     step = 0
     for earlier, later in itertools.pairwise(requests):
+        if earlier.outcome is Outcome.FAILED:
+            continue  # which is confirmed at once
         held = earlier.answered_at - earlier.asked_at if earlier.outcome is Outcome.PENDING else 0.0
         if held >= max(interval, PAUSE_AFTER_HOLD):
             assert later.asked_at - earlier.answered_at >= PAUSE_AFTER_HOLD, "asked again too soon after a held call"

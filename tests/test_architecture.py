@@ -19,7 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT_DAGSTER = {"assets", "definitions.py"}
 # Each may import those to its left, and itself.
 LAYERS = (
-    *("errors", "webhook", "settings", "schema", "lake", "polling", "submissions", "simulator"),
+    *("errors", "network", "webhook", "settings", "schema", "lake", "polling", "submissions", "simulator"),
     *("tables", "warehouse", "report", "workspace", "assets", "commands"),
 )
 

@@ -106,7 +106,7 @@ def test_one_strange_answer_harms_no_other_session(api, configure):
     refresh(workspace)
     assert rows(workspace, "SELECT DISTINCT status FROM purchases") == [("fulfilled",)]
     malformed = rows(workspace, "SELECT session_id, detail FROM data_issues WHERE rule = 'malformed_answer' ORDER BY 1")
-    assert [session_id for session_id, _ in malformed] == ["bomb", "deep", "not-gzip"]
+    assert [session_id for session_id, _ in malformed] == ["bomb", "deep", "headers", "not-gzip"]
     assert dict(malformed)["bomb"] == "the body is over 8 MiB"
 
 

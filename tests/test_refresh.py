@@ -33,7 +33,7 @@ EVERY_KIND = {
     "at-once": [fulfilled("at-once")],
     "after-pending": [PENDING, PENDING, fulfilled("after-pending")],
     "after-empty": [Reply.json({"result": {"session_id": "after-empty", "nfts": []}}), fulfilled("after-empty")],
-    "failed": [PENDING, FAILED],
+    "failed": [PENDING, FAILED, FAILED],
     "after-403": [Reply(403, b"<html>cf-ray</html>"), fulfilled("after-403")],
     "after-404": [Reply.json({"error": "Not found"}, 404), fulfilled("after-404")],
     "after-other-400": [Reply.json({"error": "Bad request"}, 400), fulfilled("after-other-400")],
@@ -226,7 +226,7 @@ def test_no_more_requests_are_in_flight_than_the_setting_says(api, configure):
 
 
 def test_an_answer_that_contradicts_a_final_one_is_an_issue_and_changes_nothing(api):
-    script = {"s": [fulfilled("s", {"id": "first"}), fulfilled("s", {"id": "second"}), FAILED, PENDING]}
+    script = {"s": [fulfilled("s", {"id": "first"}), fulfilled("s", {"id": "second"}), FAILED, FAILED, PENDING]}
     api(Simulator(delay_scale=0, hold=0, scripts=script))
     workspace = Workspace.open()
     drop(workspace, "a.txt", "s\n")

@@ -17,6 +17,7 @@ from pipeline.lake.database import connect, stream
 from pipeline.lake.directory import DataDirectory, DataDirectoryError
 from pipeline.lake.manifest import Manifest, digest
 from pipeline.lake.parquet_query import literal_path
+from pipeline.polling.redaction import Redaction
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.reference import REFERENCE_PACK_ROWS
@@ -44,18 +45,19 @@ _SESSIONS_AT_ONCE = 500_000
 
 
 class Builder:
-    """Builds tables of one data directory as of `now`. `expire_after` is in seconds, 0 = never.
+    """Builds tables of one data directory as of `now`. `expire_after` is in seconds, 0 = never; `secret` is the key.
 
     Use as a context manager, with the directory's lock held.
     """
 
-    def __init__(self, data: DataDirectory, now: datetime, expire_after: float) -> None:
+    def __init__(self, data: DataDirectory, now: datetime, expire_after: float, secret: str | None = None) -> None:
         self._data = data
         self._store = data.store
         self._manifest = Manifest(data)
         self._derivations = Derivations()
         self._now = now
         self._expire_after = expire_after
+        self._redaction = Redaction(secret)
         self._existing: dict[str, set[str]] = {}
         self._raw: dict[str, dict[str, str]] = {}
         self._inspection = Inspection(self._store, self._manifest, f"{now:%Y-%m-%d}")
@@ -67,10 +69,11 @@ class Builder:
         self._connection = self._stack.enter_context(connect(self._data))
         self._connection.execute(macros())
         self._connection.execute(time_macros(self._now, self._expire_after))
+        self._connection.execute("SET VARIABLE spelled_key = $pattern", {"pattern": self._redaction.spelled})
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *rest: Any) -> None:
-        # What failed is the news, and an unsaved manifest costs no more than building once again.
+        # What failed is the news; an unsaved manifest costs one more build.
         with contextlib.suppress(DataDirectoryError) if failed else contextlib.nullcontext():
             self._manifest.save()
         self._stack.__exit__(failed, *rest)
@@ -104,10 +107,8 @@ class Builder:
         return report
 
     def build_published(self) -> None:
-        """Brings every table that is published up to date, so that all are of one state of the data.
-
-        What this builder has built is up to date: nobody else writes while it has the lock.
-        """
+        """Brings every table that is published up to date, so that all are of one state of the data."""
+        # What this builder has built is up to date: nobody else writes while it has the lock.
         for table in (table for table in PUBLISHED if table.name not in self._current):
             self.build(table)
 
@@ -356,9 +357,9 @@ class Builder:
 
     def _rows_of_day(self, table: Table) -> Iterator[pa.RecordBatch]:
         if table is FULFILLED_RESULTS:
-            return read_results(self._connection)
+            return read_results(self._connection, self._redaction)
         if table.reads_answer_text:
-            create_answers(self._connection)
+            create_answers(self._connection, self._redaction)
         return stream(self._connection, query(table))
 
     def _write(self, report: BuildReport, part: str, inputs: str, rows: Iterable[pa.RecordBatch]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -69,11 +70,13 @@ def macros_used_by(sql: str) -> list[str]:
     return _used(sql, macros())
 
 
-def run(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyConnection:
+def run(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object] | None = None
+) -> duckdb.DuckDBPyConnection:
     """Runs SQL that calls macros on a connection that has none yet."""
     for macro in macros_used_by(sql):
         connection.execute(macro)
-    return connection.execute(sql)
+    return connection.execute(sql, parameters)
 
 
 @functools.cache

@@ -41,6 +41,19 @@ answered_on AS MATERIALIZED (
     JOIN (FROM purchases SEMI JOIN listed USING (session_id)) AS purchases ON purchases.session_id = polls.session_id
     WHERE greatest(last_final_at, last_pending_at) > resolved_at
 ),
+-- Sessions of which nothing is heard any more, though connections come about: counted from their last answer on.
+lost AS (
+    SELECT session_id, sum(lost_count) AS lost_count, arg_max(last_loss, last_polled_at) AS last_loss,
+        max(last_polled_at) AS last_polled_at
+    FROM (
+        SELECT *, max(last_polled_at) FILTER (has_reply) OVER (PARTITION BY session_id) AS heard_at
+        FROM session_polls
+        WHERE session_id IN (SELECT session_id FROM session_polls WHERE lost_count > 0)
+    )
+    WHERE heard_at IS NULL OR last_polled_at >= heard_at
+    GROUP BY session_id
+    HAVING sum(lost_count) >= 3
+),
 findings AS (
     SELECT
         CASE row_number WHEN 0 THEN 'rejected_file' ELSE 'rejected_row' END AS rule,
@@ -90,6 +103,29 @@ findings AS (
     WHERE outcome = 'malformed'
     UNION ALL
     SELECT
+        'unconfirmed_failure', 'warning', 'status_responses', answers.session_id, NULL, body_sha256, NULL,
+        'an answer said that the transaction failed, and none on a connection of its own has confirmed it: it may be '
+            || 'another session''s, and the session is ' || status,
+        excerpt, received_at
+    FROM notable_answers AS answers JOIN purchases ON purchases.session_id = answers.session_id
+    WHERE outcome = 'unconfirmed' AND status <> 'failed'
+    UNION ALL
+    SELECT
+        'lost_answers', 'error', 'status_responses', lost.session_id, NULL, NULL, NULL,
+        'the last ' || lost_count || ' requests brought no answer, at last: ' || last_loss, NULL, lost.last_polled_at
+    FROM lost JOIN purchases ON purchases.session_id = lost.session_id
+    WHERE resolved_at IS NULL
+    UNION ALL
+    SELECT
+        'implausible_retry_after', 'warning', 'status_responses', arg_min(session_id, (received_at, session_id)), NULL,
+        NULL, 'Retry-After', occurrences(count(*), min(received_at), max(received_at))
+            || '; 60 s were taken instead of more than a day',
+        arg_min(split_part(detail, '; its Retry-After is implausible: ', 2), (received_at, session_id)), min(received_at)
+    FROM notable_answers
+    WHERE contains(detail, '; its Retry-After is implausible: ')
+    GROUP BY split_part(detail, '; its Retry-After is implausible: ', 1)
+    UNION ALL
+    SELECT
         'contradicting_answer', 'error', 'purchases', answers.session_id, NULL, body_sha256, NULL,
         'the session was ' || status || ' already; a later answer said ' || outcome
             || CASE WHEN outcome = status THEN ' with other content' ELSE '' END,
@@ -98,7 +134,7 @@ findings AS (
     JOIN (SELECT DISTINCT session_id, status, resolved_at FROM answered_on) AS settled USING (session_id)
     JOIN (FROM session_polls SEMI JOIN listed USING (session_id)) AS polls
         ON polls.session_id = answers.session_id AND polls.final_at = resolved_at
-    WHERE outcome <> 'malformed'
+    WHERE outcome IN ('fulfilled', 'failed')
         AND received_at > resolved_at
         AND (outcome <> status OR body_sha256 <> final_body_sha256)
     UNION ALL

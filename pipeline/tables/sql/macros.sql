@@ -207,6 +207,12 @@ CREATE TEMP MACRO item_problems(x, price_trouble, document, i) AS list_filter([
 -- Whether escapes may stand for plain letters, in a key as well.
 CREATE TEMP MACRO has_escaped_letters(text) AS regexp_matches(text, '\\u00[4-7]');
 
+-- Whether the API key stands in a text in another spelling, by the pattern that the builder knows; polling takes the key
+-- out of what it stores, so only older answers can hold one.
+CREATE TEMP MACRO holds_key(text) AS coalesce(
+    contains(text, '\u00') AND regexp_matches(text, getvariable('spelled_key')::VARCHAR), false
+);
+
 -- The numbers that DuckDB, which reads JSON numbers as doubles, would write otherwise than they were sent: those with
 -- an exponent, of sixteen signs or more, with five places or a further zero behind the point, and the integer -0.
 CREATE TEMP MACRO inexact_number() AS '-?[0-9]+(?:[.0-9]*[eE]|[.0-9]{15}|\.[0-9]{5}|\.[0-9]+0)|-0[^.0-9]';
