@@ -28,8 +28,9 @@ from pipeline.report.page import write_report
 from pipeline.schema import PUBLISHED
 from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.staging import PURCHASES
-from pipeline.submissions.inbox import InboxIndex, listing
+from pipeline.submissions.inbox import InboxIndex
 from pipeline.submissions.intake import take_in
+from pipeline.submissions.listing import listing
 from pipeline.tables.build import Builder
 from pipeline.tables.findings import Finding, FindingRecord
 from pipeline.warehouse.agreement import disagreements
@@ -343,7 +344,9 @@ def test_a_record_that_is_damaged_or_of_another_shape_counts_as_lost(history, re
         history.root / "staging" / "findings.json": lambda: FindingRecord.of(history).finding(
             "purchases.a_check", "inputs"
         ),
-        history.inbox_index: lambda: [InboxIndex(history).knows(file) for file in listing(history)] == [True] or None,
+        history.inbox_index: lambda: (
+            [InboxIndex(history).knows(file) for file in listing(history).files] == [True] or None
+        ),
         history.root / "staging" / "manifest.json": lambda: Manifest(history).versions(PURCHASES) or None,
         history.root / "staging" / "published.json": lambda: Record(history).all_parts(PUBLISHED),
     }

@@ -81,7 +81,13 @@ def part(day: int) -> str:
 
 def batches(table: Table, rows: list[dict[str, object]]) -> Iterator[pa.RecordBatch]:
     """The rows, with something in each column that may not be empty."""
-    fillers = {"poll_count": 2, "source_file": "a.txt", "may_have_late_answer": False}
+    fillers = {
+        "poll_count": 2,
+        "source_file": "a.txt",
+        "may_have_late_answer": False,
+        "has_reply": True,
+        "lost_count": 0,
+    }
     complete = [{**fillers, **row} for row in rows]
     columns = [pa.array([row.get(f.name) for row in complete], f.type) for f in table.arrow_schema]
     yield pa.record_batch(columns, schema=table.arrow_schema)

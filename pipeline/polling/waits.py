@@ -54,4 +54,4 @@ def _file(data: DataDirectory) -> Path:
 
 
 def _is_ahead(until: datetime, now: datetime) -> bool:
-    return now < until <= now + timedelta(seconds=LONGEST_WAIT)
+    return until.tzinfo is not None and now < until <= now + timedelta(seconds=LONGEST_WAIT)
