@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.polling.answers import Outcome
 from pipeline.polling.progress import Progress
 from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
 from pipeline.tables.reconciliations import RECONCILIATIONS
 from pipeline.workspace import Workspace
-from tests.conftest import build_all, drop, findings, refresh, rows
+from tests.conftest import build_all, drop, findings, keep_answer, refresh, rows
 from tests.raw_server import Act, RawServer, response, says
 from tests.test_refresh import fulfilled
 from tests.test_strange_servers import as_it_should, raw, raw_api, said
@@ -118,12 +116,7 @@ def test_failures_that_older_versions_stored_as_final_stay_so(api):
     workspace = Workspace.open()
     drop(workspace, "ids.txt", "old")
     workspace.take_in()
-    with workspace.data.exclusive():
-        log = ResponseLog(workspace.data, datetime.now(UTC))
-        at = int(datetime.now(UTC).timestamp() * 1_000_000)
-        body = b'{"error": "Transaction failed"}'
-        log.append(Response("old", at, at + 1, 400, "application/json", body, "failed", "Transaction failed"))
-        log.close()
+    keep_answer(workspace, "old", 400, b'{"error": "Transaction failed"}', "failed")
     refresh(workspace)
     assert simulator.asked == {}
     assert statuses(workspace) == {"old": "failed"}

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.polling.redaction import Redaction
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.workspace import Workspace
 from tests.conftest import KEY as CONFIGURED_KEY
-from tests.conftest import drop, refresh, rows
+from tests.conftest import drop, keep_answer, refresh, rows
 
 KEY = "sk-live-0123456789abcdef"
 
@@ -110,11 +108,7 @@ def test_a_key_that_older_versions_stored_in_another_spelling_gets_into_no_table
     workspace = Workspace.open()
     drop(workspace, "ids.txt", "s")
     workspace.take_in()
-    with workspace.data.exclusive():
-        log = ResponseLog(workspace.data, datetime.now(UTC))
-        at = int(datetime.now(UTC).timestamp() * 1_000_000)
-        log.append(Response("s", at, at, 200, "application/json", (ECHO % echoed).encode(), "fulfilled", None))
-        log.close()
+    keep_answer(workspace, "s", 200, (ECHO % echoed).encode(), "fulfilled")
     refresh(workspace)
     assert rows(workspace, "SELECT name FROM pulls") == [("key [redacted]",)]
     assert CONFIGURED_KEY.encode() not in everything(workspace)

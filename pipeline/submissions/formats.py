@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import PurePath
 from typing import BinaryIO
 
+from pipeline.lake.store import first_line
 from pipeline.submissions.columns import (
     COLUMNS,
     SUBMISSION_ID,
@@ -92,8 +93,7 @@ def id_lines(file: BinaryIO) -> Iterator[tuple[int, str | RowError]]:
 
 
 def _unreadable(chosen: str, error: Exception) -> UnreadableFileError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return UnreadableFileError(f"it is not readable {_SHOWN_AS[chosen]}: {reason}")
+    return UnreadableFileError(f"it is not readable {_SHOWN_AS[chosen]}: {first_line(error)}")
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, str | RowError]]:

@@ -19,7 +19,14 @@ from pipeline.lake.directory import DataDirectory
 from pipeline.schema.raw import SESSION_SUBMISSIONS
 from pipeline.submissions import formats, inbox, rows
 from pipeline.submissions.columns import COLUMNS, Record, RowError, UnreadableFileError
-from pipeline.submissions.listing import InboxFile, UnavailableFileError, cannot_be_read, listing, open_file
+from pipeline.submissions.listing import (
+    InboxFile,
+    UnavailableFileError,
+    cannot_be_read,
+    listing,
+    open_file,
+    printable,
+)
 
 _BATCH = 50_000
 _EXCERPT = 200
@@ -187,13 +194,13 @@ def _row(record: Record, sha: str, name: str, now: datetime) -> dict[str, Any]:
 def _refused_row(
     sha: str, number: int, name: str, now: datetime, reason: Exception, raw_value: str | None
 ) -> dict[str, Any]:
-    excerpt = None if raw_value is None else raw_value[:_EXCERPT].encode("utf-8", "replace").decode()
+    excerpt = None if raw_value is None else printable(raw_value[:_EXCERPT])
     return {
         "content_sha256": sha,
         "row_number": number,
         "source_file": name,
         "submitted_at": now,
-        "rejected_reason": str(reason).encode("utf-8", "replace").decode(),
+        "rejected_reason": printable(str(reason)),
         "raw_value": excerpt,
     }
 

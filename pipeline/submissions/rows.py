@@ -15,6 +15,7 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
 
 from pipeline.submissions.columns import RowError
+from pipeline.submissions.listing import printable
 
 MAX_SESSION_ID_LENGTH = 256
 MAX_TEXT_LENGTH = 4096
@@ -107,7 +108,7 @@ def _shown_text(field: str, value: object) -> str | None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise RowError(f"{field} is not valid Unicode", text.encode("utf-8", "replace").decode()) from None
+        raise RowError(f"{field} is not valid Unicode", printable(text)) from None
     return text or None
 
 
