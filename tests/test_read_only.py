@@ -11,7 +11,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from pipeline.assets.automation import inbox_sensor, pending_sensor
+from pipeline.assets.automation import daily_refresh, inbox_sensor, pending_sensor
 from pipeline.commands.export import FORMATS
 from pipeline.errors import PipelineError
 from pipeline.lake.directory import DataDirectoryError
@@ -302,3 +302,9 @@ def test_a_sensor_offers_the_inbox_and_binds_nothing(configure, tmp_path, sensor
     with dg.DagsterInstance.ephemeral() as instance:
         assert isinstance(sensor(dg.build_sensor_context(instance)), dg.SkipReason)
     assert {path.name for path in (tmp_path / "data").iterdir()} - {".scratch"} == {"inbox"}
+
+
+def test_a_tick_of_the_schedule_starts_a_run_and_binds_nothing(configure, tmp_path):
+    configure(env="production", api_url=OTHER_API, api_key="k")
+    assert isinstance(daily_refresh(), dg.RunRequest)
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"inbox"}

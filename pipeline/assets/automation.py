@@ -48,7 +48,7 @@ refresh = dg.define_asset_job(
 )
 def daily_refresh() -> dg.RunRequest | dg.SkipReason:
     try:
-        return _asked_to_wait(Workspace.open()) or dg.RunRequest()
+        return _asked_to_wait(_watched()) or dg.RunRequest()
     except PipelineError:
         return dg.RunRequest()  # which fails, and says why where people look
 
