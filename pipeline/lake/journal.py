@@ -42,8 +42,8 @@ class Account:
     damaged_bytes: int = 0
 
 
-def frame(rows: pa.RecordBatch) -> bytes:
-    """The rows as bytes to be appended to a journal."""
+def frame(rows: pa.RecordBatch) -> tuple[bytes, pa.Buffer]:
+    """The rows as a header and a payload, to be appended to a journal one behind the other."""
     sink = pa.BufferOutputStream()
     schema = rows.schema.remove_metadata()  # the columns' descriptions, which would be in each frame
     schema = pa.schema(field.remove_metadata() for field in schema)
@@ -51,7 +51,7 @@ def frame(rows: pa.RecordBatch) -> bytes:
         stream.write_batch(rows.cast(schema))
     payload = sink.getvalue()
     header = _HEADER.pack(_MARK, payload.size, zlib.crc32(payload))
-    return b"".join((header, _CRC.pack(zlib.crc32(header)), payload))
+    return header + _CRC.pack(zlib.crc32(header)), payload
 
 
 def left_over(folder: Path) -> list[Path]:

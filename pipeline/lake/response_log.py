@@ -98,7 +98,8 @@ class ResponseLog:
         if not responses or self._failed:
             return
         try:
-            self._file.write(journal.frame(_batch(responses)))
+            for part in _parts(responses):
+                self._file.writelines(journal.frame(_batch(part)))
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -134,6 +135,19 @@ def recover(data: DataDirectory) -> list[str]:
     """
     lines = (_seal(data, path) for path in journal.left_over(data.journal))
     return [line for line in lines if line]
+
+
+def _parts(responses: list[Response]) -> Iterator[list[Response]]:
+    """The responses in runs of about FLUSH_BYTES: a frame is in memory several times while it is made."""
+    part, size = list[Response](), 0
+    for response in responses:
+        part.append(response)
+        size += len(response.body or b"")
+        if size >= FLUSH_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def _batch(responses: list[Response]) -> pa.RecordBatch:

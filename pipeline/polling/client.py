@@ -30,7 +30,7 @@ _HEADERS_KEPT = (b"content-type", b"retry-after")  # the headers that a meaning 
 _SHARE_FOR_CONNECTING = 0.8
 _UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 _LARGE_BODY = 256 * 1024
-_LARGE_BODIES = 4
+_LARGE_BODIES = 2
 
 
 class StatusClient:
