@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import duckdb
 import pytest
@@ -14,7 +15,7 @@ from pipeline.schema import TABLES
 from pipeline.schema.table import TIME
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.tables.build import Builder
-from pipeline.tables.queries import macros, query
+from pipeline.tables.queries import macros, query, time_macros
 from pipeline.workspace import Workspace
 from tests.conftest import drop, records, refresh, rows
 from tests.test_refresh import lake_hashes
@@ -144,13 +145,14 @@ def test_whatever_came_after_a_session_was_settled_is_found(asked, answered, out
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(macros())
+        connection.execute(time_macros(datetime(2026, 2, 1, tzinfo=UTC), 0))
         for name in TABLES["data_issues"].sources:
             columns = ", ".join(f'"{c.name}" {c.type}' for c in TABLES[name].columns)
             connection.execute(f"CREATE TABLE {name} ({columns})")
         connection.execute(
             f"""
             CREATE TABLE answers AS SELECT 's' AS session_id, col0::{TIME} AS requested_at, col1::{TIME} AS received_at,
-                col2 AS outcome, col1 AS body_sha256 FROM (VALUES
+                col2 AS outcome, col1 AS body_sha256, 200 AS http_status, NULL::VARCHAR AS detail FROM (VALUES
                     ('2026-01-05 11:59:00', '2026-01-05 12:00:00', 'fulfilled'),
                     ('2026-01-{asked}', '2026-01-{answered}', '{outcome}'));
             INSERT INTO notable_answers BY NAME

@@ -533,6 +533,7 @@ def test_a_published_file_of_another_make_is_named(published, tmp_path):
     with duckdb.connect(path) as connection:
         connection.execute("DROP TABLE pack_economics")
     workspace = Workspace.open_for_reading()
+    workspace.data.root.mkdir()
     path.rename(workspace.data.warehouse)
     with pytest.raises(ReportError, match=r"report.html could not be made from .*phygitals refresh"):
         write_report(workspace.data, "local", NOON)

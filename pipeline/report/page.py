@@ -15,7 +15,7 @@ from pipeline.lake.directory import DataDirectory, DataDirectoryError, replace_f
 from pipeline.lake.store import first_line
 from pipeline.report import ReportError, charts, sentences, wording
 from pipeline.report.drawing import Drawing
-from pipeline.report.edition import edition, mark
+from pipeline.report.edition import edition, mark, with_checksum
 from pipeline.report.queries import DAYS_SHOWN, Facts, Row, read
 from pipeline.warehouse.publish import open_warehouse
 
@@ -46,7 +46,7 @@ def write_report(data: DataDirectory, environment: str, moment: dt.datetime) -> 
     with debug_mode(False):  # which checks each part of each chart; what our charts are made of, tests have checked
         page = render(facts, environment, mark(edition(data, environment, moment)))
     try:
-        replace_file(data.report, page)
+        replace_file(data.report, with_checksum(page))
     except DataDirectoryError as error:
         raise ReportError(f"the tables are published, the report is not: {error}") from error
     return data.report

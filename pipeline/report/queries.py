@@ -28,7 +28,7 @@ _PURCHASES = """
         count(*) FILTER (status = 'expired') AS expired,
         count(*) FILTER (status = 'fulfilled' AND last_pending_at IS NULL) AS fulfilled_when_first_asked,
         min(coalesce(initiated_at, submitted_at)) AS first_at,
-        max(greatest(submitted_at, coalesce(last_polled_at, submitted_at))) AS known_until
+        least(now(), max(greatest(submitted_at, coalesce(last_polled_at, submitted_at)))) AS known_until
     FROM purchases
     WHERE coalesce(initiated_at, submitted_at) >= $first::TIMESTAMPTZ
         AND coalesce(initiated_at, submitted_at) < $end::TIMESTAMPTZ

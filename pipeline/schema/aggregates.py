@@ -115,7 +115,7 @@ SUBMISSION_DAYS = Table(
         Column("submitted", "BIGINT", "Sessions first seen that day", nullable=False),
         *(Column(status, "BIGINT", f"Of these, those whose status is {status}", nullable=False) for status in STATUSES),
         *LATENCIES,
-        Column("latest_at", TIME, "Latest submission, request or settling answer of them", nullable=False),
+        Column("latest_at", TIME, "Latest submission, request or settling answer of them that is not in the future"),
         Column(
             "buyers",
             "BIGINT",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,15 @@ from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.schema.raw import SESSION_SUBMISSIONS
 from pipeline.submissions import formats, inbox, rows
-from pipeline.submissions.formats import RowError, UnreadableFileError
+from pipeline.submissions.columns import COLUMNS, Record, RowError, UnreadableFileError
+from pipeline.submissions.listing import (
+    InboxFile,
+    UnavailableFileError,
+    cannot_be_read,
+    listing,
+    open_file,
+    printable,
+)
 
 _BATCH = 50_000
 _EXCERPT = 200
@@ -50,19 +60,27 @@ class FileReport:
 
 @dataclass
 class IntakeReport:
-    """What one intake brought, file by file."""
+    """What one intake brought, file by file.
+
+    `left` says why files were not read, by their names: each run looks at them again. `recovered` says what became of a
+    journal that was found damaged.
+    """
 
     files: list[FileReport] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
     already_known: list[str] = field(default_factory=list)
     unknown_columns: dict[str, list[str]] = field(default_factory=dict)
+    recovered: list[str] = field(default_factory=list)
 
     @property
     def lines(self) -> list[str]:
         """What a person should know of each file, one line each."""
         return [
+            *self.recovered,
             *(file.line for file in self.files),
             *(f"{name}: columns that are ignored: {', '.join(c)}" for name, c in self.unknown_columns.items()),
             *(f"{name}: {_NOTHING_NEW}" for name in self.already_known),
+            *(f"{name}: not read, {reason}" for name, reason in self.left.items()),
         ]
 
     def total(self, count: str) -> int:
@@ -72,65 +90,90 @@ class IntakeReport:
 def take_in(data: DataDirectory, clock: Callable[[], datetime]) -> IntakeReport:
     """Reads every new file of the inbox once. Needs the directory's lock.
 
-    A file is known by its content: the same bytes under another name add nothing. A file that could
-    not be read as one format is read again when it turns up under another.
+    A file is known by its content and its format: the same bytes under another name add nothing, unless that
+    stands for another format. What cannot be read now, for want of memory or of permissions, say, is left to the next
+    run, and keeps no other file from being read.
     """
-    report = IntakeReport()
+    found = listing(data)
+    report = IntakeReport(left=found.left)
     index = inbox.InboxIndex(data)
     taken = {Path(p).stem for paths in data.store.parts(SESSION_SUBMISSIONS).values() for p in paths}
     new: list[tuple[str, str, str | None]] = []
-    for file in inbox.listing(data):
+    for file in found.files:
         if index.knows(file):
             continue
-        path = data.inbox / file.name
         try:
-            sha = _sha256(path)
-        except OSError as error:
-            # Not remembered: what could not be opened has no content to be known by, and is tried again.
-            report.files.append(FileReport(file.shown, refused_because=f"it cannot be opened: {error.strerror}"))
+            with open_file(data, file) as opened:
+                sha = _sha256(opened)
+                # Of what earlier versions wrote, the name says the content alone.
+                if taken.isdisjoint({sha, *_names(sha, file)}):
+                    refused = _take_in_file(data, opened, file, sha, clock(), report)
+                    taken.update(_names(sha, file))
+                    new.append((sha, file.shown, refused))
+                else:
+                    report.already_known.append(file.shown)
+        except UnavailableFileError as error:
+            report.left[file.shown] = str(error)
             continue
-        refused_name = f"{sha}-unreadable-as-{formats.format_of(path)}"
-        if sha in taken or refused_name in taken:
-            report.already_known.append(file.shown)
-        else:
-            refused = _take_in_file(data, path, file.shown, sha, clock(), report)
-            name = refused_name if refused else sha
-            taken.add(name)
-            new.append((sha, file.shown, refused))
         index.remember(file, sha)
     report.files += _count(data, new)
     index.save()
     return report
 
 
+def _names(sha: str, file: InboxFile) -> tuple[str, str]:
+    """How an object is called that holds the file's rows, and one that holds why there are none."""
+    read_as = formats.format_of(file.name)
+    return f"{sha}-as-{read_as}", f"{sha}-unreadable-as-{read_as}"
+
+
+def _sha256(opened: BufferedReader) -> str:
+    try:
+        sha = hashlib.file_digest(opened, "sha256").hexdigest()
+        opened.seek(0)
+    except (OSError, MemoryError) as error:
+        raise UnavailableFileError(cannot_be_read(error)) from error
+    return sha
+
+
 def _take_in_file(
-    data: DataDirectory, path: Path, name: str, sha: str, now: datetime, report: IntakeReport
+    data: DataDirectory, opened: BufferedReader, file: InboxFile, sha: str, now: datetime, report: IntakeReport
 ) -> str | None:
-    """Writes the file's rows as one raw object. Returns why the file was refused as a whole, if it was."""
+    """Writes the file's rows as one raw object. Returns why the file was refused as a whole, if it was.
+
+    Raises UnavailableFileError; then nothing was written.
+    """
     unknown: set[str] = set()
-    part = f"{now:%Y-%m-%d}"
-
-    def on_unknown(columns: Iterable[str]) -> None:
-        unknown.update(columns)
-
+    part, name = f"{now:%Y-%m-%d}", file.shown
+    name_of_rows, name_of_refusal = _names(sha, file)
     try:
         with (
-            data.store.writer(SESSION_SUBMISSIONS, part, sha) as writer,
-            closing(formats.read(path, on_unknown)) as records,
+            data.store.writer(SESSION_SUBMISSIONS, part, name_of_rows) as writer,
+            closing(formats.read(opened, file.name, unknown.update)) as records,
         ):
             for batch in _batches(_row(record, sha, name, now) for record in records):
                 writer.write(batch)
+            _refuse_changed(opened, file)
     except UnreadableFileError as error:
-        refused_name = f"{sha}-unreadable-as-{formats.format_of(path)}"
-        with data.store.writer(SESSION_SUBMISSIONS, part, refused_name) as writer:
+        _refuse_changed(opened, file)
+        with data.store.writer(SESSION_SUBMISSIONS, part, name_of_refusal) as writer:
             writer.write(next(_batches([_refused_row(sha, 0, name, now, error, None)])))
         return str(error)
+    except MemoryError as error:
+        raise UnavailableFileError(cannot_be_read(error)) from error
     if unknown:
         report.unknown_columns[name] = sorted(unknown)
     return None
 
 
-def _row(record: formats.Record, sha: str, name: str, now: datetime) -> dict[str, Any]:
+def _refuse_changed(opened: BufferedReader, file: InboxFile) -> None:
+    """Raises UnavailableFileError where the file is being written: its rows may not be those of the content's hash."""
+    status = os.fstat(opened.fileno())
+    if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
+        raise UnavailableFileError("it was changed while it was read; the next run reads it anew")
+
+
+def _row(record: Record, sha: str, name: str, now: datetime) -> dict[str, Any]:
     number, content = record
     if isinstance(content, RowError):
         return _refused_row(sha, number, name, now, content, content.raw_value)
@@ -144,20 +187,20 @@ def _row(record: formats.Record, sha: str, name: str, now: datetime) -> dict[str
         "row_number": number,
         "source_file": name,
         "submitted_at": now,
-        **{column: getattr(submission, column) for column in formats.COLUMNS},
+        **{column: getattr(submission, column) for column in COLUMNS},
     }
 
 
 def _refused_row(
     sha: str, number: int, name: str, now: datetime, reason: Exception, raw_value: str | None
 ) -> dict[str, Any]:
-    excerpt = None if raw_value is None else raw_value[:_EXCERPT].encode("utf-8", "replace").decode()
+    excerpt = None if raw_value is None else printable(raw_value[:_EXCERPT])
     return {
         "content_sha256": sha,
         "row_number": number,
         "source_file": name,
         "submitted_at": now,
-        "rejected_reason": str(reason).encode("utf-8", "replace").decode(),
+        "rejected_reason": printable(str(reason)),
         "raw_value": excerpt,
     }
 
@@ -193,19 +236,14 @@ def _count(data: DataDirectory, new: list[tuple[str, str, str | None]]) -> list[
                 ) AS occurrence
                 FROM touched
             )
-            SELECT content_sha256, count(*), count(*) FILTER (NOT is_rejected AND occurrence = 1),
+            SELECT content_sha256, source_file, count(*), count(*) FILTER (NOT is_rejected AND occurrence = 1),
                 count(*) FILTER (NOT is_rejected AND occurrence > 1), count(*) FILTER (is_rejected)
             FROM ranked WHERE content_sha256 IN (SELECT unnest($new)) GROUP BY ALL
             """,
             {"new": [sha for sha, _, _ in new]},
         ).fetchall()
-    counts = {sha: numbers for sha, *numbers in found}
+    counts = {(sha, name): numbers for sha, name, *numbers in found}
     return [
-        FileReport(name, refused) if refused else FileReport(name, None, *counts.get(sha, (0, 0, 0, 0)))
+        FileReport(name, refused) if refused else FileReport(name, None, *counts.get((sha, name), (0, 0, 0, 0)))
         for sha, name, refused in new
     ]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
 
-from pipeline.submissions.formats import RowError
+from pipeline.submissions.columns import RowError
+from pipeline.submissions.listing import printable
 
 MAX_SESSION_ID_LENGTH = 256
+MAX_TEXT_LENGTH = 4096
 PRICE_LIMIT = Decimal(10) ** 11
 _MAX_QUANTITY = 2**31 - 1
 _WHOLE_BELOW = 10**15  # beyond it, a float's digits are no longer what somebody wrote
@@ -36,23 +38,34 @@ class Submission:
 
 
 def parse(record: Mapping[str, Any]) -> Submission:
-    """The submission that a record stands for. Raises RowError with the reason where it is none."""
-    return Submission(
-        session_id=_session_id(record.get("session_id")),
-        initiated_at=_time("initiated_at", record.get("initiated_at")),
-        pack_id=_text("pack_id", record.get("pack_id")),
-        price_usd=_price("price_usd", record.get("price_usd")),
-        quantity=_quantity("quantity", record.get("quantity")),
-        user_id=_text("user_id", record.get("user_id")),
-    )
+    """The submission that a record stands for. Raises RowError with everything that is wrong with it."""
+    faults: list[RowError] = []
+    values = {field: _read(kind, field, record.get(field), faults) for field, kind in _KINDS.items()}
+    if faults:
+        shown = [fault.raw_value for fault in faults if fault.raw_value is not None]
+        raise RowError("; ".join(str(fault) for fault in faults), ", ".join(shown) if shown else None)
+    return Submission(**values)
+
+
+def _read(kind: Callable[[str, object], Any], field: str, value: object, faults: list[RowError]) -> Any:
+    try:
+        if isinstance(value, RowError):
+            raise value
+        return kind(field, value)
+    except RowError as fault:
+        faults.append(fault)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # One value that nobody foresaw must not keep the others from being read.
+        faults.append(RowError(f"{field} cannot be read: {error or type(error).__name__}", value))
+    return None
 
 
 def readable_session_id(record: Mapping[str, Any]) -> str | None:
     """The record's session_id, where that much of it can be read."""
-    try:
-        return _session_id(record.get("session_id"))
-    except RowError:
-        return None
+    text: str | None = _read(_session_id, "session_id", record.get("session_id"), [])
+    return text
 
 
 def session_id_problem(text: str) -> str | None:
@@ -66,8 +79,8 @@ def session_id_problem(text: str) -> str | None:
     return None
 
 
-def _session_id(value: object) -> str:
-    text = _text("session_id", value) or ""
+def _session_id(field: str, value: object) -> str:
+    text = _shown_text(field, value) or ""
     problem = session_id_problem(text)
     if problem:
         raise RowError(problem, text or None)
@@ -75,18 +88,35 @@ def _session_id(value: object) -> str:
 
 
 def _text(field: str, value: object) -> str | None:
+    text = _shown_text(field, value)
+    if text is not None and len(text) > MAX_TEXT_LENGTH:
+        raise RowError(f"{field} has {len(text)} characters; at most {MAX_TEXT_LENGTH} are allowed", text)
+    return text
+
+
+def _shown_text(field: str, value: object) -> str | None:
+    """The text without white space around it, or NULs behind it, with which some systems fill it up."""
     if value is None:
         return None
+    if isinstance(value, bytes):
+        value = _decoded(field, value)
     if isinstance(value, float | Decimal) and -_WHOLE_BELOW < value < _WHOLE_BELOW and value == int(value):
         value = int(value)  # pandas makes 13.0 of a whole number in a column with gaps
     if isinstance(value, bool) or not isinstance(value, str | int | uuid.UUID):
         raise RowError(f"{field} is not text", value)
-    text = str(value).strip()
+    text = str(value).strip().rstrip("\0").rstrip()
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise RowError(f"{field} is not valid Unicode", text.encode("utf-8", "replace").decode()) from None
+        raise RowError(f"{field} is not valid Unicode", printable(text)) from None
     return text or None
+
+
+def _decoded(field: str, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise RowError(f"{field} is not valid UTF-8", value.decode("utf-8", "replace")) from None
 
 
 def _time(field: str, value: object) -> datetime | None:
@@ -143,3 +173,13 @@ def _quantity(field: str, value: object) -> int | None:
     if not 1 <= number <= _MAX_QUANTITY or number != number.to_integral_value():
         raise RowError(f"{field} is not a whole number of at least 1", value)
     return int(number)
+
+
+_KINDS: dict[str, Callable[[str, object], Any]] = {
+    "session_id": _session_id,
+    "initiated_at": _time,
+    "pack_id": _text,
+    "price_usd": _price,
+    "quantity": _quantity,
+    "user_id": _text,
+}

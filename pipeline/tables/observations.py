@@ -110,13 +110,14 @@ def _is_in_one_session_at_a_time(name: str, description: str, whose: str, held_u
         WITH pulled AS (
             SELECT DISTINCT item_id, session_id FROM pulls
             WHERE item_id IS NOT NULL
-                AND resolved_at > (SELECT max(resolved_at) FROM pulls) - to_days({_RECENT_DAYS})
+                AND resolved_at >
+                    (SELECT max(resolved_at) FROM pulls WHERE resolved_at <= now()) - to_days({_RECENT_DAYS})
         ),
         recurring AS (
             FROM pulled WHERE item_id IN (SELECT item_id FROM pulled GROUP BY item_id HAVING count(*) > 1)
         ),
         held AS (
-            SELECT item_id, purchases.session_id, coalesce(initiated_at, submitted_at) AS held_from,
+            SELECT item_id, purchases.session_id, started_at(initiated_at, submitted_at) AS held_from,
                 {held_until} AS held_until
             FROM recurring
             JOIN purchases ON purchases.session_id = recurring.session_id
@@ -142,7 +143,8 @@ _OF_PULLS = (
         f"In the last {_RECENT_DAYS} days no session began with an item that another one had while it was still "
         "pending. Once that is fulfilled the item may have been sold back, and comes again.",
         whose="is_sandbox IS NOT TRUE",
-        held_until="greatest(initiated_at, CASE WHEN last_pending_at < resolved_at THEN last_pending_at END)",
+        held_until="greatest(plausible_start(initiated_at, submitted_at), "
+        "CASE WHEN last_pending_at < resolved_at THEN last_pending_at END)",
         severity=Severity.WARNING,
     ),
     # A sandbox never says pending, and gives one listing to several users.
@@ -286,8 +288,9 @@ _OF_ITEMS = (
 
 _RATES = f"""
     SELECT sum(failed) AS failed, sum(failed + fulfilled) AS resolved
-    FROM resolution_funnel
-    WHERE submitted_date > (SELECT max(submitted_date) FROM resolution_funnel) - {_RECENT_DAYS}
+    FROM resolution_funnel CROSS JOIN (
+        SELECT max(submitted_date) AS latest FROM resolution_funnel WHERE submitted_date <= now()::DATE)
+    WHERE submitted_date > latest - {_RECENT_DAYS} AND submitted_date <= latest
 """
 
 _OF_MARTS = (

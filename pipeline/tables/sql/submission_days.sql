@@ -9,9 +9,13 @@ WITH sessions AS (
         CASE WHEN count(*) FILTER (status = 'failed' AND user_id IS NULL) OVER day = 0 THEN user_id END AS known_user,
         coalesce(known_user, session_id) AS buyer,
         -- How long it took until the final answer, else how long it is known to have taken longer.
-        epoch_us(coalesce(resolved_at, last_polled_at)) - epoch_us(coalesce(initiated_at, submitted_at)) AS age_us,
+        epoch_us(coalesce(resolved_at, last_polled_at)) - epoch_us(started_at(initiated_at, submitted_at)) AS age_us,
         status = 'fulfilled' AND last_pending_at IS NULL AS is_final_at_once,
-        greatest(submitted_at, last_polled_at, resolved_at) AS latest_at
+        greatest(
+            CASE WHEN NOT is_future(submitted_at) THEN submitted_at END,
+            CASE WHEN NOT is_future(last_polled_at) THEN last_polled_at END,
+            CASE WHEN NOT is_future(resolved_at) THEN resolved_at END
+        ) AS latest_at
     FROM purchases
     WINDOW day AS (PARTITION BY utc_day(submitted_at))
 ),
