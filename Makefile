@@ -19,8 +19,8 @@ setup: .venv/.ready ## Make .venv and install the locked dependencies and the pr
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
-	@# Two processes that open a fresh DAGSTER_HOME together corrupt its database; one makes it, first.
-	$(BIN)/dagster instance migrate >/dev/null
+	@# Two processes that open a fresh history together corrupt its database; one makes it, first, in each environment.
+	for env in local sandbox production; do PHYGITALS_ENV=$$env $(BIN)/dagster instance migrate >/dev/null || exit 1; done
 	@touch $@
 
 demo: setup ## Run the main job against the bundled simulator and show what came out
@@ -58,6 +58,7 @@ benchmarks: setup ## Measure against named baselines; takes an hour and a half
 	$(BIN)/python benchmarks/detection.py
 	$(BIN)/python -m benchmarks.tables
 	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/looks.py
 	$(BIN)/python benchmarks/refresh.py
 
 clean: ## Remove what was made here, but no data

@@ -1,10 +1,12 @@
-"""How often 95 % intervals of what a pack pays hold the truth, by simulation; takes about two minutes.
+"""How often 95 % intervals of what a pack pays hold the truth, and how wide they are, by simulation. It takes minutes.
 
 Many samples of sessions are drawn from a population that is known, each sample as a pack of its own, and the
-pipeline's own query makes its intervals. The population is a pack for $50 whose tiers weigh 80, 15, 4 and 1 %, filled
-with card values whose median is $105 and whose mean is $359: nearly all variance comes from the 1 % tier. Sessions
-have 1 to 5 pulls; the second table lets the pulls of a session resemble each other. An interval of the raw mean, which
-the tables do not give, is Student's t over sessions, for comparison. `coverage.py 2` takes twice as many samples.
+pipeline's own query makes its intervals. The first mix is a pack for $50 whose tiers weigh 80, 15, 4 and 1 %, filled
+with card values whose median is $105 and whose mean is $359: nearly all variance comes from the 1 % tier. The others
+are those on which simpler intervals fail: sessions of 1 to 10 pulls of which half are alike, and flat prices with a
+rare jackpot. An interval of the raw mean, which the tables do not give, is Student's t over sessions, for comparison;
+so is the plain Wilson interval of the win rate, which takes pulls as independent. `coverage.py 2` takes twice as many
+samples.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
@@ -27,16 +30,34 @@ PRICE = 50.0  # of one pull, in USD
 BUYBACK_SHARE = 0.85
 VALUES = stats.lognorm(s=math.sqrt(2 * math.log(359 / 105)), scale=105)
 TIERS = ((0.80, 20, 50), (0.15, 50, 100), (0.04, 100, 500), (0.01, 500, 20_000))  # weight, FMV from, to
-QUANTITIES, QUANTITY_SHARES = (1, 2, 3, 5), (0.80, 0.10, 0.06, 0.04)
-SAMPLES = {100: 5_000, 300: 4_000, 1_000: 2_000, 3_000: 1_600}  # by sessions in each
-PULLS_AT_ONCE = 600_000
+FEW = {1: 0.80, 2: 0.10, 3: 0.06, 5: 0.04}  # share of sessions by their number of pulls
+MANY = dict.fromkeys(range(1, 11), 0.1)
+SAMPLES = {30: 4_000, 100: 4_000, 300: 3_000, 1_000: 2_000}  # by sessions in each
+SESSIONS_AT_ONCE = 300_000
 POPULATION = 2_000_000
 INTERVALS = {  # what it is of: the true value's name, and the two bounds
     "mean, raw": ("mean", "raw_low", "raw_high"),
     "mean, capped at 5": ("capped", "multiple_mean_capped_5x_low", "multiple_mean_capped_5x_high"),
     "median": ("median", "multiple_median_low", "multiple_median_high"),
+    "win rate, plain": ("win_rate", "plain_low", "plain_high"),
     "win rate": ("win_rate", "win_rate_low", "win_rate_high"),
 }
+
+
+class Mix(NamedTuple):
+    """What sessions are drawn from: quotes, the shares of numbers of pulls, and how often a pull has its session's
+    first value."""
+
+    quotes: np.ndarray
+    sizes: dict[int, float] = FEW
+    resemblance: float = 0.0
+
+
+class Held(NamedTuple):
+    """How often an interval held the truth, of how often it was given, and its mean width; NaN where it never was."""
+
+    share: float
+    width: float
 
 
 def population(rng: np.random.Generator) -> np.ndarray:
@@ -57,13 +78,30 @@ def truth(quotes: np.ndarray) -> dict[str, float]:
     }
 
 
-def drawn(rng: np.random.Generator, quotes: np.ndarray, sessions: int, samples: int, resemblance: float) -> pa.Table:
-    """Pulls of many samples. Each pull has, with the given probability, its session's first value."""
-    quantity = rng.choice(QUANTITIES, sessions * samples, p=QUANTITY_SHARES)
+def flat(rng: np.random.Generator, jackpot_share: float) -> np.ndarray:
+    """Quotes of 0.8 times the price, and jackpots of 40 times the price."""
+    return np.where(rng.random(POPULATION) < jackpot_share, 40 * PRICE, 0.8 * PRICE)
+
+
+def mixes(rng: np.random.Generator) -> dict[str, Mix]:
+    tiers = population(rng)
+    return {
+        "tiers, sessions of 1 to 5": Mix(tiers),
+        "tiers, half of a session's pulls alike": Mix(tiers, FEW, 0.5),
+        "tiers, sessions of 1 to 10, half alike": Mix(tiers, MANY, 0.5),
+        "flat, a jackpot in 100 pulls": Mix(flat(rng, 0.01)),
+        "flat, a jackpot in 333 pulls": Mix(flat(rng, 0.003)),
+        "flat, a jackpot in 100 pulls, sessions of 1 to 10, half alike": Mix(flat(rng, 0.01), MANY, 0.5),
+    }
+
+
+def drawn(rng: np.random.Generator, mix: Mix, sessions: int, samples: int) -> pa.Table:
+    """Pulls of many samples. Each pull has, with the mix's probability, its session's first value."""
+    quantity = rng.choice(list(mix.sizes), sessions * samples, p=list(mix.sizes.values()))
     session = np.repeat(np.arange(sessions * samples), quantity)
-    quote = rng.choice(quotes, len(session))
-    first = np.repeat(rng.choice(quotes, sessions * samples), quantity)
-    quote = np.where(rng.random(len(session)) < resemblance, first, quote)
+    quote = rng.choice(mix.quotes, len(session))
+    first = np.repeat(rng.choice(mix.quotes, sessions * samples), quantity)
+    quote = np.where(rng.random(len(session)) < mix.resemblance, first, quote)
     return pa.table({"session": session, "sample": session // sessions, "quote": quote})
 
 
@@ -75,7 +113,8 @@ def intervals(pulls: pa.Table) -> dict[str, np.ndarray]:
         connection.execute(
             f"""
             CREATE VIEW purchases AS SELECT session::VARCHAR AS session_id, any_value(sample)::VARCHAR AS pack_id,
-                'fulfilled' AS status, count(*) AS pull_count, (count(*) * {PRICE})::DECIMAL(18,4) AS price_usd,
+                'fulfilled' AS status, count(*) AS pull_count, sum(quote)::DECIMAL(18,4) AS buyback_value_usd,
+                (count(*) * {PRICE})::DECIMAL(18,4) AS price_usd,
                 count(*)::INTEGER AS quantity, TIMESTAMPTZ '2026-01-01' AS resolved_at
                 FROM drawn GROUP BY session;
             CREATE VIEW pulls AS SELECT session_id, 1 AS pull_number, NULL::VARCHAR AS item_type, false AS is_on_chain,
@@ -90,33 +129,43 @@ def intervals(pulls: pa.Table) -> dict[str, np.ndarray]:
                 FROM pulls GROUP BY pack_id, session_id
             ) GROUP BY pack_id;
             CREATE VIEW raw AS SELECT pack_id, clustered_error(s) * t_975(s.n - 1) AS half,
-                ratio_mean(s) - half AS raw_low, ratio_mean(s) + half AS raw_high FROM sums
+                ratio_mean(s) - half AS raw_low, ratio_mean(s) + half AS raw_high FROM sums;
+            CREATE VIEW plain AS SELECT pack_id, wilson_low(hits, n, z_975()) AS plain_low,
+                wilson_high(hits, n, z_975()) AS plain_high FROM (
+                SELECT pack_id, count(*) FILTER (buyback_price_usd >= {PRICE}) AS hits, count(*) AS n
+                FROM pulls GROUP BY pack_id)
             """
         )
         columns = ", ".join(bound for _, *bounds in INTERVALS.values() for bound in bounds)
         economics = query(TABLES["pack_economics"])
-        return connection.execute(f"SELECT {columns} FROM ({economics}) JOIN raw USING (pack_id)").fetchnumpy()
+        joined = f"({economics}) JOIN raw USING (pack_id) JOIN plain USING (pack_id)"
+        return connection.execute(f"SELECT {columns} FROM {joined}").fetchnumpy()
 
 
 def batches(sessions: int, samples: int) -> Iterator[int]:
-    """The samples in portions of about so many pulls as are drawn at once."""
-    portion = max(1, PULLS_AT_ONCE // sessions)
+    """The samples in portions of about so many sessions as are drawn at once."""
+    portion = max(1, SESSIONS_AT_ONCE // sessions)
     while samples > 0:
         yield min(portion, samples)
         samples -= portion
 
 
-def coverage(quotes: np.ndarray, sessions: int, samples: int, resemblance: float) -> dict[str, float]:
-    """For each interval: how often it held the true value, as a share."""
+def coverage(mix: Mix, sessions: int, samples: int) -> dict[str, Held]:
+    """For each interval: how often it held the true value, and how wide it was."""
     rng = np.random.default_rng(sessions)
-    found = [intervals(drawn(rng, quotes, sessions, size, resemblance)) for size in batches(sessions, samples)]
-    true = truth(quotes)
+    found = [intervals(drawn(rng, mix, sessions, size)) for size in batches(sessions, samples)]
+    true = truth(mix.quotes)
     result = {}
     for name, (parameter, low, high) in INTERVALS.items():
-        lows, highs = (np.concatenate([np.ma.filled(f[bound], np.nan) for f in found]) for bound in (low, high))
+        lows, highs = (
+            np.concatenate([np.ma.filled(f[bound].astype(float), np.nan) for f in found]) for bound in (low, high)
+        )
+        given = ~np.isnan(lows)
         # A bound is the nearest double to a quotient of decimals, as the true value is.
         held = (lows <= true[parameter] * (1 + 1e-12)) & (true[parameter] * (1 - 1e-12) <= highs)
-        result[name] = float(held.mean())
+        result[name] = (
+            Held(float(held[given].mean()), float((highs - lows)[given].mean())) if given.any() else Held(math.nan, 0)
+        )
     return result
 
 
@@ -127,8 +176,8 @@ def beside_scipy() -> Table:
     p = rng.random(len(n))
     hits = rng.binomial(n, p)
     columns = {
-        "Wilson, lower bound": "wilson_low(hits, n)",
-        "Wilson, upper bound": "wilson_high(hits, n)",
+        "Wilson, lower bound": "wilson_low(hits, n, z_975())",
+        "Wilson, upper bound": "wilson_high(hits, n, z_975())",
         "Student's t": "t_975(n - 1)",
         "rank of a median's lower bound": "median_low_rank(n, 1 / (2 * sqrt(n)))",
         "p-value of the exact binomial test": "binomial_p_value(hits, n, p)",
@@ -153,17 +202,17 @@ def main() -> None:
     factor = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     console = Console(width=110)
     console.print(beside_scipy())
-    quotes = population(np.random.default_rng(20260301))
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in truth(quotes).items())
-    console.print(f"Multiples of the price in the population: {shown}; CV {quotes.std() / quotes.mean():.1f}")
-    for resemblance, title in ((0.0, "pulls independent"), (0.5, "half of a session's pulls alike")):
-        table = Table(title=f"How often a 95 % interval holds the truth, in percent; {title}")
+    for title, mix in mixes(np.random.default_rng(20260301)).items():
+        table = Table(title=f"How often a 95 % interval holds the truth, in percent, and its mean width; {title}")
         for heading in ("sessions", "samples", *INTERVALS):
             table.add_column(heading, justify="right")
         for sessions, samples in SAMPLES.items():
             samples = round(samples * factor)
-            found = coverage(quotes, sessions, samples, resemblance)
-            table.add_row(f"{sessions:,}", f"{samples:,}", *(f"{100 * held:.1f}" for held in found.values()))
+            found = coverage(mix, sessions, samples).values()
+            cells = (
+                "\N{EN DASH}" if math.isnan(one.share) else f"{100 * one.share:.1f}  {one.width:.3f}" for one in found
+            )
+            table.add_row(f"{sessions:,}", f"{samples:,}", *cells)
         console.print(table)
 
 

@@ -50,7 +50,7 @@ CHANGES: dict[str, tuple[Callable[[], Limiter], float]] = {
     "40, then 10, then 80": (lambda: Changing(LIMITERS["sliding window"](), [(20.0, 10), (40.0, 80)]), 130 / 3),
     "half taken for 20 s": (lambda: Shared(LIMITERS["sliding window"](), LIMIT / 2, 20.0, 40.0), LIMIT * 5 / 6),
 }
-Ask = Callable[[str], Awaitable[Answer]]
+Ask = Callable[[str, bool], Awaitable[Answer]]
 Asked = list[tuple[float, bool]]
 
 

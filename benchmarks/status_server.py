@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from pipeline.polling.client import STATUS_PATH
 from pipeline.simulator import catalogue
 from pipeline.simulator.server import DEFAULT_SEED, FAILED
-from pipeline.submissions.formats import COLUMNS
+from pipeline.submissions.columns import COLUMNS
 
 PATH = f"/api/v1{STATUS_PATH}"
 _TEMPLATES = 2_000

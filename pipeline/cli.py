@@ -2,72 +2,40 @@
 
 from __future__ import annotations
 
-import os
 import sys
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import duckdb
-from rich.console import Console
 
+from pipeline.commands.console import complain, console, let_nobody_listen, open_closed_streams, say
 from pipeline.commands.export import FORMATS, chosen_format, export
+from pipeline.commands.submit import submit_all
 from pipeline.errors import PipelineError
-from pipeline.settings import Settings
-from pipeline.submissions import formats, inbox, rows
+from pipeline.settings import Settings, exposed_secrets
 from pipeline.workspace import Workspace, now
-
-_WIDTH_WITHOUT_TERMINAL = 160
-
-# Names of files and sessions are data: nothing in them is markup. Dagster turns standard output to a file of its own
-# while a step runs, so what people see goes to a copy of it.
-_console = Console(
-    file=os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace"),
-    width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL,
-    markup=False,
-    highlight=False,
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
+def cli(debug: bool) -> None:  # noqa: ARG001 - `main` looks for it, whatever else is wrong with the arguments
     """Follows Phygitals pack purchases to their end and publishes what was pulled."""
+    if warning := exposed_secrets():
+        complain(f"Warning: {warning}")
 
 
 @cli.command()
-@click.argument("ids_or_files", nargs=-1, required=True, metavar="ID... | FILE...")
+@click.argument("ids_or_files", nargs=-1, required=True, metavar="ID... | FILE... | -")
 def submit(ids_or_files: tuple[str, ...]) -> None:
     """Put session ids, or files of them, into the inbox.
 
-    An argument that is an existing file is submitted as a file (.txt, .csv, .jsonl, .ndjson, .parquet),
-    any other as a session id. The next refresh takes them in.
+    An argument that is an existing file is submitted as a file (.txt, .csv, .jsonl, .ndjson, .parquet), any other as a
+    session id; - reads ids from standard input, one a line. The next refresh takes them in.
     """
-    workspace = Workspace.open()
-    files = [Path(argument) for argument in ids_or_files if _is_file(argument)]
-    ids = [argument for argument in ids_or_files if not _is_file(argument)]
-    for file in files:
-        if not formats.is_supported(file):
-            raise click.ClickException(f"{file}: allowed are files named {', '.join(formats.SUFFIXES)}")
-    for session_id in ids:
-        if formats.is_supported(Path(session_id)):
-            raise click.ClickException(f"{session_id}: there is no such file")
-        problem = rows.session_id_problem(session_id)
-        if problem:
-            raise click.ClickException(f"{session_id!r}: {problem}")
-    for file in files:
-        click.echo(f"{file} -> {inbox.submit_file(workspace.data, file, now())}")
-    if ids:
-        click.echo(
-            f"{len(ids)} session {'id' if len(ids) == 1 else 'ids'} -> {inbox.submit_ids(workspace.data, ids, now())}"
-        )
-
-
-def _is_file(argument: str) -> bool:
-    try:
-        return Path(argument).is_file()
-    except (OSError, ValueError):
-        return False  # too long for a path, or with characters that no path has
+    for line in submit_all(Workspace.open().data, ids_or_files, now()):
+        say(line)
 
 
 @cli.command()
@@ -79,15 +47,12 @@ def refresh() -> None:
     from pipeline.commands.refresh import run_refresh
     from pipeline.commands.summary import print_summary
 
-    def on_line(line: str) -> None:
-        _console.print(line, soft_wrap=True)
-
-    with polling_progress(_console) as on_progress:
-        run_refresh(on_line, on_progress)
-    print_summary(_console, workspace.data.warehouse)
-    _console.print(f"DuckDB:  {workspace.data.warehouse}", soft_wrap=True)
-    _console.print(f"Parquet: {workspace.data.root / 'lake'}", soft_wrap=True)
-    _console.print(f"Report:  {workspace.data.report}", soft_wrap=True)
+    with polling_progress(console()) as on_progress:
+        run_refresh(say, on_progress)
+    print_summary(console(), workspace.data.warehouse)
+    say(f"DuckDB:  {workspace.data.warehouse}")
+    say(f"Parquet: {workspace.data.root / 'lake'}")
+    say(f"Report:  {workspace.data.report}")
 
 
 @cli.command()
@@ -95,7 +60,7 @@ def status() -> None:
     """Show what is pending, and since when."""
     from pipeline.commands.status import print_status
 
-    print_status(_console, Workspace.open_for_reading())
+    print_status(console(), Workspace.open_for_reading())
 
 
 @cli.command()
@@ -116,14 +81,14 @@ def rebuild(as_of: str | None, into: Path | None) -> None:
             raise click.UsageError(f"--as-of {as_of}: allowed is a time such as 2026-03-01T12:00") from error
         published = workspace.rebuild_as_of(moment if moment.tzinfo else moment.replace(tzinfo=UTC), into)
     for name, count in published.row_counts.items():
-        click.echo(f"{count:>12,} {name}")
-    click.echo(f"DuckDB: {published.path}")
+        say(f"{count:>12,} {name}")
+    say(f"DuckDB: {published.path}")
 
 
 @cli.command()
 def report() -> None:
     """Make the report anew from the published DuckDB file, and tell where it is."""
-    click.echo(f"Report: {Workspace.open_for_reading().report()}")
+    say(f"Report: {Workspace.open_for_reading().report()}")
 
 
 @cli.command()
@@ -135,7 +100,7 @@ def trace(session_id: str) -> None:
 
     told = 0
     for title, chapter in traces.trace(Workspace.open_for_reading().data, session_id):
-        told += print_rows(_console, chapter, title)
+        told += print_rows(console(), chapter, title)
     if not told:
         raise click.ClickException(f"{session_id!r} was never submitted, as far as the runs so far have read the inbox")
 
@@ -153,26 +118,27 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
     In CSV, text that a spreadsheet would run as a formula gets an apostrophe before it.
     """
     from pipeline.commands.tables import print_rows
-    from pipeline.warehouse.publish import open_warehouse
+    from pipeline.warehouse.reading import open_for_queries, refuse_what_does_not_read
 
     if not sql.strip(" \n\t;"):
         raise click.ClickException("there is no SQL to run: give a query such as 'FROM item_types'")
     chosen = chosen_format(asked, output)
     data = Workspace.open_for_reading().data
-    with open_warehouse(data.warehouse) as connection:
+    with open_for_queries(data.warehouse) as connection:
         try:
+            refuse_what_does_not_read(connection, sql)
             if chosen:
                 export(connection, sql, chosen, output, data)
                 return
             cursor = connection.execute(sql)
-            count = print_rows(_console, cursor, limit=limit or None)
+            count = print_rows(console(), cursor, limit=limit or None)
             is_cut = cursor.description is not None and cursor.fetchone() is not None
         except duckdb.Error as error:
             raise click.ClickException(" ".join(str(error).split())) from error
     if is_cut:
-        _console.print(f"the first {count:,} rows; --limit 0 prints all, --output FILE writes all")
+        say(f"the first {count:,} rows; --limit 0 prints all, --output FILE writes all")
     else:
-        _console.print(f"{count:,} {'row' if count == 1 else 'rows'}")
+        say(f"{count:,} {'row' if count == 1 else 'rows'}")
 
 
 @cli.command()
@@ -185,7 +151,7 @@ def prune(keep_days: int | None) -> None:
     from pipeline.assets.retention import prune_history
 
     days = Settings.load(needs_key=False).keep_run_days if keep_days is None else keep_days
-    click.echo(prune_history(days, click.echo).line)
+    say(prune_history(days, say).line)
 
 
 @cli.command()
@@ -210,7 +176,7 @@ def simulate(
     from pipeline.simulator.server import DEFAULT_SEED, Simulator
 
     if submissions is not None:
-        click.echo(submit_history(Workspace.open(), submissions))
+        say(submit_history(Workspace.open(), submissions))
         return
     simulator = Simulator(
         mode="sandbox" if mode == "sandbox" else "production",
@@ -225,6 +191,7 @@ def simulate(
 
 def main() -> None:
     """The console script. Errors are one line on stderr; the exit code is 0 only on success."""
+    open_closed_streams()
     try:
         sys.exit(cli(standalone_mode=False))
     except click.exceptions.Exit as done:
@@ -232,13 +199,17 @@ def main() -> None:
     except click.exceptions.NoArgsIsHelpError as without_arguments:
         without_arguments.show()
         sys.exit(without_arguments.exit_code)
+    except BrokenPipeError:  # whoever read had enough, `head` say
+        let_nobody_listen()
+        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Stopped.", err=True)
+        complain("Stopped.")
         sys.exit(130)
     except Exception as error:
         if "--debug" in sys.argv[1:2]:
-            raise
-        click.echo(f"Error: {_in_one_line(error)}", err=True)
+            complain("".join(traceback.format_exception(error)).rstrip())
+            sys.exit(1)
+        complain("Error: " + _in_one_line(error).replace("\n", "\\n"))
         sys.exit(error.exit_code if isinstance(error, click.ClickException) else 1)
 
 

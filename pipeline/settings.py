@@ -6,10 +6,10 @@ beside the code that uses them.
 
 from __future__ import annotations
 
-import ipaddress
+import re
+import stat
 from pathlib import Path
-from typing import Annotated, Literal, get_args
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from annotated_types import Ge, Gt, Le
 from croniter import CroniterError, croniter
@@ -17,8 +17,14 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import PipelineError
+from pipeline.network import check, is_loopback, parsed
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+if TYPE_CHECKING:
+    from httpx import URL
+
+_CODE = Path(__file__).resolve().parent.parent
+# Where `.env`, `data` and `dagster_home` lie: the clone, or for an installed package the folder that it is called in.
+PROJECT_ROOT = _CODE if (_CODE / "pyproject.toml").is_file() else Path.cwd()
 
 Environment = Literal["local", "sandbox", "production"]
 
@@ -33,27 +39,20 @@ class SettingsError(PipelineError):
     """A variable holds a value that is not allowed, or a required one is missing."""
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _valid_url(value: str) -> str:
     try:
-        parts = urlsplit(value)
-        host = parts.hostname or ""
-        is_base = host and parts.port != 0 and not (parts.query or parts.fragment or parts.username)
+        url = parsed(value)
     except ValueError:
-        is_base = False
-    if not is_base:
+        url = None
+    if url is None or url.userinfo or "?" in value or "#" in value:
         raise ValueError("allowed is a base URL such as https://api.phygitals.com")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+    if not _is_guarded(url):
         raise ValueError("allowed is https, or plain http to a loopback address such as http://127.0.0.1:8000")
     return value.rstrip("/")
+
+
+def _is_guarded(url: URL) -> bool:
+    return url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host))
 
 
 def _valid_prefix(value: str) -> str:
@@ -66,13 +65,10 @@ def _valid_prefix(value: str) -> str:
 
 def _valid_webhook(value: SecretStr) -> SecretStr:
     try:
-        parts = urlsplit(value.get_secret_value())
-        host = parts.hostname or ""
-        is_allowed = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
-        is_url = bool(host) and parts.port != 0 and is_allowed
+        is_allowed = _is_guarded(parsed(value.get_secret_value()))
     except ValueError:
-        is_url = False
-    if not is_url:
+        is_allowed = False
+    if not is_allowed:
         raise ValueError("allowed is an https URL, or plain http to a loopback address")
     return value
 
@@ -106,10 +102,26 @@ Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 SecondsOrNever = Annotated[float, Field(ge=0, le=3_153_600_000, allow_inf_nan=False)]
 
 
-class WebhookSettings(BaseSettings):
-    """Who is told of a failed run. Apart from the rest, because wrong settings are a reason why runs fail."""
+class EnvironmentSetting(BaseSettings):
+    """Which environment it is. Apart from the rest, because a history of runs is kept whatever else is wrong."""
 
-    model_config = SettingsConfigDict(env_prefix="PHYGITALS_", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PHYGITALS_", env_ignore_empty=True, env_file_encoding="utf-8-sig", extra="ignore", frozen=True
+    )
+
+    env: Environment = "local"
+
+    @classmethod
+    def name(cls, env_file: Path | None = None) -> str:
+        """The environment, or `unknown` where the setting is wrong."""
+        try:
+            return EnvironmentSetting(_env_file=_dotenv(env_file)).env  # type: ignore[call-arg]
+        except (SettingsError, ValidationError):
+            return "unknown"
+
+
+class WebhookSettings(EnvironmentSetting):
+    """Who is told of a failed run. Apart from the rest, because wrong settings are a reason why runs fail."""
 
     failure_webhook: Annotated[SecretStr, AfterValidator(_valid_webhook)] | None = None
 
@@ -117,8 +129,8 @@ class WebhookSettings(BaseSettings):
     def failure_webhook_url(cls, env_file: Path | None = None) -> str | None:
         """The URL in clear, to post to and for nothing else, since whoever has it can post. None if unset or wrong."""
         try:
-            webhook = WebhookSettings(_env_file=env_file or PROJECT_ROOT / ".env").failure_webhook  # type: ignore[call-arg]
-        except ValidationError:
+            webhook = WebhookSettings(_env_file=_dotenv(env_file)).failure_webhook  # type: ignore[call-arg]
+        except (SettingsError, ValidationError):
             return None
         return webhook.get_secret_value() if webhook else None
 
@@ -129,7 +141,6 @@ class Settings(WebhookSettings):
     Made by `load`, which turns what pydantic finds into one line for a person.
     """
 
-    env: Environment = "local"
     api_url: Annotated[str, AfterValidator(_valid_url)] | None = None
     api_prefix: Annotated[str, AfterValidator(_valid_prefix)] = "/api/v1"
     api_key: Annotated[SecretStr, AfterValidator(_valid_key)] | None = None
@@ -172,16 +183,17 @@ class Settings(WebhookSettings):
 
     @classmethod
     def load(cls, env_file: Path | None = None, needs_key: bool = True) -> Settings:
-        """Reads the environment and the project's `.env` (the environment wins). Reading data needs no key.
+        """Reads the environment and the project's `.env` (the environment wins). Reading data needs no key and no API.
 
-        Raises SettingsError naming the variable, its value (never the key's) and what is allowed.
+        Raises SettingsError naming the variable, its value (never the key's) and what is allowed, and NetworkError
+        where the environment keeps the API from being reached.
         """
         try:
-            settings = cls(_env_file=env_file or PROJECT_ROOT / ".env")  # type: ignore[call-arg]
+            settings = cls(_env_file=_dotenv(env_file))  # type: ignore[call-arg]
         except ValidationError as error:
             # From None: pydantic's own message repeats the input, and the input may be the key.
             raise SettingsError("; ".join(_describe(e) for e in error.errors())) from None
-        if settings.env == "local" and settings.api_url and not _is_loopback(urlsplit(settings.api_url).hostname or ""):
+        if settings.env == "local" and settings.api_url and not is_loopback(parsed(settings.api_url).host):
             raise SettingsError(
                 f"PHYGITALS_API_URL={settings.api_url!r} is refused: with PHYGITALS_ENV=local allowed is a loopback "
                 "address, or none for the bundled simulator"
@@ -190,7 +202,48 @@ class Settings(WebhookSettings):
             raise SettingsError(
                 f"PHYGITALS_API_KEY is not set: the {settings.env} environment needs the key that Phygitals issued"
             )
+        if needs_key:
+            check(settings.base_url)
         return settings
+
+
+def exposed_secrets(env_file: Path | None = None) -> str | None:
+    """A warning about a `.env` with secrets that other users of the machine can read; None where there is none."""
+    path = env_file or PROJECT_ROOT / ".env"
+    try:
+        if not path.stat().st_mode & stat.S_IROTH:
+            return None
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError:
+        return None
+    secret = [name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
+    variables = "|".join(f"PHYGITALS_{name.upper()}" for name in secret)
+    found = re.findall(rf"^[ \t]*(?:export[ \t]+)?({variables})[ \t]*=[ \t]*\S", text, re.MULTILINE | re.IGNORECASE)
+    if not found:
+        return None
+    held = " and ".join(dict.fromkeys(found))
+    return f"{path} holds {held}, and every user of this machine can read it: `chmod o= {path}`"
+
+
+def _dotenv(env_file: Path | None) -> Path:
+    """The file to read settings from, which need not be there. Raises SettingsError where it is not text in UTF-8."""
+    path = env_file or PROJECT_ROOT / ".env"
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        return path
+    except OSError as error:
+        raise SettingsError(f"{path} could not be read: {error.strerror}; mend its permissions") from None
+    try:
+        # Without a mark at its beginning, UTF-16 is UTF-8 that is full of NULs.
+        at = content.decode("utf-8").find("\0")
+    except UnicodeDecodeError as error:
+        at = error.start
+    if at >= 0:
+        line = content.count(b"\n", 0, at) + 1
+        found = "UTF-16" if b"\0" in content else f"not in UTF-8, first in line {line}"
+        raise SettingsError(f"{path} is {found}: save it again as UTF-8")
+    return path
 
 
 def _describe(error: object) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-
-import aiohttp
+from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.network import NetworkError, check, parsed, proxy_for, tls_context
 
 TIMEOUT = 10.0  # seconds, from looking up the name to the answer's headers
 
@@ -22,19 +22,32 @@ class WebhookError(PipelineError):
 
 def post(url: str, message: Mapping[str, str], timeout: float = TIMEOUT) -> None:
     """Posts the message; any 2xx is a success. Raises WebhookError."""
-    asyncio.run(_post(url, message, timeout))
+    try:
+        check(url)
+        asyncio.run(_post(url, message, timeout))
+    except NetworkError as error:
+        raise WebhookError(f"PHYGITALS_FAILURE_WEBHOOK could not be reached: {error}") from None
 
 
 async def _post(url: str, message: Mapping[str, str], seconds: float) -> None:
+    import aiohttp  # where SSLKEYLOGFILE cannot be used, this fails without naming it
+
     limits = aiohttp.ClientTimeout(total=seconds)
+    connector = aiohttp.TCPConnector(ssl=tls_context() if parsed(url).scheme == "https" else False)
+    proxy = proxy_for(url)
+    through: dict[str, Any] = {"proxy": str(proxy.url), "proxy_headers": proxy.headers} if proxy else {}
     try:
         async with (
-            aiohttp.ClientSession(timeout=limits) as session,
-            session.post(url, json=message, allow_redirects=False) as response,
+            aiohttp.ClientSession(connector=connector, timeout=limits) as session,
+            session.post(url, json=message, allow_redirects=False, **through) as response,
         ):
             status = response.status
     except TimeoutError:
         raise WebhookError(f"PHYGITALS_FAILURE_WEBHOOK did not answer within {seconds:g} s") from None
+    except aiohttp.ClientHttpProxyError as error:
+        raise WebhookError(
+            f"PHYGITALS_FAILURE_WEBHOOK could not be reached: the proxy in HTTPS_PROXY answered HTTP {error.status}"
+        ) from None
     # From None: the library's words may name the URL.
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise WebhookError(f"PHYGITALS_FAILURE_WEBHOOK could not be reached ({type(error).__name__})") from None

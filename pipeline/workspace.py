@@ -7,7 +7,8 @@ polling, tables and publishing meet.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,15 +19,17 @@ from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.snapshot import copy_raw, copy_reference
 from pipeline.polling.pending import PendingSessions
-from pipeline.polling.progress import Progress
+from pipeline.polling.progress import Exit, Progress
+from pipeline.polling.waits import Waits
 from pipeline.report.drawing_process import DrawingProcess
 from pipeline.report.edition import is_current
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.settings import Settings
 from pipeline.submissions.intake import IntakeReport, take_in
-from pipeline.submissions.sellbacks import take_in_sellbacks
+from pipeline.submissions.kinds import SELLBACKS
 from pipeline.tables.build import Builder
 from pipeline.tables.completion_times import learned_law
+from pipeline.tables.queries import run
 from pipeline.warehouse.publish import Published, publish
 
 
@@ -43,53 +46,83 @@ class Workspace:
 
     @classmethod
     def open(cls, settings: Settings | None = None) -> Workspace:
-        """Raises SettingsError, and DataDirectoryError where the directory belongs to another environment."""
+        """The workspace for who brings something into it, bound to its environment from then on.
+
+        Raises SettingsError, and DataDirectoryError where the directory belongs to another environment.
+        """
         settings = settings or Settings.load()
         data = DataDirectory(settings.data_directory)
         data.claim(settings.env, settings.api)
         return cls(settings, data)
 
     @classmethod
-    def open_for_reading(cls) -> Workspace:
-        """The workspace for whoever asks the API nothing, and so needs no key. Raises what `open` raises."""
-        return cls.open(Settings.load(needs_key=False))
+    def open_for_reading(cls, needs_key: bool = False) -> Workspace:
+        """The workspace for whoever asks the API nothing, and so needs no key. Makes nothing and binds nothing.
+
+        Raises SettingsError, and DataDirectoryError where the directory belongs to another environment.
+        """
+        settings = Settings.load(needs_key=needs_key)
+        data = DataDirectory(settings.data_directory)
+        data.check(settings.env, settings.api)
+        return cls(settings, data)
 
     def take_in(self) -> IntakeReport:
         """Reads the inbox's new files into raw, after sealing what a killed run left in the journal."""
         with self.data.exclusive():
-            response_log.recover(self.data)
-            return take_in(self.data, now)
+            recovered = response_log.recover(self.data)
+            report = take_in(self.data, now)
+            report.recovered = recovered
+            return report
 
     def take_in_sellbacks(self) -> IntakeReport:
         """Reads the new files of the folder `sellbacks` into raw, where there is one."""
         with self.data.exclusive():
-            return take_in_sellbacks(self.data, now)
+            return take_in(self.data, now, SELLBACKS)
 
-    def poll(self, on_progress: Callable[[Progress], None]) -> Progress:
-        """Asks the sessions of the table `pending_sessions` that are not final yet."""
+    def poll(
+        self, on_progress: Callable[[Progress], None], on_line: Callable[[str], object] = lambda _line: None
+    ) -> Progress:
+        """Asks the sessions of the table `pending_sessions` that are not final yet.
+
+        Asks none while the API asks to wait, which an earlier run was told. `on_line` is told what a person should know
+        of a journal that a killed run left since the last intake.
+        """
         with self.data.exclusive():
-            response_log.recover(self.data)
-            sessions = self._to_ask()
+            for line in response_log.recover(self.data):
+                on_line(line)
+            waits = Waits.of(self.data, now())
+            sessions = self._to_ask(() if waits.everybody else waits.sessions)
+            if waits.everybody:
+                return Progress(total=len(sessions), exit=Exit.ASKED_TO_WAIT, wait_until=waits.everybody)
             if not len(sessions):
-                return Progress(total=0)
+                return Progress(total=0, exit=Exit.SESSIONS_WAIT if waits.sessions else None, waiting=waits.sessions)
             # The HTTP client takes a quarter of a second to import, which only those who ask need to wait for.
             from pipeline.polling.run import poll
             from pipeline.simulator.service import status_url
 
             law = learned_law(self.data)
             with status_url(self.settings) as url:
-                return poll(self.data, self.settings, url, sessions, on_progress, law)
+                progress = poll(self.data, self.settings, url, sessions, on_progress, law)
+            waits.after(progress).save(self.data)
+            return progress
+
+    def asked_to_wait_until(self) -> datetime | None:
+        """Until when the API asks that nobody be asked; None where it does not."""
+        return Waits.of(self.data, now()).everybody
 
     @contextlib.contextmanager
     def builder(self) -> Iterator[Builder]:
         """A builder of tables as of now, with the right to write."""
-        with self.data.exclusive(), Builder(self.data, now(), self.settings.expire_after) as builder:
+        with (
+            self.data.exclusive(),
+            Builder(self.data, now(), self.settings.expire_after, self.settings.secret) as builder,
+        ):
             yield builder
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Builder]:
         """A builder for `find_pending`, as of now, without the right to write."""
-        with Builder(self.data, now(), self.settings.expire_after) as builder:
+        with Builder(self.data, now(), self.settings.expire_after, self.settings.secret) as builder:
             yield builder
 
     def publish(self, builder: Builder | None = None) -> Published:
@@ -115,6 +148,9 @@ class Workspace:
 
         A `process` that has been started before saves waiting for the libraries that draw.
         """
+        if sys.flags.optimize > 1 and process is None:
+            with DrawingProcess() as another:
+                return another.draw(self.data, self.settings.env, now())
         if process:
             return process.draw(self.data, self.settings.env, now())
         from pipeline.report.page import write_report
@@ -131,8 +167,10 @@ class Workspace:
         """Makes the tables as they stood at a moment of the past, from what had been received by then, in a new folder.
 
         The folder is a data directory that belongs to no environment of today, so that no run writes to it.
-        Raises SnapshotError when the folder has something in it.
+        Raises SnapshotError when the folder has something in it, or lies within the data directory.
         """
+        if folder.resolve().is_relative_to(self.data.root.resolve()):
+            raise SnapshotError(f"{folder} lies within the data directory {self.data.root}: choose a folder elsewhere")
         if folder.exists() and any(folder.iterdir()):
             raise SnapshotError(f"{folder} is not empty: choose a folder that does not exist yet")
         past = DataDirectory(folder.absolute())
@@ -140,24 +178,26 @@ class Workspace:
         with past.exclusive():
             copy_raw(self.data, past, moment)
             copy_reference(self.data, past)
-            with Builder(past, moment, self.settings.expire_after) as builder:
+            with Builder(past, moment, self.settings.expire_after, self.settings.secret) as builder:
                 builder.build_published()
             return publish(past)
 
-    def _to_ask(self) -> PendingSessions:
+    def _to_ask(self, waiting: Iterable[str]) -> PendingSessions:
         store = self.data.store
         with connect(self.data) as connection:
-            rows = connection.execute(
+            rows = run(
+                connection,
                 f"""
-                SELECT session_id, epoch(coalesce(initiated_at, submitted_at)) AS started_at,
+                SELECT session_id, epoch(started_at(initiated_at, submitted_at)) AS started_at,
                     epoch(last_polled_at) AS asked_at
                 FROM {store.scan(PENDING_SESSIONS)}
-                WHERE session_id NOT IN (
+                WHERE session_id NOT IN (SELECT unnest($waiting::VARCHAR[])) AND session_id NOT IN (
                     SELECT session_id FROM {store.scan(STATUS_RESPONSES)}
                     WHERE outcome IN ('fulfilled', 'failed') AND session_id IN (
                         SELECT session_id FROM {store.scan(PENDING_SESSIONS)}))
                 ORDER BY last_polled_at NULLS FIRST, submitted_at DESC, session_id
-                """
+                """,
+                {"waiting": list(waiting)},
             )
             return PendingSessions.from_batches(rows.to_arrow_reader())
 

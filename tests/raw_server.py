@@ -75,12 +75,14 @@ class RawServer:
     def __post_init__(self) -> None:
         self.asked: Counter[str] = Counter()
         self.received = bytearray()
+        self.connection_count = 0
         self._connections: set[asyncio.Task[None]] = set()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
+        self.connection_count += 1
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while not writer.is_closing():
                 await self._act(await self._session_id(reader))(writer)

@@ -50,10 +50,10 @@ def verbatim(value: Any) -> str | None:
 
 
 def text(value: Any) -> str | None:
-    """Text that is not blank."""
+    """Text that is not blank, without NULs behind it."""
     found = verbatim(value)
     can_be_seen = found and any(not c.isspace() and unicodedata.category(c) != "Cc" for c in found)
-    return found if can_be_seen else None
+    return found.rstrip("\0") if can_be_seen else None
 
 
 def member(value: Any, key: str) -> Any:

@@ -91,7 +91,7 @@ class Life:
 
         Now and then the days so far are merged, or what was merged is deleted.
         """
-        journals = {path: path.read_bytes() for path in self._data.journal.glob("*.arrows")}
+        journals = {path: path.read_bytes() for path in self._data.journal.glob("*.journal")}
         with self._data.exclusive():
             response_log.recover(self._data)
             if self._rng.random() < 0.5:
@@ -149,7 +149,7 @@ class Life:
 
     def _tear(self, log: ResponseLog) -> None:
         """What a kill leaves of a journal: all that was synced, and perhaps the beginning of one batch more."""
-        (journal,) = self._data.journal.glob("*.arrows")
+        (journal,) = self._data.journal.glob("*.journal")
         synced = journal.stat().st_size
         ResponseLog.write(log, log.take())
         with journal.open("rb+") as file:
@@ -159,10 +159,13 @@ class Life:
 def _check_waits(requests: list[Asked], interval: float, retry_after: float | None) -> None:
     """Of one session: a second after a call held for the interval and for a second, else intervals that grow.
 
-    Where a refusal says how long to wait, it is that long, and longer each time up to the interval.
+    Where a refusal says how long to wait, it is that long, and longer each time up to the interval. A failure is asked
+    for once more at once.
     """
     step = 0
     for earlier, later in itertools.pairwise(requests):
+        if earlier.outcome is Outcome.FAILED:
+            continue  # which is confirmed at once
         held = earlier.answered_at - earlier.asked_at if earlier.outcome is Outcome.PENDING else 0.0
         if held >= max(interval, PAUSE_AFTER_HOLD):
             assert later.asked_at - earlier.answered_at >= PAUSE_AFTER_HOLD, "asked again too soon after a held call"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import duckdb
 import pytest
@@ -14,7 +15,7 @@ from pipeline.schema import TABLES
 from pipeline.schema.table import TIME
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.tables.build import Builder
-from pipeline.tables.queries import macros, query
+from pipeline.tables.queries import macros, query, time_macros
 from pipeline.workspace import Workspace
 from tests.conftest import drop, records, refresh, rows
 from tests.test_refresh import lake_hashes
@@ -75,12 +76,16 @@ def test_intervals_from_sums_by_day_are_those_of_the_sessions(history):
         ),
         medians AS (SELECT pack_id, median(multiple) AS median FROM multiples GROUP BY pack_id),
         sessions AS (
-            SELECT pack_id, session_sums(y, m) AS capped, session_sums(k, m) AS below FROM (
-                SELECT pack_id, sum(least(multiple, 5)) AS y, count(*) AS m, count(*) FILTER (multiple <= median) AS k
+            SELECT pack_id, session_sums(y, m) AS capped, session_sums(k, m) AS below,
+                session_sums(w, m) AS wins FROM (
+                SELECT pack_id, sum(least(multiple, 5)) AS y, count(*) AS m, count(*) FILTER (multiple <= median) AS k,
+                    count(*) FILTER (multiple >= 1) AS w
                 FROM multiples JOIN medians USING (pack_id) GROUP BY pack_id, session_id
             ) GROUP BY pack_id HAVING count(*) >= 100
         )
-        SELECT pack_id, mean_low(capped), mean_high(capped),
+        SELECT pack_id, mean_low(capped), capped_mean_high(capped, with_a_jackpot(capped)),
+            clustered_low(wins, design_effect(wins), t_975(wins.n - 1)),
+            clustered_high(wins, design_effect(wins), t_975(wins.n - 1)),
             (SELECT multiple FROM (
                 SELECT multiple, row_number() OVER (ORDER BY multiple) AS place
                 FROM multiples WHERE multiples.pack_id = sessions.pack_id
@@ -89,9 +94,11 @@ def test_intervals_from_sums_by_day_are_those_of_the_sessions(history):
     """
     history.execute(macros())
     expected = history.execute(plain).fetchall()
-    bounds = "multiple_mean_capped_5x_low, multiple_mean_capped_5x_high, multiple_median_low"
+    bounds = (
+        "multiple_mean_capped_5x_low, multiple_mean_capped_5x_high, win_rate_low, win_rate_high, multiple_median_low"
+    )
     found = history.execute(
-        f"SELECT pack_id, {bounds} FROM pack_economics WHERE multiple_median_low IS NOT NULL ORDER BY pack_id"
+        f"SELECT pack_id, {bounds} FROM pack_economics WHERE multiple_mean_capped_5x_low IS NOT NULL ORDER BY pack_id"
     ).fetchall()
     assert len(expected) > 1
     assert [row[0] for row in found] == [row[0] for row in expected]
@@ -139,13 +146,14 @@ def test_whatever_came_after_a_session_was_settled_is_found(asked, answered, out
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(macros())
+        connection.execute(time_macros(datetime(2026, 2, 1, tzinfo=UTC), 0))
         for name in TABLES["data_issues"].sources:
             columns = ", ".join(f'"{c.name}" {c.type}' for c in TABLES[name].columns)
             connection.execute(f"CREATE TABLE {name} ({columns})")
         connection.execute(
             f"""
             CREATE TABLE answers AS SELECT 's' AS session_id, col0::{TIME} AS requested_at, col1::{TIME} AS received_at,
-                col2 AS outcome, col1 AS body_sha256 FROM (VALUES
+                col2 AS outcome, col1 AS body_sha256, 200 AS http_status, NULL::VARCHAR AS detail FROM (VALUES
                     ('2026-01-05 11:59:00', '2026-01-05 12:00:00', 'fulfilled'),
                     ('2026-01-{asked}', '2026-01-{answered}', '{outcome}'));
             INSERT INTO notable_answers BY NAME

@@ -36,7 +36,19 @@ MICROSECONDS = 1_000_000
 # Fragments of JSON are text: only so can a key come twice, or a number have digits that no machine holds.
 
 ODD_TEXTS = [
-    *("", " ", "\x00", "\x0b", "\x7f\x85", "\u00a0\u2003\u3000", "\ufeff", "\u200b", "\u202e\u05d0\u0628", "a\x00b"),
+    *(
+        "",
+        " ",
+        "\x00",
+        "\x0b",
+        "\x7f\x85",
+        "\u00a0\u2003\u3000",
+        "\ufeff",
+        "\u200b",
+        "\u202e\u05d0\u0628",
+        "a\x00b",
+        "a\x00\x00",
+    ),
     *("\ud800", "\udc00\ud800", "x\udbff", "\U0001f600", "\U0001f468\u200d\U0001f469", "R\u0430ydium", "e\u0301"),
     *("\\", '"', "'; --", "$1,250.00", "-\u20ac5", "\u20ac-5", "+-5", "12,34", "5 $", "1e5", "1e400", ".", "e5", "+e5"),
     *("null", "true", '{"a":1}', "[1]", '{"buyback_price": 1234567890123456.5}', "sandbox_x", "_", "\u0663"),

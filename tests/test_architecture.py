@@ -19,7 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT_DAGSTER = {"assets", "definitions.py"}
 # Each may import those to its left, and itself.
 LAYERS = (
-    *("errors", "webhook", "settings", "schema", "lake", "polling", "submissions", "simulator"),
+    *("errors", "network", "webhook", "settings", "schema", "lake", "polling", "submissions", "simulator"),
     *("tables", "warehouse", "report", "workspace", "assets", "commands"),
 )
 
@@ -62,6 +62,17 @@ def test_imports_point_one_way(path):
     if own is not None:
         upwards = {name for name in imports(path) if (layer_of(name) or 0) > own}
         assert not upwards
+
+
+def test_what_is_printed_goes_through_the_console():
+    """Which makes harmless what would steer a terminal. The process that draws speaks to the one that started it."""
+    printing = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "click.echo", "click.secho")
+    }
+    assert printing <= {"report/drawing_process.py"}
 
 
 def test_no_module_is_longer_than_a_reader_can_hold():

@@ -132,15 +132,16 @@ def test_a_new_record_of_sellbacks_starts_a_run_as_well(api):
         assert isinstance(inbox_sensor(dg.build_sensor_context(instance)), dg.SkipReason)
 
 
-def test_a_tick_of_the_inbox_sensor_lists_the_inbox_once(api, monkeypatch):
+def test_a_tick_of_the_inbox_sensor_lists_each_folder_once(api, monkeypatch):
     api(Simulator(hold=0))
     drop(Workspace.open(), "folder/a.txt", "one\n")
     listed = []
     listing = inbox.listing
-    monkeypatch.setattr(inbox, "listing", lambda data: listed.append(data.inbox) or listing(data))
+    monkeypatch.setattr(inbox, "listing", lambda folder: listed.append(folder) or listing(folder))
     with dg.DagsterInstance.ephemeral() as instance:
         assert isinstance(inbox_sensor(dg.build_sensor_context(instance)), dg.RunRequest)
-    assert listed == [Workspace.open().data.inbox]
+    data = Workspace.open().data
+    assert listed == [data.inbox, data.sellbacks]
 
 
 def test_a_run_under_way_is_not_joined_by_another(pending, ticks):

@@ -41,6 +41,7 @@ BREAKS = {
     "item_types.counts_every_pull": "UPDATE item_types SET buyback_total_usd = buyback_total_usd + 0.0001",
     "buyback_values.counts_every_pull": "UPDATE buyback_values SET pull_count = pull_count + 1",
     "pack_economics.counts_every_priced_purchase": "UPDATE pack_economics SET spend_usd = spend_usd + 1",
+    "pack_economics.every_quoted_pull_has_a_band": "UPDATE pack_economics SET multiple_1_to_2_count = 99",
     "resolution_funnel.counts_every_purchase": "UPDATE resolution_funnel SET failed = failed + 1",
     "daily_type_mix.counts_every_pull": "UPDATE daily_type_mix SET pull_count = pull_count + 1",
     "pending_ageing.counts_every_pending_session": "UPDATE pending_ageing SET session_count = session_count + 1",
@@ -70,12 +71,7 @@ BREAKS = {
     "items.certificate_is_of_one_item": "UPDATE items SET grader = 'PSA', cert_digits = '12345678'",
     "items.card_facts_can_be_read": "UPDATE items SET cert_number = '1.40102E+12', cert_digits = NULL",
     "resolution_funnel.not_everything_fails": "UPDATE resolution_funnel SET failed = 20, fulfilled = 0",
-    "resolution_funnel.failed_rate_is_usual": """
-        UPDATE resolution_funnel SET failed = 20, fulfilled = 20;
-        INSERT INTO resolution_funnel FROM (
-            SELECT * REPLACE (submitted_date - 10 AS submitted_date, 1 AS failed, 99 AS fulfilled)
-            FROM resolution_funnel)
-    """,
+    "daily_signals.failed_rate_is_usual": "UPDATE daily_signals SET signal = 'failed_rate', is_unusual = true, z = 4",
     "data_issues.has_no_errors": "UPDATE data_issues SET severity = 'error'",
     "data_issues.has_no_schema_drift": "UPDATE data_issues SET rule = 'unknown_field'",
 }
@@ -224,7 +220,7 @@ def test_a_disk_that_does_not_take_the_record_of_findings_stops_nothing(own_lake
     def full(*_: object) -> None:
         raise DataDirectoryError("no space left")
 
-    monkeypatch.setattr("pipeline.tables.findings.replace_file", full)
+    monkeypatch.setattr("pipeline.lake.kept_record.replace_file", full)
     with Checker(own_lake, now) as checker:
         assert computed(checker, "pulls")
 

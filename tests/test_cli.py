@@ -127,7 +127,7 @@ def test_bad_sql_is_one_line(api):
     assert_one_line_error(phygitals("query", "SELECT 1"), "does not exist yet")
     phygitals("refresh")
     assert_one_line_error(phygitals("query", "SELEC 1"), "syntax error")
-    assert_one_line_error(phygitals("query", "DROP TABLE pulls"), "read-only")
+    assert_one_line_error(phygitals("query", "DROP TABLE pulls"), "DROP is not for queries")
     assert_one_line_error(phygitals("query", " ;"), "there is no SQL to run")
 
 

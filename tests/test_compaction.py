@@ -21,8 +21,9 @@ from pipeline.lake import response_log
 from pipeline.lake.compaction import GRACE, compact
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
+from pipeline.lake.object_errors import DamagedFileError, StoreError
 from pipeline.lake.response_log import Response, ResponseLog
-from pipeline.lake.store import DamagedFileError, StoreError, is_merged
+from pipeline.lake.store import is_merged
 from pipeline.schema import PUBLISHED
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.simulator.server import PENDING, Simulator
@@ -341,7 +342,7 @@ def test_a_journal_that_is_sealed_once_more_after_the_merge_doubles_nothing(work
     at = int(PAST.timestamp() * 1_000_000)
     log.append(Response("s0", at, at, 200, None, PENDING.body, "pending", None))
     log.write(log.take())
-    (journal,) = workspace.data.journal.glob("*.arrows")
+    (journal,) = workspace.data.journal.glob("*.journal")
     content = journal.read_bytes()
     log.close()
     before = raw_rows(workspace.data)

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import workspace as workspace_module
 from pipeline.lake.directory import DataDirectory
-from pipeline.lake.store import StoreError
+from pipeline.lake.object_errors import StoreError
 from pipeline.polling import run as run_module
 from pipeline.polling.completion_law import CompletionLaw, band
 from pipeline.schema.staging import PURCHASES, SESSION_POLLS
@@ -81,7 +81,13 @@ def part(day: int) -> str:
 
 def batches(table: Table, rows: list[dict[str, object]]) -> Iterator[pa.RecordBatch]:
     """The rows, with something in each column that may not be empty."""
-    fillers = {"poll_count": 2, "source_file": "a.txt", "may_have_late_answer": False}
+    fillers = {
+        "poll_count": 2,
+        "source_file": "a.txt",
+        "may_have_late_answer": False,
+        "has_reply": True,
+        "lost_count": 0,
+    }
     complete = [{**fillers, **row} for row in rows]
     columns = [pa.array([row.get(f.name) for row in complete], f.type) for f in table.arrow_schema]
     yield pa.record_batch(columns, schema=table.arrow_schema)

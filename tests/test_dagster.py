@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -221,8 +222,12 @@ def test_what_stops_a_run_is_said_in_its_failure(settings, words, configure):
 def test_runs_are_recorded_in_the_project_unless_dagster_home_says_where(tmp_path, monkeypatch):
     monkeypatch.delenv("DAGSTER_HOME")
     monkeypatch.setattr(instance_module, "PROJECT_ROOT", tmp_path)
+    configuration = tmp_path / "dagster_home" / "dagster.yaml"
+    own = configuration.read_text()
+    shutil.rmtree(configuration.parent)
     with recorded_runs() as instance:
-        assert instance.root_directory == str(tmp_path / "dagster_home")
+        assert instance.root_directory == str(tmp_path / "dagster_home" / "local")
+    assert configuration.read_text() == own
 
 
 def test_a_run_that_is_terminated_keeps_what_came(api, configure):

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from scipy import stats
 
 from pipeline.simulator.server import FAILED, Reply, Simulator
 from pipeline.workspace import Workspace
 from tests.conftest import drop, refresh
+from tests.test_statistics import clustered_wilson
 from tests.test_tables import answer
 
 SESSIONS = 80
@@ -97,6 +97,10 @@ def values(quotes: pd.Series, percentiles: tuple[int, ...]) -> Row:
 
 def test_the_figures_of_item_types_are_those_of_their_pulls(published):
     pulls = frame(published, "pulls")
+    price = pulls.session_price_usd.where(pulls.session_price_usd > 0) / pulls.groupby(
+        "session_id"
+    ).session_id.transform("size")
+    multiples = pulls.buyback_price_usd / price
     expected = []
     for item_type, of_type in pulls.groupby("item_type"):
         quotes = of_type.buyback_price_usd.dropna()
@@ -109,6 +113,7 @@ def test_the_figures_of_item_types_are_those_of_their_pulls(published):
                 "buyback_min_usd": quotes.min(),
                 "top_1_percent_share": share_of_dearest(quotes, int(np.ceil(len(quotes) / 100))),
                 "half_of_total_pull_count": count_to_half(quotes),
+                "multiple_median": multiples[of_type.index].median(),
             }
         )
     assert len(expected) == len(TYPES)
@@ -117,11 +122,19 @@ def test_the_figures_of_item_types_are_those_of_their_pulls(published):
 
 def test_the_figures_of_buyback_values_are_those_of_the_pulls_of_a_day_pack_and_type(published):
     key = ["pulled_date", "pack_id", "item_type"]
-    groups = frame(published, "pulls").groupby(key, dropna=False)
-    expected = [
-        {**dict(zip(key, group, strict=True)), **counts(pulls), **values(pulls.buyback_price_usd, (25, 75, 95))}
-        for group, pulls in groups
-    ]
+    every = frame(published, "pulls")
+    every["per_pull"] = every.session_price_usd / every.groupby("session_id").session_id.transform("size")
+    expected = []
+    for group, pulls in every.groupby(key, dropna=False):
+        paid = pulls[pulls.buyback_price_usd.notna() & (pulls.session_price_usd > 0)]
+        spent = {
+            "paid_pull_count": len(paid),
+            "spend_usd": paid.per_pull.sum(min_count=1),
+            "spend_buyback_usd": paid.buyback_price_usd.sum(min_count=1),
+        }
+        figures = values(pulls.buyback_price_usd, (25, 75, 95))
+        expected.append(dict(zip(key, group, strict=True)) | counts(pulls) | figures | spent)
+    assert any(row["paid_pull_count"] < row["priced_pull_count"] for row in expected)
     assert any(row["priced_pull_count"] == 0 for row in expected)
     assert any(pd.isna(row["pack_id"]) for row in expected)
     assert_same(frame(published, "buyback_values"), key, expected)
@@ -150,12 +163,15 @@ def test_the_figures_of_packs_are_those_of_their_purchases_and_pulls(published):
     for pack, of_pack in priced.groupby("pack_id"):
         fulfilled = of_pack[of_pack.status == "fulfilled"]
         own = pulls[pulls.session_id.isin(fulfilled.session_id)]
-        quoted = own[own.buyback_price_usd.notna()]
+        free = own[own.session_price_usd == 0]
+        quoted = own[own.buyback_price_usd.notna() & (own.session_price_usd > 0)]
         in_session = own.groupby("session_id").session_id.transform("size")[quoted.index]
-        multiples = (quoted.buyback_price_usd * in_session / quoted.session_price_usd)[quoted.session_price_usd > 0]
+        multiples = quoted.buyback_price_usd * in_session / quoted.session_price_usd
         wins = int((quoted.buyback_price_usd * in_session >= quoted.session_price_usd).sum())
-        low, high = stats.binomtest(wins, len(quoted)).proportion_ci(method="wilson")
-        spend, total = fulfilled.price_usd.sum(), quoted.buyback_price_usd.sum()
+        won = (quoted.buyback_price_usd * in_session >= quoted.session_price_usd).groupby(quoted.session_id)
+        low, high = clustered_wilson(won.sum().to_numpy(), won.size().to_numpy()) if len(quoted) else (np.nan,) * 2
+        spend = (quoted.session_price_usd / in_session).sum(min_count=1)
+        total = quoted.buyback_price_usd.sum(min_count=1)
         bands, _ = np.histogram(multiples, [0, 0.5, 1, 2, 5, 20, np.inf])
         names = ("below_0_5", "0_5_to_1", "1_to_2", "2_to_5", "5_to_20", "20_and_above")
         expected.append(
@@ -166,8 +182,14 @@ def test_the_figures_of_packs_are_those_of_their_purchases_and_pulls(published):
                 "pull_count": len(own),
                 "spend_usd": spend,
                 "buyback_total_usd": total,
-                "return_ratio": total / spend if spend else np.nan,
-                "win_rate": wins / len(quoted),
+                "return_ratio": total / spend,
+                "unquoted_pull_count": len(own) - len(free) - len(quoted),
+                "unquoted_spend_usd": fulfilled.price_usd.sum() - np.nan_to_num(spend),
+                "unpriced_count": 0,
+                "free_count": int((fulfilled.price_usd == 0).sum()),
+                "free_pull_count": len(free),
+                "free_buyback_total_usd": free.buyback_price_usd.sum(min_count=1),
+                "win_rate": wins / len(quoted) if len(quoted) else np.nan,
                 "win_rate_low": low,
                 "win_rate_high": high,
                 "multiple_median": multiples.median(),
@@ -188,7 +210,9 @@ def test_the_figures_of_packs_are_those_of_their_purchases_and_pulls(published):
 def test_the_rate_of_failures_is_that_of_the_sessions_that_were_settled(published):
     by_status = frame(published, "purchases").status.value_counts()
     failed, settled = int(by_status["failed"]), int(by_status["failed"] + by_status["fulfilled"])
-    low, high = stats.binomtest(failed, settled).proportion_ci(method="wilson")
+    # Only answers name users here, and failed sessions have none: each session is one of the sample.
+    finals = frame(published, "purchases").query("status in ('failed', 'fulfilled')")
+    low, high = clustered_wilson((finals.status == "failed").to_numpy(), np.ones(settled))
     funnel = frame(published, "resolution_funnel")
     assert funnel[["submitted", "failed", "fulfilled"]].sum().tolist() == [SESSIONS, failed, settled - failed]
     assert funnel.loc[0, ["failed_rate", "failed_rate_low", "failed_rate_high"]].tolist() == pytest.approx(

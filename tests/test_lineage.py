@@ -18,6 +18,7 @@ SAID_BY_THE_QUERY = {
     "pending_ageing": {"age_band", "age_from_seconds"},
     "buyback_outstanding": {"window_days"},
     "quote_accuracy": {"age_band", "age_from_seconds"},
+    "daily_signals": {"signal"},
 }
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 
+import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import pipeline.workspace as workspace_module
 from benchmarks import coverage
 from benchmarks.tables import FIRST_DAY, add_day
-from pipeline.schema import PUBLISHED
+from pipeline.schema import PUBLISHED, TABLES
 from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
 from pipeline.tables.build import Builder
+from pipeline.tables.queries import macros, query
 from pipeline.warehouse.publish import publish
 from pipeline.workspace import Workspace, now
 from tests.conftest import drop, records, refresh, rows
@@ -89,7 +92,7 @@ def test_ages_are_counted_to_the_latest_in_the_data_so_that_the_tables_do_not_de
 
 def test_a_day_s_rates_are_mature_a_day_after_it_ended_and_without_a_final_answer_there_is_none(waiting, monkeypatch):
     monkeypatch.setattr(workspace_module, "now", lambda: now() - timedelta(days=3))
-    drop(waiting, "old.txt", "lost-early")
+    drop(waiting, "old.txt", "lost")
     waiting.take_in()
     monkeypatch.undo()
     refresh(waiting)
@@ -117,7 +120,90 @@ def test_latencies_are_percentiles_of_the_time_from_initiation_or_else_submissio
     assert len(times) == len(fulfilled)
     seconds = [(resolved - begun).total_seconds() for resolved, begun in times]
     (found,) = rows(workspace, "SELECT COLUMNS('latency_p.*_seconds') FROM resolution_funnel")
-    assert found == pytest.approx(np.quantile(seconds, [0.5, 0.9, 0.99]), abs=1e-6)
+    # The first time by which so many are fulfilled; sessions that failed take no part.
+    assert found == pytest.approx(np.quantile(seconds, [0.5, 0.9, 0.99], method="inverted_cdf"), abs=1e-6)
+    first_asked = "SELECT fulfilled_when_first_asked, failed_rate_at_least, failed_rate_at_most FROM resolution_funnel"
+    assert rows(workspace, first_asked) == [(len(fulfilled), 1 / 7, 1 / 7)]
+
+
+def incidence(seconds: np.ndarray, status: np.ndarray, share: float) -> float | None:
+    """A percentile by Aalen and Johansen, session by session in the order of their times."""
+    surviving, fulfilled_by, failed_by = 1.0, [], 0.0
+    for time in np.unique(seconds):
+        at_risk = (seconds >= time).sum()
+        fulfilled = ((seconds == time) & (status == "fulfilled")).sum()
+        failed = ((seconds == time) & (status == "failed")).sum()
+        fulfilled_by.append((time, surviving * fulfilled / at_risk))
+        failed_by += surviving * failed / at_risk
+        surviving *= 1 - (fulfilled + failed) / at_risk
+    total = 0.0
+    for time, more in fulfilled_by:
+        total += more
+        if total > 0 and total >= share * (1 - failed_by) - 1e-12:
+            return float(time)
+    return None
+
+
+LIVES = {
+    "all settled": (0.0, 0.1, 400),
+    "half pending": (0.5, 0.1, 400),
+    "nearly all pending": (0.97, 0.0, 400),
+    "most fail": (0.2, 0.9, 300),
+    "one session": (0.0, 0.0, 1),
+    "one pending session": (1.0, 0.0, 1),
+    "all fail": (0.0, 1.0, 20),
+}
+
+
+@pytest.mark.parametrize("name", LIVES)
+def test_percentiles_of_latency_count_pending_sessions_as_longer_and_failures_apart(name):
+    pending_share, failed_share, count = LIVES[name]
+    rng = np.random.default_rng(8)
+    seconds = np.ceil(rng.lognormal(3, 2, count))  # whole, so that many are equal
+    fate = np.where(rng.random(count) < failed_share, "failed", "fulfilled")
+    status = np.where(rng.random(count) < pending_share, "pending", fate)
+    with duckdb.connect() as connection:
+        connection.execute(macros())
+        connection.register("lives", pa.table({"age": seconds, "status": status}))
+        columns = ", ".join(f'"{c.name}" {c.type}' for c in TABLES["purchases"].columns)
+        connection.execute(f"CREATE TABLE purchases ({columns})")
+        connection.execute(
+            """
+            INSERT INTO purchases BY NAME SELECT age::VARCHAR AS session_id, status,
+                TIMESTAMPTZ '2026-01-01 00:00:00+00' AS submitted_at, submitted_at + to_seconds(age) AS last_polled_at,
+                CASE WHEN status <> 'pending' THEN last_polled_at END AS resolved_at FROM lives;
+            INSERT INTO purchases BY NAME SELECT 'never-asked' AS session_id, 'pending' AS status,
+                TIMESTAMPTZ '2026-01-01 00:00:00+00' AS submitted_at
+            """
+        )
+        connection.execute(f"CREATE TABLE submission_days AS {query(TABLES['submission_days'])}")
+        day = connection.execute(
+            "SELECT latency_p50_seconds, latency_p90_seconds, latency_p99_seconds, latency_followed_seconds, fulfilled "
+            "FROM submission_days"
+        ).fetchone()
+        mature = connection.execute(f"SELECT is_mature FROM ({query(TABLES['resolution_funnel'])})").fetchone()
+    assert day is not None
+    assert day[:3] == tuple(incidence(seconds, status, share) for share in (0.5, 0.9, 0.99))
+    assert day[3] == seconds.max()
+    assert mature == (False,)
+    if name == "half pending":
+        assert None in day[:3]
+
+
+@pytest.mark.parametrize(("pending", "is_mature"), [(1, True), (2, False)])
+def test_a_day_of_which_more_than_one_in_a_hundred_is_pending_is_not_mature(pending, is_mature):
+    with duckdb.connect() as connection:
+        connection.execute(macros())
+        columns = ", ".join(f'"{c.name}" {c.type}' for c in TABLES["submission_days"].columns)
+        connection.execute(f"CREATE TABLE submission_days ({columns})")
+        connection.execute(
+            "INSERT INTO submission_days BY NAME SELECT DATE '2026-01-01' AS submitted_date, 100 AS submitted, "
+            f"{pending} AS pending, 90 - {pending} AS fulfilled, 7 AS failed, 3 AS expired, 97 AS buyers, "
+            "TIMESTAMPTZ '2026-01-05 00:00:00+00' AS latest_at"
+        )
+        bounds = "SELECT is_mature, failed_rate_at_least, failed_rate_at_most FROM"
+        found = connection.execute(f"{bounds} ({query(TABLES['resolution_funnel'])})").fetchone()
+    assert found == (is_mature, 0.07, (10 + pending) / 100)
 
 
 def with_history(configure, folder, sessions_by_day: dict[int, int]) -> Workspace:
@@ -240,6 +326,9 @@ def test_an_item_that_is_pulled_again_shows_how_its_quote_changed(api):
     assert (half["latest_buyback_price_usd"], half["previous_buyback_price_usd"]) == (Decimal(7), None)
     assert (half["change_usd"], half["change_ratio"], half["change_since_first_ratio"]) == (None, None, None)
     assert (free["change_usd"], free["change_ratio"]) == (Decimal(4), None)
+    # What halves and doubles again has not changed, by the logarithm.
+    assert (often["change_log"], often["change_since_first_log"]) == pytest.approx((np.log(0.75), np.log(1.5)))
+    assert (free["change_log"], half["change_log"], half["change_since_first_log"]) == (None, None, None)
 
 
 def test_a_raw_mean_says_how_few_pulls_make_half_of_it(api):
@@ -258,12 +347,14 @@ def test_half_of_a_total_that_is_spread_evenly_takes_half_of_the_pulls(api):
     assert rows(workspace, "SELECT half_of_total_pull_count FROM item_types") == [(5,)]
 
 
-@pytest.mark.parametrize(("sessions", "is_given"), [(99, False), (100, True)])
-def test_intervals_are_given_from_a_hundred_sessions_on(sessions, is_given):
+@pytest.mark.parametrize(("sessions", "median", "mean"), [(29, 0, 0), (30, 1, 0), (99, 1, 0), (100, 1, 1)])
+def test_intervals_are_given_from_thirty_and_from_a_hundred_sessions_on(sessions, median, mean):
     rng = np.random.default_rng(1)
-    found = coverage.intervals(coverage.drawn(rng, coverage.population(rng)[:10_000], sessions, 1, 0))
-    for _, low, high in list(coverage.INTERVALS.values())[1:3]:
-        bounds = [np.ma.getmaskarray(found[bound])[0] for bound in (low, high)]
-        assert bounds == [not is_given] * 2, (low, high)
+    mix = coverage.Mix(coverage.population(rng)[:10_000], {1: 1.0})
+    found = coverage.intervals(coverage.drawn(rng, mix, sessions, 1))
+    for name, is_given in (("median", median), ("mean, capped at 5", mean)):
+        _, low, high = coverage.INTERVALS[name]
+        bounds = [bool(np.ma.getmaskarray(found[bound])[0]) for bound in (low, high)]
+        assert bounds == [not is_given] * 2, name
         if is_given:
             assert found[low][0] < found[high][0]

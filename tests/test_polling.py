@@ -106,7 +106,7 @@ def test_one_strange_answer_harms_no_other_session(api, configure):
     refresh(workspace)
     assert rows(workspace, "SELECT DISTINCT status FROM purchases") == [("fulfilled",)]
     malformed = rows(workspace, "SELECT session_id, detail FROM data_issues WHERE rule = 'malformed_answer' ORDER BY 1")
-    assert [session_id for session_id, _ in malformed] == ["bomb", "deep", "not-gzip"]
+    assert [session_id for session_id, _ in malformed] == ["bomb", "deep", "headers", "not-gzip"]
     assert dict(malformed)["bomb"] == "the body is over 8 MiB"
 
 
@@ -167,11 +167,12 @@ def test_a_torn_journal_gives_what_was_synced(api):
     for batch in range(3):
         log.append(Response(f"s{batch}", at, at, 200, None, b"{}", "malformed", "x"))
         log.write(log.take())
-    (journal,) = workspace.data.journal.glob("*.arrows")
+    (journal,) = workspace.data.journal.glob("*.journal")
     journal.write_bytes(journal.read_bytes()[:-30])
-    (workspace.data.journal / "20260301T000000-empty.arrows").write_bytes(b"")
+    (workspace.data.journal / "20260301T000000-empty.journal").write_bytes(b"")
     with workspace.data.exclusive():
-        assert response_log.recover(workspace.data) == 2
+        (line,) = response_log.recover(workspace.data)
+        assert f"{journal} was torn at its end" in line
     assert list(workspace.data.journal.iterdir()) == []
     with connect(workspace.data) as connection:
         kept = connection.execute(f"SELECT session_id FROM {workspace.data.store.scan(STATUS_RESPONSES)}").fetchall()

@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.lake.directory import DataDirectory
-from pipeline.lake.store import StoreError
+from pipeline.lake.object_errors import StoreError
 from pipeline.schema import PUBLISHED
 from pipeline.schema.marts import ITEM_TYPES
 from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS
@@ -283,18 +284,40 @@ def test_leftovers_of_dead_writers_are_swept_by_the_next(workspace):
     assert not stale.exists()
 
 
+PUT_ASIDE_AND_WAIT = """
+import sys
+from pathlib import Path
+from pathlib import Path
+from pipeline.lake.directory import DataDirectory
+with DataDirectory(Path(sys.argv[1])).spill_folder() as folder:
+    (folder / "duckdb_temp_storage-0.tmp").write_bytes(b"rows")
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_what_a_killed_process_put_aside_on_disk_is_removed_by_the_next_run_and_nothing_of_a_living_one(workspace):
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        pass
-    dead = workspace.data.scratch / f"{process.pid}-0123abcd"
-    mine = workspace.data.new_spill_folder()
-    other = workspace.data.scratch / "somebody-else"
-    for folder in (dead, mine, other):
-        folder.mkdir()
-        (folder / "duckdb_temp_storage-0.tmp").write_bytes(b"rows")
-    workspace.publish()
-    assert not dead.exists()
-    assert mine.exists() and other.exists()
+    command = [sys.executable, "-c", PUT_ASIDE_AND_WAIT, workspace.data.root]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as dead, subprocess.Popen(command, **pipes) as living:
+        of_dead, of_living = (Path(process.stdout.readline().strip()) for process in (dead, living))
+        dead.kill()
+        dead.wait()
+        of_former_version = workspace.data.scratch / f"{living.pid}-0123abcd"
+        of_former_version.mkdir()
+        workspace.publish()
+        assert (of_living / "duckdb_temp_storage-0.tmp").exists()
+        assert not of_dead.exists() and not of_former_version.exists()
+        assert sorted(workspace.data.scratch.iterdir()) == [of_living, of_living.with_name(f"{of_living.name}.lock")]
+        living.communicate("")
+    assert list(workspace.data.scratch.iterdir()) == []
+
+
+def test_who_may_not_write_puts_rows_aside_elsewhere(workspace):
+    missing = DataDirectory(workspace.data.root / "none" / "of it")
+    with missing.spill_folder() as folder:
+        assert folder.is_dir() and not folder.is_relative_to(workspace.data.root)
+    assert not folder.exists() and not missing.root.exists()
 
 
 def contents(path):

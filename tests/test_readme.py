@@ -11,7 +11,8 @@ from pipeline.cli import cli
 from pipeline.definitions import defs
 from pipeline.schema import PUBLISHED
 from pipeline.settings import PROJECT_ROOT, Settings
-from pipeline.submissions.formats import COLUMNS, SUFFIXES
+from pipeline.submissions.columns import COLUMNS
+from pipeline.submissions.formats import SUFFIXES
 from tests.conftest import rows
 
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
+import duckdb
+import numpy as np
 import pytest
+from scipy import stats
 
 from pipeline.lake.directory import DataDirectory
 from pipeline.schema import TABLES
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Reply, Simulator
+from pipeline.tables.queries import macros
 from pipeline.tables.reference import COLUMNS, PackRow, read_packs
 from pipeline.workspace import Workspace, now
 from tests.conftest import build_all, drop, records, refresh, rows
@@ -80,6 +84,7 @@ BAD_ROWS = {
     "p,,11,,,,,": "price_usd differs from that of row 2, which stands; give it once, or alike in each row of the pack",
     "p,,,90,,,,": "buyback_percent differs from that of row 2",
     "p,Other,,,,,,": "name differs from that of row 2",
+    "p,,,,low,20,30,1,31.01.2026": "valid_from is not a day; write it like 2026-01-31",
     "p,,,,low,20,30,1": "the tier is that of row 2, which stands; give each tier of a pack once",
     "p,,,,high,19.99,,1": "its values overlap with those of row 2, which stands; let one tier end where",
 }
@@ -185,6 +190,28 @@ def test_a_session_without_a_price_has_the_pack_s_for_each_pack_bought_and_a_sub
     ]
 
 
+def test_pulls_without_a_quote_and_free_sessions_are_no_part_of_spend_and_return_and_are_counted_beside(api):
+    items = {
+        "half": [{"id": "a", "buyback_price": 9}, {"id": "b"}],
+        "third": [{"id": "c", "buyback_price": 1}, {"id": "d"}, {"id": "e"}],
+        "free": [{"id": "f", "buyback_price": 50}],
+        "unpriced": [{"id": "g", "buyback_price": 70}],
+    }
+    api(Simulator(hold=0, scripts={name: [Reply(200, answer(name, nfts))] for name, nfts in items.items()}))
+    workspace = Workspace.open()
+    drop(workspace, "x.csv", "session_id,pack_id,price_usd\nhalf,p,20\nthird,p,10\nfree,p,0\nunpriced,p,\n")
+    refresh(workspace)
+    (pack,) = records(workspace, "FROM pack_economics")
+    assert (pack["spend_usd"], pack["buyback_total_usd"]) == (Decimal("13.3333"), Decimal(10))
+    assert pack["return_ratio"] == pytest.approx(10 / 13.3333)
+    assert pack["unquoted_spend_usd"] == Decimal("16.6667")
+    counted = ("pull_count", "quoted_pull_count", "unquoted_pull_count", "free_count", "free_pull_count")
+    assert [pack[name] for name in counted] == [6, 2, 3, 1, 1]
+    assert (pack["free_buyback_total_usd"], pack["unpriced_count"], pack["win_rate"]) == (Decimal(50), 1, 0)
+    by_day = "SELECT sum(paid_pull_count), sum(spend_usd), sum(spend_buyback_usd) FROM buyback_values"
+    assert rows(workspace, by_day) == [(2, Decimal("13.3333"), Decimal(10))]
+
+
 def test_a_changed_file_and_a_removed_one_make_the_next_run_build_what_depends_on_it_anew(workspace):
     before = lake_hashes(workspace)
     give(workspace, "p,,10,,,,,")
@@ -236,26 +263,112 @@ def test_hits_of_tiers_are_counted_by_implied_value_beside_the_published_odds(wo
     give(workspace, *TIERS)
     found = rows(
         workspace,
-        "SELECT tier, pull_count, hit_count, hit_rate, published_share, expected_hit_count, p_value, p_value_holm "
+        "SELECT tier, pull_count, hit_count, hit_rate, published_share, expected_hit_count, p_value "
         "FROM tier_hit_rates ORDER BY fmv_low_usd NULLS LAST",
     )
     near = pytest.approx
     assert found == [
-        ("low", 3, 2, near(2 / 3), near(0.6), near(1.8), near(1), 1),
-        ("high", 3, 1, near(1 / 3), near(0.3), near(0.9), near(1), 1),
-        ("top", 3, 0, 0, near(0.1), near(0.3), near(1), 1),
-        (None, 4, 1, 0.25, None, None, None, None),
+        ("low", 3, 2, near(2 / 3), near(0.6), near(1.8), near(1)),
+        ("high", 3, 1, near(1 / 3), near(0.3), near(0.9), near(1)),
+        ("top", 3, 0, 0, near(0.1), near(0.3), near(1)),
+        (None, 4, 1, 0.25, None, None, None),
     ]
     bounds = rows(workspace, "SELECT bool_and(hit_rate BETWEEN hit_rate_low AND hit_rate_high) FROM tier_hit_rates")
     assert bounds == [(True,)]
 
 
-def test_p_values_are_corrected_by_holm_over_all_tiers_of_all_packs(workspace):
-    give(workspace, "p,,,85,low,0,20,1", "p,,,,high,20,30,99", "q,,,85,low,0,20,1", "q,,,,high,20,,1")
-    found = rows(workspace, "SELECT p_value, p_value_holm FROM tier_hit_rates WHERE tier IS NOT NULL ORDER BY p_value")
-    # Two of four in a tier that is hit once in a hundred: 6 * 0.01^2 * 0.99^2 + 4 * 0.01^3 * 0.99 + 0.01^4.
-    p = 6e-4 * 0.99**2 + 4e-6 * 0.99 + 1e-8
-    assert found == [(pytest.approx(p), pytest.approx(4 * p))] * 2 + [(1, 1)] * 2
+def test_a_bound_of_half_a_cent_is_taken_up_to_the_cent_so_that_no_pull_falls_between_tiers(api):
+    # 85 % of 9.50 is 8.075, as a double 8.07499…: the bound is 8.08.
+    prices = (8.07, 8.08, 0.43)
+    api(Simulator(hold=0, scripts={"s": [Reply(200, answer("s", [{"id": "i", "buyback_price": p} for p in prices]))]}))
+    workspace = Workspace.open()
+    drop(workspace, "x.csv", "session_id,pack_id\ns,p\n")
+    refresh(workspace)
+    give(workspace, "p,,,85,low,0.5,9.5,1", "p,,,,high,9.5,,1")
+    found = rows(workspace, "SELECT tier, hit_count FROM tier_hit_rates ORDER BY fmv_low_usd NULLS LAST")
+    assert found == [("low", 2), ("high", 1), (None, 0)]
+    # Half a cent for every cent from 0.01 on, and every percentage in common use, beside exact decimals.
+    with duckdb.connect() as connection:
+        connection.execute(macros())
+        found = connection.execute(
+            """
+            SELECT fmv, share, quote_at(fmv::DECIMAL(18,4), share::DOUBLE) FROM (
+                SELECT (i * 0.05)::DECIMAL(18,4) AS fmv, unnest([0.85, 0.9, 0.92, 0.925, 0.333333]) AS share
+                FROM range(4000) AS r(i))
+            """
+        ).fetchall()
+    for fmv, share, quote in found:
+        assert quote == (fmv * share).quantize(Decimal("0.01"), ROUND_HALF_UP)
+
+
+def pulled_on(api, quotes: dict[str, list[float]], rows_of_file: tuple[str, ...]) -> Workspace:
+    """A pack `p` with so many sessions of one pull on each day."""
+    ids = {f"{day}-{i}": (day, quote) for day, of_day in quotes.items() for i, quote in enumerate(of_day)}
+    scripts = {s: [Reply(200, answer(s, [{"id": s, "buyback_price": quote}]))] for s, (_, quote) in ids.items()}
+    api(Simulator(hold=0, scripts=scripts))
+    workspace = Workspace.open()
+    lines = "".join(f"{session},p,{day}\n" for session, (day, _) in ids.items())
+    drop(workspace, "x.csv", "session_id,pack_id,initiated_at\n" + lines)
+    refresh(workspace)
+    give(workspace, *rows_of_file)
+    return workspace
+
+
+def test_p_values_are_corrected_by_holm_over_all_tiers_of_all_packs(api):
+    tiers = ("p,,,85,low,0,20,70", "p,,,,high,20,40,10", "p,,,,top,40,90,20", "q,,,85,any,0,,1")
+    workspace = pulled_on(api, {"2026-01-01": [30.0] * 12 + [1.0] * 20 + [40.0] * 3}, tiers)
+    found = rows(
+        workspace, "SELECT p_value, p_any_time, p_any_time_holm FROM tier_hit_rates WHERE tier IS NOT NULL ORDER BY 2"
+    )
+    counted = {stats.binomtest(hits, 35, p).pvalue for hits, p in ((12, 0.1), (20, 0.7), (3, 0.2))}
+    assert sorted(row[0] for row in found if row[0] is not None) == pytest.approx(sorted(counted))
+    any_time = np.array([row[1] for row in found if row[1] is not None])
+    assert len(any_time) == 3 and any_time[0] < 0.05 < any_time[1]  # nobody bought the other pack
+    assert all(one >= exact for exact, one, _ in found if one is not None)  # a look each day has its price
+    expected = np.minimum(1, np.maximum.accumulate(any_time * [3, 2, 1]))
+    assert [row[2] for row in found] == [*(pytest.approx(p) for p in expected), None]
+
+
+def test_odds_hold_from_the_day_of_their_version_until_the_next_one(api):
+    quotes = {"2026-01-01": [1.0], "2026-01-02": [1.0, 30.0], "2026-01-05": [30.0, 44.0], "2026-01-06": [44.0]}
+    versions = (
+        *("p,,,85,low,0,20,9,2026-01-02", "p,,,,high,20,,1,2026-01-02"),
+        *("p,,,90,low,0,40,1,2026-01-05", "p,,,,high,40,,1,2026-01-05"),
+    )
+    workspace = pulled_on(api, quotes, versions)
+    found = rows(
+        workspace,
+        "SELECT valid_from::VARCHAR, tier, hit_count, published_share FROM tier_hit_rates WHERE tier IS NOT NULL "
+        "ORDER BY valid_from, fmv_low_usd",
+    )
+    # At 90 % the second version's bound of 40 is a quote of 36. The first of January belongs to no version.
+    assert found == [
+        *(("2026-01-02", "low", 1, 0.9), ("2026-01-02", "high", 1, 0.1)),
+        *(("2026-01-05", "low", 1, 0.5), ("2026-01-05", "high", 2, 0.5)),
+    ]
+    # What a quote is of market value changed, so that there is no one figure of it.
+    assert rows(workspace, "SELECT return_ratio_at_market_value FROM pack_economics") == []
+
+
+def test_where_quotes_cluster_outside_of_the_tiers_nothing_is_tested_and_that_is_said(api):
+    workspace = pulled_on(api, {"2026-01-01": [10.0] * 4 + [17.0] * 4}, ("p,,,85,low,20,40,9", "p,,,,high,40,,1"))
+    found = rows(
+        workspace, "SELECT tier, hit_count, p_value, p_any_time, verdict FROM tier_hit_rates ORDER BY fmv_low_usd"
+    )
+    assert found == [
+        ("low", 4, None, None, "not tested: many quotes lie outside all tiers"),
+        ("high", 0, None, None, "not tested: many quotes lie outside all tiers"),
+        (None, 4, None, None, "check buyback_percent and the bounds of the tiers"),
+    ]
+
+
+def test_odds_that_are_surely_not_as_published_are_told_in_words(api):
+    workspace = pulled_on(
+        api, {"2026-01-01": [30.0] * 40}, ("p,,,85,low,0,20,9", "p,,,,high,20,40,1", "p,,,,top,40,,0")
+    )
+    found = rows(workspace, "SELECT tier, verdict FROM tier_hit_rates ORDER BY fmv_low_usd")
+    words = ("less often than published", "more often than published", "no difference shown", "few enough")
+    assert found == list(zip(("low", "high", "top", None), words, strict=True))
 
 
 def test_without_a_buyback_percentage_published_shares_stand_alone_and_hits_are_null(workspace):

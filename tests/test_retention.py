@@ -49,10 +49,12 @@ def files_of(run_id: str) -> list[Path]:
 
 
 def check_results_of(run_id: str) -> int:
-    index = Path(os.environ["DAGSTER_HOME"], "history", "runs", "index.db")
-    with closing(sqlite3.connect(index)) as connection:
-        query = "SELECT count(*) FROM asset_check_executions WHERE run_id = ?"
-        return connection.execute(query, [run_id]).fetchone()[0]
+    found = 0
+    for index in Path(os.environ["DAGSTER_HOME"]).glob("*/history/runs/index.db"):
+        with closing(sqlite3.connect(index)) as connection:
+            query = "SELECT count(*) FROM asset_check_executions WHERE run_id = ?"
+            found += connection.execute(query, [run_id]).fetchone()[0]
+    return found
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -152,7 +154,7 @@ def test_the_weekly_job_prunes_and_leaves_itself(instance, in_forty_days):
 def test_a_history_that_is_busy_is_pruned_without_being_shrunk(instance, in_forty_days, monkeypatch):
     monkeypatch.setattr(retention, "_BUSY_SECONDS", 0.0)
     instance.create_run_for_job(retention.prune_runs, status=dg.DagsterRunStatus.SUCCESS)
-    index = Path(os.environ["DAGSTER_HOME"], "history", "runs", "index.db")
+    index = Path(instance.root_directory, "history", "runs", "index.db")
     shrunk = retention._shrink
 
     def shrink_while_another_writes(home: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 from scipy import stats
 
 from pipeline.simulator.server import Reply, Simulator
-from pipeline.submissions.sellbacks import new_sellback_files
+from pipeline.submissions.inbox import new_files
+from pipeline.submissions.kinds import SELLBACKS
 from pipeline.workspace import Workspace, now
 from tests.conftest import build_all, records, refresh, rows
 from tests.conftest import drop as drop_into_inbox
@@ -149,7 +150,7 @@ def test_files_are_read_once_in_each_format_and_a_list_of_ids_is_rejected_whole(
     give(workspace, "c.txt", "bare\n")
     assert rows(workspace, "SELECT item_id FROM sellbacks ORDER BY 1") == [("b",), ("kept",)]
     assert rows(workspace, "SELECT source FROM data_issues WHERE rule = 'rejected_file'") == [("sellbacks/c.txt",)]
-    assert new_sellback_files(workspace.data) == []
+    assert new_files(workspace.data, SELLBACKS) == []
     before = lake_hashes(workspace)
     (workspace.data.sellbacks / "copy.parquet").write_bytes((workspace.data.sellbacks / "a.parquet").read_bytes())
     assert workspace.take_in_sellbacks().already_known == ["copy.parquet"]

@@ -6,15 +6,17 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import dagster as dg
 import pytest
 
-from pipeline.settings import PROJECT_ROOT
+from pipeline.settings import PROJECT_ROOT, Environment
 from pipeline.simulator.server import Simulator
 from pipeline.workspace import Workspace
 from tests.conftest import drop, rows
@@ -50,10 +52,13 @@ def here(command: str, port: int) -> list[str]:
 
 
 @pytest.fixture
-def home():
+def home(monkeypatch):
     """A DAGSTER_HOME with its databases made, as `make setup` leaves it."""
-    with dg.DagsterInstance.get():
-        return Path(os.environ["DAGSTER_HOME"])
+    for environment in get_args(Environment):
+        with monkeypatch.context() as patch:
+            patch.setenv("PHYGITALS_ENV", environment)
+            dg.DagsterInstance.get().dispose()
+    return Path(os.environ["DAGSTER_HOME"])
 
 
 def runs(tag: str) -> list[dg.DagsterRun]:
@@ -83,6 +88,36 @@ def test_the_ui_of_a_server_listens_on_loopback():
 def test_both_units_run_one_instance_and_read_one_set_of_settings():
     for key in ("WorkingDirectory", "Environment", "User"):
         assert len({tuple(lines_of(unit, key)) for unit in UNITS}) == 1
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_can_write_its_data_and_its_history_and_nothing_else(unit):
+    assert lines_of(unit, "ProtectSystem") == ["strict"]
+    (folder,) = lines_of(unit, "WorkingDirectory")
+    (home,) = [line.removeprefix("DAGSTER_HOME=") for line in lines_of(unit, "Environment")]
+    assert lines_of(unit, "ReadWritePaths") == [f"{folder}/data {home}"]
+    assert lines_of(unit, "NoNewPrivileges") == ["yes"] and lines_of(unit, "CapabilityBoundingSet") == [""]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (Debian's package systemd)")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_systemd_finds_a_unit_little_exposed(unit):
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=25", "--no-pager", str(unit)]
+    judged = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout[-300:] + judged.stderr
+    assert "Unknown" not in judged.stderr
+
+
+def test_setup_makes_the_history_of_each_environment():
+    """Two services that make one at once damage it."""
+    shown = subprocess.run(["make", "-n", "-B", "setup"], capture_output=True, text=True, cwd=PROJECT_ROOT, check=True)
+    (made,) = [line for line in shown.stdout.splitlines() if "instance migrate" in line]
+    assert f"for env in {' '.join(get_args(Environment))}; do PHYGITALS_ENV=$env " in made
+
+
+def test_the_examples_and_the_readme_say_that_the_ui_has_no_login():
+    texts = [(DEPLOY / "phygitals-webserver.service"), PROJECT_ROOT / "README.md"]
+    assert all("UI has no login" in text.read_text(encoding="utf-8") for text in texts)
 
 
 def test_a_server_starts_refreshes_on_schedule_and_stops_without_orphans(api, configure, home, tmp_path):

@@ -106,6 +106,7 @@ def test_sessions_whose_calls_are_held_are_asked_all_the_time_as_far_as_there_is
     assert progress.requests == pytest.approx(HOUR / seconds_a_request, rel=0.02)
 
 
+@pytest.mark.timeout(900)  # minutes on a busy machine; a deadlock of the engine ends it at once
 def test_a_day_with_a_hundred_thousand_sessions_and_faults_leaves_all_as_it_should_be(tmp_path, monkeypatch):
     # The disk's time is the one thing here that is not virtual, and no power fails in this day.
     monkeypatch.setattr(os, "fsync", lambda _: None)

@@ -13,8 +13,9 @@ import pytest
 
 from pipeline.lake.directory import DataDirectoryError
 from pipeline.schema.raw import SESSION_SUBMISSIONS
-from pipeline.submissions import formats, inbox
-from pipeline.submissions.formats import RowError
+from pipeline.submissions import inbox
+from pipeline.submissions.columns import RowError
+from pipeline.submissions.csv_rows import rows_of
 from pipeline.workspace import Workspace, now
 from tests.conftest import build_all, drop, rows
 
@@ -135,7 +136,7 @@ class Counted(list[str]):
 
 def test_a_file_full_of_broken_rows_is_gone_through_once():
     lines = Counted(["session_id,name\n", *['s,"say \\"hi\\" now"\n'] * 1_000])
-    found = list(formats._csv_rows(lines))
+    found = list(rows_of(lines))
     assert sum(isinstance(row, RowError) for _, row in found) == 1_000
     assert lines.handed < 5 * len(lines)
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.polling.answers import Answer, Outcome, interpret
+from pipeline.polling.redaction import Redaction
 from pipeline.tables import fulfilled_answers
 from pipeline.tables.fulfilled_answers import read_results
 from pipeline.tables.queries import macros
@@ -66,7 +67,7 @@ def read(bodies: dict[str, bytes]) -> dict[str, dict[str, Any]]:
         names = list(responses[0])
         types = dict.fromkeys(names, pa.string()) | {"body": pa.binary(), "received_at": pa.timestamp("us", "UTC")}
         connection.register("status_responses", pa.Table.from_pylist(responses, pa.schema(types)))
-        found = [row for batch in read_results(connection) for row in batch.to_pylist()]
+        found = [row for batch in read_results(connection, Redaction(None)) for row in batch.to_pylist()]
     assert sorted(row["session_id"] for row in found) == sorted(bodies)
     return {row["session_id"]: row for row in found}
 

@@ -119,7 +119,7 @@ def test_the_webhook_is_known_while_other_settings_are_wrong(configure):
 @pytest.fixture
 def failed_run(configure):
     """An instance with a real run that the settings made fail."""
-    configure(expire_after="never")
+    configure(expire_after="<!channel> & never")
     with dg.DagsterInstance.ephemeral() as instance:
         result = defs.resolve_job_def("refresh").execute_in_process(instance=instance, raise_on_error=False)
         assert not result.success
@@ -144,11 +144,15 @@ def test_a_failed_run_ends_with_what_to_do_and_the_webhook_is_told(failed_run, r
     configure(failure_webhook=url)
     instance, result = failed_run
     log = tell(instance, result)
-    assert log[-1].startswith("What to do: PHYGITALS_EXPIRE_AFTER='never' is refused")
+    line = "PHYGITALS_EXPIRE_AFTER='<!channel> & never' is refused"
+    assert log[-1].startswith(f"What to do: {line}")
     shown = instance.get_run_by_id(result.run_id).tags["what_to_do"]
-    assert shown.startswith("PHYGITALS_EXPIRE_AFTER='never' is refused")
+    assert shown.startswith(line)
     (message,) = kept.messages
-    assert message["text"].startswith("refresh failed: PHYGITALS_EXPIRE_AFTER='never' is refused")
+    assert message["what_to_do"].startswith(line)
+    # What receivers show as text has no markup of theirs in it.
+    escaped = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    assert message["text"].startswith(f"refresh failed: {escaped}")
     assert (message["job"], message["run_id"]) == ("refresh", result.run_id)
     assert SECRET not in "".join(log)
 

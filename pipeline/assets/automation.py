@@ -12,7 +12,7 @@ from pipeline.assets.definition_settings import SETTINGS
 from pipeline.errors import PipelineError
 from pipeline.lake.directory import DataDirectory
 from pipeline.submissions.inbox import fingerprint, new_files
-from pipeline.submissions.sellbacks import new_sellback_files
+from pipeline.submissions.kinds import SELLBACKS
 from pipeline.tables.due import Due, due, due_state
 from pipeline.workspace import Workspace, now
 
@@ -37,17 +37,21 @@ refresh = dg.define_asset_job(
 )
 
 
-daily_refresh = dg.ScheduleDefinition(
-    name="daily_refresh",
+@dg.schedule(
     job=refresh,
     cron_schedule=SETTINGS.daily_cron,
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description=(
         "Follows every pending session once a day, whether or not new files came, and lets expire what is too old. "
-        "PHYGITALS_DAILY_CRON sets when, in UTC."
+        "PHYGITALS_DAILY_CRON sets when, in UTC. Starts nothing while the API asks to wait."
     ),
 )
+def daily_refresh() -> dg.RunRequest | dg.SkipReason:
+    try:
+        return _asked_to_wait(_watched()) or dg.RunRequest()
+    except PipelineError:
+        return dg.RunRequest()  # which fails, and says why where people look
 
 
 @dg.sensor(
@@ -58,21 +62,24 @@ daily_refresh = dg.ScheduleDefinition(
         "Starts a refresh when files lie in the inbox, or in the folder sellbacks, that no run has read, and reports "
         "runs as failed whose process is gone. A tick lists the folders once and opens no file. While a run is queued "
         "or under way it waits: the next one reads all files that came meanwhile. The same unread files are asked for "
-        "once an hour."
+        "once an hour. Starts nothing while the API asks to wait."
     ),
 )
 def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     try:
-        data = Workspace.open().data
+        workspace = _watched()
+        data = workspace.data
         for run_id in fail_dead_runs(context.instance):
             context.log.warning(f"run {run_id} died with its process and is reported as failed")
-        found = [*new_files(data), *new_sellback_files(data)]
+        found = [*new_files(data), *new_files(data, SELLBACKS)]
     except PipelineError as error:
         return dg.SkipReason(str(error))
     if not found:
         return dg.SkipReason("no new file in the inbox")
     if _is_under_way(context.instance, data):
         return dg.SkipReason(f"{_UNDER_WAY}; new files in the inbox: {len(found)}")
+    if skip := _asked_to_wait(workspace):
+        return skip
     names = ", ".join(file.shown for file in found[:_NAMES_SHOWN])
     # Files that are still unread in an hour, since their run was cancelled, say, are asked for again.
     run_key = f"{fingerprint(found)}-{now():%Y%m%dT%H}"
@@ -86,12 +93,16 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
     description=(
         "Starts a refresh when pending sessions are due though no file came: a quarter of an hour after they were last "
         "asked, later the longer they have been pending (an eighth of their age). A tick reads one small file, and the "
-        "tables only when a run has changed them. While a run is queued or under way it does nothing."
+        "tables only when a run has changed them. While a run is queued or under way it does nothing, or while the API "
+        "asks to wait."
     ),
 )
 def pending_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     try:
-        data = Workspace.open().data
+        workspace = _watched()
+        data = workspace.data
+        if skip := _asked_to_wait(workspace):
+            return skip
         if _is_under_way(context.instance, data):
             return dg.SkipReason(_UNDER_WAY)
         state, known = due_state(data), _Known.of(context.cursor)
@@ -108,6 +119,19 @@ def pending_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Sk
     # A run that fails before it asked leaves them due; it is tried again in the next hour.
     run_key = f"{state}-{now():%Y%m%dT%H}"
     return dg.RunRequest(run_key=run_key, tags={"pending_sessions": str(known.due.pending)})
+
+
+def _watched() -> Workspace:
+    """The workspace, with an inbox to drop files into; the first run binds it. Raises a PipelineError."""
+    workspace = Workspace.open_for_reading(needs_key=True)
+    workspace.data.offer_inbox()
+    return workspace
+
+
+def _asked_to_wait(workspace: Workspace) -> dg.SkipReason | None:
+    """The API's Retry-After was longer than a run polls."""
+    until = workspace.asked_to_wait_until()
+    return dg.SkipReason(f"the API asks to wait until {until:%Y-%m-%d %H:%M:%S} UTC") if until else None
 
 
 def _is_under_way(instance: dg.DagsterInstance, data: DataDirectory) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 
 import dagster as dg
@@ -85,7 +86,8 @@ def tell(
     url = WebhookSettings.failure_webhook_url()
     if url is not None:
         message = {
-            "text": f"{run.job_name} failed: {line}",
+            # Slack and its like take these signs of a text for markup: `<!channel>` would call everybody.
+            "text": html.escape(f"{run.job_name} failed: {line}", quote=False),
             "job": run.job_name,
             "run_id": run.run_id,
             "what_to_do": line,

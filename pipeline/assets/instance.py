@@ -1,21 +1,50 @@
-"""Where runs are recorded."""
+"""Where runs are recorded: below DAGSTER_HOME, those of each environment in a folder of its own."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import get_type_hints
 
 import dagster as dg
 
-from pipeline.settings import PROJECT_ROOT
+from pipeline.settings import PROJECT_ROOT, EnvironmentSetting
+
+_CONFIGURATION = Path(__file__).with_name("dagster.yaml")
+
+
+class EnvironmentInstance(dg.DagsterInstance):
+    """An instance whose files lie in a folder of the environment's name, so that no two environments mix their runs.
+
+    `dagster.yaml` names it, and so every process of Dagster uses it. What is configured there explicitly stands.
+    """
+
+    @classmethod
+    def config_schema(cls) -> Mapping[str, object]:
+        return {}
+
+    @classmethod
+    def config_defaults(cls, base_dir: str) -> Mapping[str, object]:
+        """Where everything lies that `dagster.yaml` does not place."""
+        folder = Path(base_dir) / EnvironmentSetting.name()
+        folder.mkdir(exist_ok=True)
+        reference = get_type_hints(dg.DagsterInstance.from_ref)["instance_ref"]  # Dagster's class has no public name
+        defaults: Mapping[str, object] = reference.config_defaults(str(folder))
+        return defaults
 
 
 def recorded_runs() -> dg.DagsterInstance:
     """The instance in DAGSTER_HOME, the project's own unless it is set. Use it as a context manager."""
-    os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / "dagster_home"))
+    if "DAGSTER_HOME" not in os.environ:
+        home = PROJECT_ROOT / "dagster_home"
+        home.mkdir(exist_ok=True)
+        if not (home / _CONFIGURATION.name).exists():
+            shutil.copy(_CONFIGURATION, home)
+        os.environ["DAGSTER_HOME"] = str(home)
     return dg.DagsterInstance.get()
 
 

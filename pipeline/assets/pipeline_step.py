@@ -13,6 +13,7 @@ from pipeline.assets.resources import WorkspaceResource
 from pipeline.assets.step import Step
 from pipeline.report.drawing_process import DrawingProcess
 from pipeline.schema import PUBLISHED
+from pipeline.settings import exposed_secrets
 
 
 @dg.multi_asset(specs=[*raw.RAW_SPECS, *derived.TABLE_SPECS, publish.WAREHOUSE, publish.REPORT], can_subset=True)
@@ -22,6 +23,8 @@ def run_pipeline(
     """Makes the assets that are asked for, in the order in which data flows."""
     with workspace.open() as opened:
         step = Step(context, workspace, opened)
+        if warning := exposed_secrets():
+            step.log.warning(warning)
         for asset, make in (
             ("session_submissions", raw.take_in),
             ("sellback_submissions", raw.take_in_sellbacks),

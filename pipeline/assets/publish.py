@@ -7,7 +7,7 @@ import dagster as dg
 from pipeline.assets.checks import PUBLISHED_CHECK
 from pipeline.assets.declared import OWNERS
 from pipeline.assets.step import Step
-from pipeline.lake.store import StoreError
+from pipeline.lake.object_errors import StoreError
 from pipeline.report.drawing_process import DrawingProcess
 from pipeline.schema import PUBLISHED
 from pipeline.tables.build import Builder

@@ -7,7 +7,7 @@ import dagster as dg
 
 from pipeline.assets.declared import built, materialized, table_spec
 from pipeline.assets.step import Step
-from pipeline.polling.progress import Progress
+from pipeline.polling.progress import Exit, Progress
 from pipeline.schema.raw import PENDING_SESSIONS, SELLBACK_SUBMISSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.table import Table
 from pipeline.submissions.intake import IntakeReport
@@ -48,6 +48,7 @@ def _taken_in(
         numbers = {
             "files_read": len(report.files),
             "files_already_known": len(report.already_known),
+            "files_left": len(report.left),
             "files_rejected": sum(file.refused_because is not None for file in report.files),
             **{count: report.total(count) for count in ("rows_read", "accepted", "duplicates", "rejected")},
             "seconds": round(time.monotonic() - started, 2),
@@ -82,9 +83,11 @@ def poll(step: Step) -> Iterator[dg.MaterializeResult[None]]:
             step.log.info(progress.line)
 
     since = now()
-    progress = step.opened.poll(log_progress)
-    step.log.info(f"{progress.line}; {progress.exit.value if progress.exit else 'nothing was pending'}")
-    step.has_news |= bool(progress.total)
+    progress = step.opened.poll(log_progress, step.tell)
+    step.log.info(f"{progress.line}; {progress.ending}")
+    if progress.exit in (Exit.ASKED_TO_WAIT, Exit.SESSIONS_WAIT):
+        step.tell(f"polling ended early: {progress.ending}")
+    step.has_news |= bool(progress.requests)
     is_reported = bool(progress.total) or step.has_to_report(STATUS_RESPONSES.name)
     if is_reported:
         connection = step.connection_with(STATUS_RESPONSES)

@@ -13,6 +13,7 @@ from pipeline.errors import PipelineError
 from pipeline.lake.database import explained
 from pipeline.lake.directory import DataDirectory
 from pipeline.polling.progress import Progress
+from pipeline.report.wording import harmless
 from pipeline.tables.checks import Checker
 from pipeline.workspace import Workspace, now
 
@@ -56,7 +57,7 @@ class WorkspaceResource:
     def read(self) -> Iterator[Workspace]:
         """The workspace, for reading, which any number may do at any time."""
         with _told_to_people():
-            opened = self._workspace or Workspace.open()
+            opened = self._workspace or Workspace.open_for_reading()
             with explained(opened.data):
                 yield opened
 
@@ -99,9 +100,9 @@ def _told_to_people() -> Iterator[None]:
         raise
     except PipelineError as error:
         # From None: the line says it all, and a person should not have to find it in a traceback.
-        raise dg.Failure(str(error), allow_retries=False) from None
+        raise dg.Failure(harmless(str(error)), allow_retries=False) from None
     except Exception as error:
-        words = " ".join(str(error).split())[:_LONGEST_WORDS]
+        words = harmless(" ".join(str(error).split()))[:_LONGEST_WORDS]
         raise dg.Failure(
             f"{type(error).__name__}: {words} (this is unexpected: start the run once more, and if it fails again, "
             "report what its page says)",

@@ -12,6 +12,7 @@ from pipeline.assets.checks import evaluation, evaluations
 from pipeline.assets.definition_settings import SETTINGS
 from pipeline.assets.failures import failed_checks
 from pipeline.assets.resources import WorkspaceResource
+from pipeline.report.wording import harmless
 from pipeline.schema.table import Table
 from pipeline.tables.findings import Finding
 from pipeline.tables.rules import Severity
@@ -47,7 +48,7 @@ class Step:
 
     def tell(self, line: str) -> None:
         """Says a line in the run's log, and to whoever watches the run."""
-        self.log.info(line)
+        self.log.info(harmless(line))
         self._on_line(line)
 
     def connection_with(self, table: Table) -> duckdb.DuckDBPyConnection:

@@ -1,24 +1,27 @@
 """Writes the rows of a query as CSV, Parquet or JSON, to a file or to standard output.
 
-DuckDB does the writing, so rows of any number pass through without being held. A file is written beside its place and
-moved there whole; nothing of a query that fails half-way comes out.
+The query's connection can write nothing; its rows go as Arrow batches to a second DuckDB, which writes them, so rows of
+any number pass through without being held. A file is written beside its place and moved there whole; nothing of a query
+that fails half-way comes out.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import duckdb
 
 from pipeline.errors import PipelineError
+from pipeline.lake.database import ROWS_A_BATCH
 from pipeline.lake.directory import DataDirectory
+from pipeline.lake.files import place_of
+from pipeline.lake.spill import temporary_folder
+from pipeline.submissions.formulas import NEEDS_ESCAPE, escaped
 
 _OPTIONS = {
     "csv": "FORMAT csv, HEADER true",
@@ -45,9 +48,6 @@ _NEVER_FORMULAS = _FLOATS | {
     *("decimal", "boolean", "date", "time", "time with time zone", "timestamp", "timestamp with time zone"),
     *("timestamp_s", "timestamp_ms", "timestamp_ns"),
 }
-# A cell that starts so is run as a formula, also behind a tab or a line break, and in the wide forms of East Asian
-# keyboards. https://owasp.org/www-community/attacks/CSV_Injection
-_STARTS_A_FORMULA = "^[=+@\\-\\t\\r\\n\uff1d\uff0b\uff0d\uff20]"
 
 
 class ExportError(PipelineError):
@@ -84,39 +84,54 @@ def export(
     rows = connection.sql(sql)
     if rows is None:
         raise ExportError("the statement gives no rows to write: give a query such as 'FROM item_types'")
+    with temporary_folder() as folder, duckdb.connect(config={"temp_directory": str(folder)}) as writer:
+        writer.execute("SET TimeZone = 'UTC'")
 
-    def write(path: Path) -> None:
-        quoted = str(path).replace("'", "''")
-        rows.query("rows_to_write", f"COPY ({_selection(rows, chosen)}) TO '{quoted}' ({_OPTIONS[chosen]})")
+        def write(path: Path) -> None:
+            quoted = str(path).replace("'", "''")
+            writer.register(
+                "rows_to_write", rows.query("rows_to_write", _cells(rows, chosen)).to_arrow_reader(ROWS_A_BATCH)
+            )
+            writer.execute(f"COPY ({_named(rows.columns, chosen)}) TO '{quoted}' ({_OPTIONS[chosen]})")
 
-    if output is None:
-        _to_standard_output(write)
-    else:
-        _to_file(output, write)
+        if output is None:
+            _to_standard_output(folder / "rows", write)
+        else:
+            _to_file(output, write)
 
 
-def _selection(rows: duckdb.DuckDBPyRelation, chosen: str) -> str:
+def _cells(rows: duckdb.DuckDBPyRelation, chosen: str) -> str:
     """The rows as the format needs them; columns are told by position, since two may have one name."""
-    positions = [f"column_{i}" for i in range(len(rows.columns))]
+    positions = _positions(rows.columns)
     cells = [
-        f"{_cell(position, kind.id, chosen)} AS {_identifier(_header(name, chosen))}"
-        for position, name, kind in zip(positions, rows.columns, rows.types, strict=True)
+        f"{_cell(position, kind.id, chosen)} AS {position}"
+        for position, kind in zip(positions, rows.types, strict=True)
     ]
     return f"SELECT {', '.join(cells)} FROM rows_to_write AS r({', '.join(positions)})"
+
+
+def _named(columns: Sequence[str], chosen: str) -> str:
+    """The same with their own names."""
+    named = zip(_positions(columns), columns, strict=True)
+    return f"SELECT {', '.join(f'{p} AS {_identifier(_header(name, chosen))}' for p, name in named)} FROM rows_to_write"
+
+
+def _positions(columns: Sequence[str]) -> list[str]:
+    return [f"column_{i}" for i in range(len(columns))]
 
 
 def _cell(column: str, kind: str, chosen: str) -> str:
     if chosen == "csv" and kind not in _NEVER_FORMULAS:
         text = f"{column}::VARCHAR"
-        # A leading apostrophe is how a spreadsheet is told that a cell is text.
-        return f"CASE WHEN regexp_matches({text}, '{_STARTS_A_FORMULA}') THEN '''' || {text} ELSE {text} END"
+        pattern = NEEDS_ESCAPE.replace("'", "''")
+        return f"CASE WHEN regexp_matches({text}, '{pattern}') THEN '''' || {text} ELSE {text} END"
     if chosen == "json" and kind in _FLOATS:
         return f"CASE WHEN isfinite({column}) THEN {column} END"  # JSON has no infinity, and no NaN
     return column
 
 
 def _header(name: str, chosen: str) -> str:
-    return f"'{name}" if chosen == "csv" and re.match(_STARTS_A_FORMULA, name) else name
+    return escaped(name) if chosen == "csv" else name
 
 
 def _identifier(name: str) -> str:
@@ -129,9 +144,9 @@ def _refuse_bad_places(output: Path, data: DataDirectory) -> None:
         raise ExportError(f"{output} is a folder: name a file in it")
     if not place.parent.is_dir():
         raise ExportError(f"there is no folder {place.parent}: make it first, or write elsewhere")
-    own = [data.warehouse, *(data.root / folder for folder in ("raw", "staging", "lake"))]
+    own = (data.root, place_of(data.warehouse), place_of(data.report))
     if any(place.resolve().is_relative_to(path.resolve()) for path in own):
-        raise ExportError(f"{output} is among the pipeline's own files, which queries must not change: write elsewhere")
+        raise ExportError(f"{output} lies in the data directory, in which queries write nothing: write elsewhere")
 
 
 def _to_file(output: Path, write: Callable[[Path], object]) -> None:
@@ -149,15 +164,8 @@ def _to_file(output: Path, write: Callable[[Path], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _to_standard_output(write: Callable[[Path], object]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "rows"
-        write(whole)
-        try:
-            with whole.open("rb") as file:
-                shutil.copyfileobj(file, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            # Whoever read had enough, `head` say. Python would complain once more when it closes the pipe.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(1) from None
+def _to_standard_output(whole: Path, write: Callable[[Path], object]) -> None:
+    write(whole)
+    with whole.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.buffer.flush()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 
-import click
-
+from pipeline.commands.console import say
 from pipeline.errors import PipelineError
 from pipeline.simulator.history import DAYS, write_history
 from pipeline.simulator.server import Simulator
@@ -22,10 +21,10 @@ def serve_until_interrupted(simulator: Simulator, port: int) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with serve(simulator, port) as url:
-            click.echo(f"Simulating {simulator.mode} at {url}{simulator.prefix}; Ctrl-C stops it.")
+            say(f"Simulating {simulator.mode} at {url}{simulator.prefix}; Ctrl-C stops it.")
             signal.pause()
     except KeyboardInterrupt:
-        click.echo("Stopped.")
+        say("Stopped.")
     except OSError as error:
         raise SimulationError(f"port {port} cannot be served: {error.strerror}; choose another with --port") from error
 

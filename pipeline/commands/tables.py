@@ -22,7 +22,7 @@ def print_rows(
 
     With a limit it stops there, and leaves the rest to be fetched.
     """
-    names = [column[0] for column in cursor.description or []]
+    names = [harmless(column[0]) for column in cursor.description or []]
     rows = [] if not names else cursor.fetchall() if limit is None else cursor.fetchmany(limit)
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(names)]

@@ -16,7 +16,9 @@ from datetime import datetime, timedelta
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.manifest import digest
-from pipeline.lake.store import MERGED, Store, StoreError, file_name, is_merged
+from pipeline.lake.object_errors import StoreError
+from pipeline.lake.parquet_query import read_parquet
+from pipeline.lake.store import MERGED, Store, file_name, is_merged
 from pipeline.schema.raw import STATUS_RESPONSES
 
 GRACE = timedelta(hours=1)  # for which replaced objects stay, for who listed them before
@@ -54,6 +56,7 @@ def _merge(store: Store, day: str, paths: list[str]) -> None:
     # A journal can be sealed once more long after, under a name that was merged away already.
     replaces.update(*(store.names_replaced(path) for path in paths if is_merged(path)))
     with store.writer(STATUS_RESPONSES, day, MERGED + identity(paths), replaces) as writer:
+        store.verify(paths)
         for path in paths:
             for batch in store.read(path):
                 writer.write(batch)
@@ -74,6 +77,6 @@ def _delete(data: DataDirectory, merged: str, originals: list[str]) -> None:
 def _content(data: DataDirectory, paths: list[str]) -> object:
     """The same for the same rows in any order. It reads every byte that is to be relied on."""
     columns = ", ".join(column.name for column in STATUS_RESPONSES.columns)
-    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+    rows = read_parquet(STATUS_RESPONSES, paths)
     with connect(data) as connection:
-        return connection.execute(f"SELECT count(*), sum(hash({columns})) FROM read_parquet([{listed}])").fetchone()
+        return connection.execute(f"SELECT count(*), sum(hash({columns})) FROM {rows}").fetchone()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 
 import duckdb
@@ -23,21 +22,18 @@ def connect(data: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
 
     Within the block, a query that fails because of the disk or of a damaged file ends in a StoreError that says so.
     """
-    spill = data.new_spill_folder()
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": _MEMORY_LIMIT,
-        "temp_directory": str(spill),
-    }
-    with duckdb.connect(config=config) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET enable_progress_bar = false")  # what is printed is the command line's to decide
-        # Row order is part of a table's content, and some queries sort rows before they take them apart.
-        connection.execute("SET preserve_insertion_order = true")
-        try:
+    with data.spill_folder() as spill:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": _MEMORY_LIMIT,
+            "temp_directory": str(spill),
+        }
+        with duckdb.connect(config=config) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET enable_progress_bar = false")  # what is printed is the command line's to decide
+            # Row order is part of a table's content, and some queries sort rows before they take them apart.
+            connection.execute("SET preserve_insertion_order = true")
             with explained(data):
                 yield connection
-        finally:
-            shutil.rmtree(spill, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -11,10 +11,12 @@ import json
 import time
 import uuid
 
-from pipeline.lake.directory import DataDirectory, replace_file
+from pipeline.lake.directory import DataDirectory
+from pipeline.lake.kept_record import load_record, save_record
 from pipeline.schema.table import Table
 
 _SAVED_EVERY = 2.0  # seconds; what a kill in between makes be built again
+_VERIFIED = "verified objects"  # stands where tables' names do
 
 
 class Manifest:
@@ -24,29 +26,34 @@ class Manifest:
         self._path = data.root / "staging" / "manifest.json"
         self._is_changed = False
         self._saved_at = time.monotonic()
-        try:
-            self._parts: dict[str, dict[str, list[str]]] = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._parts = {}
+        self._parts = load_record(self._path, dict[str, dict[str, tuple[str, str]]]) or {}
 
     def inputs(self, table: Table, part: str) -> str | None:
-        return self._parts.get(table.name, {}).get(part, [None, None])[0]
+        return self._parts.get(table.name, {}).get(part, (None, None))[0]
 
     def versions(self, table: Table) -> dict[str, str]:
         return {part: version for part, (_, version) in self._parts.get(table.name, {}).items()}
 
     def written(self, table: Table, part: str, inputs: str) -> None:
-        self._parts.setdefault(table.name, {})[part] = [inputs, uuid.uuid4().hex]
+        self._parts.setdefault(table.name, {})[part] = (inputs, uuid.uuid4().hex)
         self._is_changed = True
 
     def confirmed(self, table: Table, part: str, inputs: str) -> None:
         """The part follows from these inputs as it stands, so its version stays."""
         _, version = self._parts[table.name][part]
-        self._parts[table.name][part] = [inputs, version]
+        self._parts[table.name][part] = (inputs, version)
         self._is_changed = True
 
     def forget(self, table: Table, part: str) -> None:
         self._parts.get(table.name, {}).pop(part, None)
+        self._is_changed = True
+
+    def verified_on(self, table: Table) -> str | None:
+        """The day on which all of the table's objects were verified last."""
+        return self._parts.get(_VERIFIED, {}).get(table.name, (None, None))[0]
+
+    def note_verified(self, table: Table, day: str) -> None:
+        self._parts.setdefault(_VERIFIED, {})[table.name] = (day, "")
         self._is_changed = True
 
     def clear(self) -> None:
@@ -56,7 +63,7 @@ class Manifest:
     def save(self) -> None:
         """Writes what has changed. Raises DataDirectoryError."""
         if self._is_changed:
-            replace_file(self._path, json.dumps(self._parts))
+            save_record(self._path, self._parts)
             self._is_changed = False
         self._saved_at = time.monotonic()
 

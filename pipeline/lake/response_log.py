@@ -1,8 +1,9 @@
 """The raw log of answers: synced to disk within a second of their coming, sealed into Parquet later.
 
-While a run polls, answers are appended to a journal (an Arrow IPC stream, so that a torn end costs
-no complete batch before it). When the run ends, the journal is sealed into one Parquet object per
-day of observation and removed. A journal that a killed run left is sealed by the next run.
+While a run polls, answers are appended to a journal (`journal.py`), so that a torn end costs no complete batch before
+it. When the run ends, the journal is sealed into one Parquet object per day of observation and removed. A journal that
+a killed run left is sealed by the next run. One with damage in it is kept under another name, and what is whole in it
+is sealed.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.lake import journal
 from pipeline.lake.columns import column
 from pipeline.lake.directory import DataDirectory
-from pipeline.lake.store import ObjectWriter, StoreError, sync
+from pipeline.lake.files import sync
+from pipeline.lake.object_errors import StoreError
+from pipeline.lake.store import ObjectWriter
 from pipeline.schema.raw import STATUS_RESPONSES
 
 FLUSH_BYTES = 4 * 1024 * 1024
@@ -49,7 +53,7 @@ class ResponseLog:
     """
 
     def __init__(self, data: DataDirectory, now: datetime) -> None:
-        self._path = data.journal / f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}.arrows"
+        self._path = data.journal / f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}{journal.SUFFIX}"
         self._failed = False
         try:
             # A long run makes many small batches, whose memory Arrow's own allocators keep and the system's gives back.
@@ -57,7 +61,6 @@ class ResponseLog:
             data.journal.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("xb")
             sync(data.journal)
-            self._writer = pa.ipc.new_stream(self._file, STATUS_RESPONSES.arrow_schema)
         except OSError as error:
             raise self._error(error) from error
         self._data = data
@@ -95,7 +98,8 @@ class ResponseLog:
         if not responses or self._failed:
             return
         try:
-            self._writer.write_batch(_batch(responses))
+            for part in _parts(responses):
+                self._file.writelines(journal.frame(_batch(part)))
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -106,20 +110,16 @@ class ResponseLog:
     def close(self) -> None:
         """Writes what is left and seals the journal into the raw table.
 
-        Raises StoreError when the disk refuses; the journal is kept then, and the next run seals it.
+        Raises StoreError when the disk refuses, and the journal is kept then, for the next run to seal; and where it
+        gives back other bytes than were written.
         """
         try:
             self.write(self.take())
-            if not self._failed:
-                self._writer.close()
-                self._file.close()
-        except OSError as error:
-            raise self._error(error) from error
         finally:
             with contextlib.suppress(OSError):
                 self._file.close()
-        if not self._failed:
-            _seal(self._data, self._path)
+        if not self._failed and (damage := _seal(self._data, self._path)):
+            raise StoreError(damage)
 
     def _error(self, error: OSError) -> StoreError:
         return StoreError(
@@ -128,12 +128,26 @@ class ResponseLog:
         )
 
 
-def recover(data: DataDirectory) -> int:
-    """Seals the journals that killed runs left. Returns how many there were. Needs the directory's lock."""
-    journals = sorted(data.journal.glob("*.arrows"))
-    for path in journals:
-        _seal(data, path)
-    return len(journals)
+def recover(data: DataDirectory) -> list[str]:
+    """Seals the journals that killed runs left. Returns a line on each that was not whole. Needs the directory's lock.
+
+    Raises StoreError where the disk refuses; the journal is kept then.
+    """
+    lines = (_seal(data, path) for path in journal.left_over(data.journal))
+    return [line for line in lines if line]
+
+
+def _parts(responses: list[Response]) -> Iterator[list[Response]]:
+    """The responses in runs of about FLUSH_BYTES: a frame is in memory several times while it is made."""
+    part, size = list[Response](), 0
+    for response in responses:
+        part.append(response)
+        size += len(response.body or b"")
+        if size >= FLUSH_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def _batch(responses: list[Response]) -> pa.RecordBatch:
@@ -143,41 +157,35 @@ def _batch(responses: list[Response]) -> pa.RecordBatch:
     return pa.record_batch([column(values[field.name], field.type) for field in schema], schema=schema)
 
 
-def _seal(data: DataDirectory, journal: Path) -> None:
-    """Turns a journal into one Parquet object a day. Sealing twice gives the same objects. Raises StoreError."""
+def _seal(data: DataDirectory, path: Path) -> str | None:
+    """Turns a journal into one Parquet object a day. Sealing twice gives the same objects. Raises StoreError.
+
+    Returns what a person should know of it, if anything.
+    """
+    account = journal.Account()
     with contextlib.ExitStack() as objects:
         writers: dict[str, ObjectWriter] = {}
-        for rows in _gathered(_complete_batches(journal)):
+        for rows in _gathered(journal.read(path, account)):
             for day, of_day in _by_day(rows):
                 if day not in writers:
-                    writer = data.store.writer(STATUS_RESPONSES, day, journal.stem)
+                    writer = data.store.writer(STATUS_RESPONSES, day, path.stem)
                     writers[day] = objects.enter_context(writer)
                 for batch in of_day.to_batches():
                     writers[day].write(batch)
     try:
-        journal.unlink()
+        if account.damaged_bytes:
+            return (
+                f"{path} is damaged: {account.damaged_bytes:,} of its bytes are not what was written; "
+                f"the other answers in it were kept, and it was set aside as {journal.set_aside(path).name}"
+            )
+        path.unlink()
     except OSError as error:
         raise StoreError(
-            f"{journal} could not be deleted: {error}; its answers are in raw: mend the permissions, then run again"
+            f"{path} could not be removed: {error}; its answers are in raw: mend the permissions, then run again"
         ) from error
-
-
-def _complete_batches(journal: Path) -> Iterator[pa.RecordBatch]:
-    """What was synced. A kill can tear the last batch, or the header of a journal that holds nothing yet.
-
-    Raises StoreError where the disk fails to give back what it holds; the journal is kept then.
-    """
-    with journal.open("rb") as file:
-        try:
-            yield from pa.ipc.open_stream(file)
-        except (pa.ArrowInvalid, EOFError):
-            return
-        except OSError as error:
-            # Arrow calls a torn end an OSError, too, but one that no system call failed with.
-            if error.errno is not None:
-                raise StoreError(
-                    f"{journal} could not be read: {error}; the answers in it are kept: mend the disk, then run again"
-                ) from error
+    if account.torn_bytes:
+        return f"{path} was torn at its end by a kill or a power cut: {account.torn_bytes:,} bytes were not complete"
+    return None
 
 
 def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

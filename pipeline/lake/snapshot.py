@@ -26,6 +26,7 @@ def copy_raw(source: DataDirectory, target: DataDirectory, until: datetime) -> N
     latest = pa.scalar(until, pa.timestamp("us", "UTC"))
     for table, received in _RECEIVED.items():
         for part, paths in source.store.parts(table).items():
+            source.store.verify(paths)
             for path in paths:
                 batches = (b.filter(pc.less_equal(b[received], latest)) for b in source.store.read(path))
                 rows = (batch for batch in batches if batch.num_rows)

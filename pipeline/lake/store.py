@@ -12,7 +12,6 @@ listed, so publishing the merged object and hiding the others is one step.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -22,30 +21,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from pipeline.errors import PipelineError
+from pipeline.lake.checksum import bodies_are_whole, end_with_checksum, is_intact
+from pipeline.lake.files import keep_access, sync
+from pipeline.lake.object_errors import DamagedFileError, MissingFileError, StoreError
+from pipeline.lake.parquet_query import quoted, read_parquet, read_parquet_with_origin
+from pipeline.lake.replaced_names import names_replaced, replaces_note
 from pipeline.lake.write_behind import WriteBehind
 from pipeline.schema.table import Table, Zone
 
 MERGED = "merged-"  # how the name of an object begins that was merged from others
-_REPLACES = b"replaces"
 _ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group, one unit of its parallelism
 _ROWS_READ = 8_192
 # A group of large rows is closed earlier, for memory's sake, and earlier still where a process should stay small.
 _GROUP_BYTES = 16 * 1024 * 1024
 _SMALL_GROUP_BYTES = 8 * 1024 * 1024
 _BATCHES_AHEAD = 2
-
-
-class StoreError(PipelineError):
-    """An object could not be written or read. The message names it."""
-
-
-class DamagedFileError(StoreError):
-    """A Parquet file cannot be read. The message names it and says how to get it back."""
-
-
-class MissingFileError(StoreError):
-    """An object was removed after it had been listed."""
+_FAILURES = (OSError, pa.ArrowException, ValueError)  # of reading: text that is none is a ValueError
 
 
 class Store:
@@ -106,7 +97,10 @@ class Store:
                     metadata = file.metadata.metadata or {}
             except MissingFileError:
                 return frozenset()  # another one replaces it, and what it replaced as well
-            self._names_replaced[merged] = frozenset(json.loads(metadata.get(_REPLACES, b"[]")))
+            try:
+                self._names_replaced[merged] = names_replaced(metadata)
+            except ValueError as error:
+                raise self.damaged(merged, error) from error
         return self._names_replaced[merged]
 
     def _found(self, table: Table) -> dict[str, list[str]]:
@@ -147,14 +141,31 @@ class Store:
         return writer.row_count
 
     def read(self, path: str) -> Iterator[pa.RecordBatch]:
-        """An object's rows in their order, in pieces. Raises StoreError."""
+        """An object's rows in their order, in pieces, each page's checksum verified. Raises StoreError."""
         try:
             with self._open(path) as file:
                 # Group by group: a batch that spans groups of large rows would hold them all at once.
                 for group in range(file.num_row_groups):
                     yield from file.iter_batches(_ROWS_READ, row_groups=[group])
-        except (OSError, pa.ArrowException) as error:
+        except _FAILURES as error:
             raise self._unreadable(path, error) from error
+
+    def verify(self, paths: Iterable[str]) -> None:
+        """Reads every byte of the objects. Raises StoreError where one is not what was written, DamagedFileError.
+
+        Of an object without a checksum, as earlier versions wrote them, the pages are decoded, and each answer is held
+        against its SHA-256.
+        """
+        for path in paths:
+            try:
+                with self._fs.open_input_file(path) as file:
+                    intact = is_intact(file)
+            except _FAILURES as error:
+                raise self._unreadable(path, error) from error
+            if intact is False:
+                raise self.damaged(path, "its content is not what its checksum was made of")
+            if intact is None and not all(bodies_are_whole(rows) for rows in self.read(path)):
+                raise self.damaged(path, "an answer in it is not the one whose SHA-256 stands beside it")
 
     def modified_at(self, path: str) -> datetime:
         """When the object was published, by the clock of where it lies."""
@@ -189,8 +200,8 @@ class Store:
         for path in (path for paths in self._found(table).values() for path in paths):
             try:
                 self._open(path).close()
-                for _ in self.read(path) if reads_all else ():
-                    pass
+                if reads_all:
+                    self.verify([path])
             except DamagedFileError as error:
                 yield path, error
 
@@ -206,8 +217,8 @@ class Store:
 
     def _open(self, path: str) -> pq.ParquetFile:
         try:
-            return pq.ParquetFile(path, filesystem=self._fs)
-        except (OSError, pa.ArrowException) as error:
+            return pq.ParquetFile(path, filesystem=self._fs, page_checksum_verification=True)
+        except _FAILURES as error:
             raise self._unreadable(path, error) from error
 
     def _unreadable(self, path: str, error: Exception) -> StoreError:
@@ -228,7 +239,7 @@ class Store:
         if not paths:
             nulls = ", ".join(f'NULL::{c.type} AS "{c.name}"' for c in table.columns)
             return f"(SELECT {nulls} WHERE false)"
-        return f"read_parquet([{_quoted(paths)}])"
+        return read_parquet(table, paths)
 
     def scan_with_origin(self, table: Table) -> str:
         """A query for DuckDB of all rows, with `raw_file`, the object below the root, and `raw_row` in it, from 1."""
@@ -237,8 +248,8 @@ class Store:
             return f"SELECT *, NULL::VARCHAR AS raw_file, NULL::BIGINT AS raw_row FROM {self.scan(table)}"
         return (
             "SELECT * EXCLUDE (filename, file_row_number), file_row_number + 1 AS raw_row, "
-            f"replace(filename, '{_escaped(self._root)}/', '') AS raw_file "
-            f"FROM read_parquet([{_quoted(paths)}], filename = true, file_row_number = true)"
+            f"replace(filename, '{quoted(self._root)}/', '') AS raw_file "
+            f"FROM {read_parquet_with_origin(table, paths)}"
         )
 
     def sweep(self) -> None:
@@ -247,14 +258,6 @@ class Store:
             # What lies beside the zones is not the store's: hidden files in the inbox are somebody's unfinished ones.
             for path in (path for zone in Zone for path in Path(self._root, zone.value).glob("**/.*.tmp")):
                 path.unlink(missing_ok=True)
-
-
-def _quoted(paths: Iterable[str]) -> str:
-    return ", ".join(f"'{_escaped(path)}'" for path in paths)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("'", "''")
 
 
 class ObjectWriter:
@@ -288,7 +291,12 @@ class ObjectWriter:
             # A failed upload would leave a part behind, so what goes to an object store is complete first.
             self._sink = self._fs.open_output_stream(self._path) if self._is_local else pa.BufferOutputStream()
             self._writer = pq.ParquetWriter(
-                self._sink, self._schema, compression="zstd", store_decimal_as_integer=True, write_page_index=True
+                self._sink,
+                self._schema,
+                compression="zstd",
+                store_decimal_as_integer=True,
+                write_page_index=True,
+                write_page_checksum=True,
             )
         except OSError as error:
             self._remove_unfinished()
@@ -331,7 +339,7 @@ class ObjectWriter:
         if self._group:
             self._write_group()
         if self._replaces:
-            self._writer.add_key_value_metadata({_REPLACES: json.dumps(self._replaces)})
+            self._writer.add_key_value_metadata(replaces_note(self._replaces))
         self._writer.close()
         self._publish()
 
@@ -342,10 +350,18 @@ class ObjectWriter:
 
     def _publish(self) -> None:
         if not self._is_local:
+            content = self._sink.getvalue()
             with self._fs.open_output_stream(self._target) as upload:
-                upload.write(self._sink.getvalue())
+                end_at, end = end_with_checksum(pa.BufferReader(content))
+                upload.write(content[:end_at])
+                upload.write(end)
             return
         self._sink.close()
+        with Path(self._path).open("rb+") as file:
+            end_at, end = end_with_checksum(file)
+            file.seek(end_at)
+            file.write(end)
+        keep_access(Path(self._path), Path(self._target))
         sync(self._path)
         self._fs.move(self._path, self._target)
         sync(str(PurePosixPath(self._target).parent))
@@ -373,12 +389,3 @@ def is_merged(path: str) -> bool:
 def first_line(cause: object) -> str:
     """The first line of an error's text: libraries add advice and positions that help no reader of ours."""
     return (str(cause).splitlines() or [type(cause).__name__])[0].strip()
-
-
-def sync(path: str | Path) -> None:
-    """Makes a file, or the entries of a folder, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

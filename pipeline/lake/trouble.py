@@ -9,7 +9,9 @@ import duckdb
 
 from pipeline.errors import PipelineError
 from pipeline.lake.directory import DataDirectory
-from pipeline.lake.store import MissingFileError, StoreError, first_line
+from pipeline.lake.object_errors import MissingFileError, StoreError
+from pipeline.lake.parquet_query import literal_path
+from pipeline.lake.store import first_line
 from pipeline.schema import TABLES
 
 _NO_ROOM = ("No space left on device", "Disk quota exceeded", "File too large", "failed to offload data")
@@ -31,7 +33,8 @@ def explain(error: Exception, data: DataDirectory) -> PipelineError | None:
         )
     if any(words in text for words in _NO_RIGHT):
         return StoreError(f"{data.root} cannot be used: {first_line(error)}; mend the permissions, then run again")
-    for path in _NAMED.findall(text):
+    for named in _NAMED.findall(text):
+        path = named.replace(literal_path(str(data.root)), str(data.root), 1)
         if not Path(path).is_relative_to(data.root):
             continue
         if not Path(path).exists():

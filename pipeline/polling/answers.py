@@ -7,6 +7,7 @@ items, or a 400 that says the transaction failed, is final; all else is asked ag
 from __future__ import annotations
 
 import json
+import uuid
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC
@@ -18,19 +19,28 @@ import msgspec
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_ITEMS = 100_000  # far beyond any purchase; a body of nothing but empty items would fill the memory of a build
-MAX_RETRY_AFTER = 3600.0  # a longer wait than a run lasts; keeps a wild header from freezing a service
+LONGEST_WAIT = 86_400.0  # seconds; what asks to wait for longer is taken for a mistake
+WAIT_INSTEAD = 60.0  # seconds that are waited then
+IMPLAUSIBLE_WAIT = "; its Retry-After is implausible: "  # stands between a detail and the header's value
 _TRANSIENT_STATUSES = frozenset({408, 429})
 _ESCAPED_COLON = b"\\u003"  # how the escape of a colon begins, and those of some other signs
 _ENVELOPE = ("result", "status", "error")
 _FAILED = "Transaction failed"
+_LONGEST_VALUE = 100  # characters of a header's value that are repeated
+NO_CONNECTION = "no connection"  # how the problem of an answer begins when not even a connection came about
 REPEATED_KEYS = "keys are repeated; of each, the last counts"
 
 
 class Outcome(StrEnum):
-    """The meanings. Only `FULFILLED` and `FAILED` are final."""
+    """The meanings. Only `FULFILLED` and `FAILED` are final.
+
+    `UNCONFIRMED` is a failure that no second request on a connection of its own has confirmed: its answer names no
+    session, and so may be another's. `FAILED` is one that this has confirmed.
+    """
 
     FULFILLED = "fulfilled"
     FAILED = "failed"
+    UNCONFIRMED = "unconfirmed"
     PENDING = "pending"
     UNAUTHORIZED = "unauthorized"
     REFUSED = "refused"
@@ -64,8 +74,11 @@ class Meaning(NamedTuple):
     detail: str | None = None
 
 
-def interpret(session_id: str, answer: Answer) -> Meaning:
-    """The meaning of an answer to a question about `session_id`."""
+def interpret(session_id: str, answer: Answer, confirms: bool = False) -> Meaning:
+    """The meaning of an answer to a question about `session_id`.
+
+    `confirms` says that the session's last answer was a failure, and that this one came on a connection of its own.
+    """
     status = answer.status
     if status is None:
         return Meaning(Outcome.TRANSIENT, answer.problem)
@@ -74,7 +87,7 @@ def interpret(session_id: str, answer: Answer) -> Meaning:
     if status in _TRANSIENT_STATUSES or status >= 500:
         return Meaning(Outcome.TRANSIENT, f"HTTP {status}")
     if status == 400:
-        return _bad_request(answer)
+        return _bad_request(answer, confirms)
     if 400 < status < 500:
         return Meaning(Outcome.REFUSED, f"HTTP {status}")
     if status != 200:
@@ -88,7 +101,7 @@ def interpret(session_id: str, answer: Answer) -> Meaning:
 def retry_after(answer: Answer, now: float) -> float | None:
     """Seconds that the answer's Retry-After header asks to wait: given as seconds or as an HTTP date.
 
-    `now` is in seconds since the epoch. None without a readable header; never below 0 nor above an hour.
+    `now` is in seconds since the epoch. None without a readable header; never below 0. May be implausibly long.
     """
     value = answer.headers.get("retry-after", "").strip()
     if not value:
@@ -103,16 +116,22 @@ def retry_after(answer: Answer, now: float) -> float | None:
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         seconds = moment.timestamp() - now
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER) if seconds == seconds else None
+    return max(seconds, 0.0) if seconds == seconds else None
 
 
-def _bad_request(answer: Answer) -> Meaning:
+def with_implausible_wait(meaning: Meaning, answer: Answer) -> Meaning:
+    """The meaning of an answer that asks to wait for too long, with the header's value in its words."""
+    value = " ".join(answer.headers.get("retry-after", "").split())[:_LONGEST_VALUE]
+    return meaning._replace(detail=f"{meaning.detail or meaning.outcome}{IMPLAUSIBLE_WAIT}{value}")
+
+
+def _bad_request(answer: Answer, confirms: bool) -> Meaning:
     document = _parse(answer)
     if isinstance(document, str) or document.get("error") != _FAILED:
         return Meaning(Outcome.REFUSED, "HTTP 400")
     if sum(key in document for key in _ENVELOPE) > 1:
         return Meaning(Outcome.MALFORMED, "more than one of result, status and error")
-    return Meaning(Outcome.FAILED, _note(document) or _FAILED)
+    return Meaning(Outcome.FAILED if confirms else Outcome.UNCONFIRMED, _note(document) or _FAILED)
 
 
 def _success(session_id: str, document: dict[str, Any]) -> Meaning:
@@ -131,7 +150,7 @@ def _success(session_id: str, document: dict[str, Any]) -> Meaning:
     items = result.get("nfts")
     if items is not None and not isinstance(items, list):
         return Meaning(Outcome.MALFORMED, "result.nfts is not a list")
-    if "session_id" in result and result["session_id"] != session_id:
+    if "session_id" in result and not _is_same_session(session_id, result["session_id"]):
         return Meaning(Outcome.MALFORMED, "result.session_id is another session's")
     if not items:
         return Meaning(Outcome.PENDING, _note(document) or "a result without items")
@@ -140,6 +159,16 @@ def _success(session_id: str, document: dict[str, Any]) -> Meaning:
     if len(items) > MAX_ITEMS:
         return Meaning(Outcome.MALFORMED, f"result.nfts has {len(items)} items; at most {MAX_ITEMS} are read")
     return Meaning(Outcome.FULFILLED, _note(document))
+
+
+def _is_same_session(asked: str, echoed: Any) -> bool:
+    """Whether the id is the one asked for: the same text, or the same UUID in other letters or braces."""
+    if echoed == asked:
+        return True
+    try:
+        return isinstance(echoed, str) and uuid.UUID(echoed) == uuid.UUID(asked)
+    except ValueError:
+        return False
 
 
 def _note(document: dict[str, Any]) -> str | None:

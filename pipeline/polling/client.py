@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, cast
 
 import aiohttp
 import httpx
 from aiohttp.http_exceptions import HttpProcessingError
-from httpx_aiohttp import AiohttpTransport
 
-from pipeline.polling.answers import Answer
+from pipeline.network import proxy_for
+from pipeline.polling.answers import NO_CONNECTION, Answer
 from pipeline.polling.body import Body, BodyError
+from pipeline.polling.connections import transport
 from pipeline.polling.redaction import Redaction
 
 STATUS_PATH = "/vm/buy/status"
@@ -27,8 +28,9 @@ _HEADERS = {
 }
 _HEADERS_KEPT = (b"content-type", b"retry-after")  # the headers that a meaning hangs on
 _SHARE_FOR_CONNECTING = 0.8
+_UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 _LARGE_BODY = 256 * 1024
-_LARGE_BODIES = 4
+_LARGE_BODIES = 2
 
 
 class StatusClient:
@@ -37,6 +39,8 @@ class StatusClient:
     `timeout` bounds one request from end to end, in seconds. Redirects are not followed: they would
     carry the key elsewhere. TLS is always verified. How many requests are in flight is the caller's choice.
     `room` returns when the caller can hold another large answer; large bodies are not read on before.
+
+    Raises NetworkError where the environment's proxy or certificates cannot be used.
 
     Requests go straight to an httpx transport. What `httpx.AsyncClient` adds to one (cookies, redirects,
     authentication, merging of defaults) is not wanted here, and costs as much as the request itself.
@@ -49,7 +53,12 @@ class StatusClient:
         self._redaction = Redaction(key)
         self._timeout = timeout
         self._room = room
-        self._transport = _transport(_HEADERS | ({"X-API-Key": key} if key else {}))
+        credentials = {"X-API-Key": key} if key else {}
+        # The transport's own headers cost less than a request's, but a proxy sees them.
+        self._headers = credentials if proxy_for(url) else None
+        headers = _HEADERS if self._headers else _HEADERS | credentials
+        self._transport = transport(url, headers, keeps_connections=True)
+        self._fresh_transport = transport(url, headers, keeps_connections=False)
         # A connection that does not come about should say so before the whole request runs out of time.
         self._extensions = {"timeout": {"connect": timeout * _SHARE_FOR_CONNECTING}}
         self._large_bodies = asyncio.Semaphore(_LARGE_BODIES)
@@ -61,29 +70,33 @@ class StatusClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._transport.aclose()
+        await self._fresh_transport.aclose()
 
-    async def ask(self, session_id: str) -> Answer:
-        """One request. Every failure to get an answer is an Answer too; nothing is raised for it."""
+    async def ask(self, session_id: str, is_fresh: bool = False) -> Answer:
+        """One request, on a connection of its own where `is_fresh` is set.
+
+        Every failure to get an answer is an Answer too; nothing is raised for it.
+        """
         loop = asyncio.get_running_loop()
         task = cast(asyncio.Task[Any], asyncio.current_task())
         # What asyncio.timeout does, at a third of its price.
         timer = loop.call_later(self._timeout, task.cancel)
         try:
-            return await self._ask(session_id)
+            return await self._ask(session_id, self._fresh_transport if is_fresh else self._transport)
         except asyncio.CancelledError:
             if loop.time() < timer.when() or task.uncancel() > 0:
                 raise
             return Answer(None, {}, None, f"no answer within {self._timeout:g} s")
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
             cause = error.__cause__ or error
-            is_unreachable = isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            is_unreachable = isinstance(cause, _UNREACHABLE)
             words = self._redaction.text(_words(cause, is_unreachable))[:_LONGEST_WORDS]
             return Answer(None, {}, None, words, is_unreachable=is_unreachable)
         finally:
             timer.cancel()
 
-    async def _ask(self, session_id: str) -> Answer:
-        response = await self._transport.handle_async_request(self._request(session_id))
+    async def _ask(self, session_id: str, over: httpx.AsyncBaseTransport) -> Answer:
+        response = await over.handle_async_request(self._request(session_id))
         stream = cast(httpx.AsyncByteStream, response.stream)
         headers = {name.lower(): value for name, value in response.headers.raw}
         kept = {n.decode(): self._redaction.text(headers[n].decode("latin-1")) for n in _HEADERS_KEPT if n in headers}
@@ -102,7 +115,7 @@ class StatusClient:
     def _request(self, session_id: str) -> httpx.Request:
         # With a stream instead of content, httpx derives no headers, which would take longer than all the rest.
         stream = httpx.ByteStream(json.dumps({"session_id": session_id}).encode())
-        request = httpx.Request("POST", self._url, stream=stream, extensions=self._extensions)
+        request = httpx.Request("POST", self._url, headers=self._headers, stream=stream, extensions=self._extensions)
         request.read()
         return request
 
@@ -126,23 +139,16 @@ class StatusClient:
 
 def _words(error: BaseException, is_unreachable: bool) -> str:
     """What broke, on one line: aiohttp's words, which know more than the httpx error made of them."""
-    kind, words = "no connection" if is_unreachable else "the connection broke", str(error)
+    kind, words = NO_CONNECTION if is_unreachable else "the connection broke", str(error)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        kind = "the server's certificate is not trusted"
+        kind = f"{NO_CONNECTION}, for the server's certificate is not trusted"
         words = str(getattr(error.certificate_error, "verify_message", error))
+    elif isinstance(error, aiohttp.ClientHttpProxyError):
+        words = f"the proxy in HTTPS_PROXY answered HTTP {error.status}"
+    elif isinstance(error, aiohttp.ClientProxyConnectionError):
+        words = f"the proxy in HTTPS_PROXY is not there: {error.os_error}"
     elif isinstance(error, aiohttp.ServerDisconnectedError):
         words = "the server closed it"
     elif isinstance(error, HttpProcessingError):
         kind, words = "the answer is not HTTP", error.message
     return f"{kind}: {' '.join(words.split()) or type(error).__name__}"
-
-
-def _transport(headers: Mapping[str, str]) -> AiohttpTransport:
-    """A transport whose every request has these headers, and those that a body and a connection need."""
-    context = httpx.create_ssl_context()
-
-    def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=0, ssl=context)
-        return aiohttp.ClientSession(connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar())
-
-    return AiohttpTransport(verify=context, client=session)

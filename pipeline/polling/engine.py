@@ -9,13 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from pipeline.errors import PipelineError
+from pipeline.lake.object_errors import StoreError
 from pipeline.lake.response_log import Response, ResponseLog
-from pipeline.lake.store import StoreError
-from pipeline.polling.answers import Answer, Outcome, interpret, retry_after
+from pipeline.polling.answers import (
+    LONGEST_WAIT,
+    WAIT_INSTEAD,
+    Answer,
+    Outcome,
+    interpret,
+    retry_after,
+    with_implausible_wait,
+)
 from pipeline.polling.pace import Pace
 from pipeline.polling.progress import Exit, Progress
 from pipeline.polling.refusals import Watch
@@ -48,7 +58,10 @@ class Limits:
 
 
 class Engine:
-    """One run of polling. `ask` sends one request; `clock` gives the wall time, in microseconds since the epoch.
+    """One run of polling. `ask` sends one request about a session, on a connection of its own if its second argument is
+    true; `clock` gives the wall time, in microseconds since the epoch.
+
+    A failure is asked for once more, before anybody else is asked, and is final when that answer says the same.
 
     Whatever can happen next is decided in `_next`, whenever something has happened: an answer came, a
     session fell due, the pace allows one more. So an idle run costs nothing, and a busy one no more
@@ -57,7 +70,7 @@ class Engine:
 
     def __init__(
         self,
-        ask: Callable[[str], Awaitable[Answer]],
+        ask: Callable[[str, bool], Awaitable[Answer]],
         log: ResponseLog,
         limits: Limits,
         url: str,
@@ -77,6 +90,9 @@ class Engine:
         self._log_has_some = asyncio.Event()
         self._log_is_full = asyncio.Event()
         self._writing: asyncio.Future[None] | None = None
+        self._to_confirm: deque[int] = deque()
+        self._said_to_have_failed: set[int] = set()
+        self._asked_to_wait: dict[int, float] = {}  # sessions, until when, where that is beyond the budget
 
     async def run(self, schedule: Schedule) -> Progress:
         """Asks every session of the schedule. What came is on disk when this returns or raises, whatever it raises.
@@ -100,6 +116,7 @@ class Engine:
             self._report()
             self._fill()
             self._progress.exit = await self._ended
+            self._note_waiting()
             self._watch.check_reached()
         finally:
             gc.set_threshold(*thresholds)
@@ -110,6 +127,12 @@ class Engine:
             self._log.write(self._log.take())
             self._report()
         return self._progress
+
+    def _note_waiting(self) -> None:
+        now = self._loop.time()
+        for position, until in self._asked_to_wait.items():
+            if until > now:
+                self._progress.waiting[self._schedule.session_id(position)] = self._wall(until, now)
 
     def stop(self, signal_number: int) -> None:
         """Ends the run: asks nobody any more, drops what is under way, writes what came."""
@@ -130,10 +153,11 @@ class Engine:
             self._log_is_full.set()
             return None
         now = self._loop.time()
-        at = max(self._schedule.next_at(now), now + self._pace.wait(now))
+        may_go_at = now + self._pace.wait(now)
+        at = may_go_at if self._to_confirm else max(self._schedule.next_at(now), may_go_at)
         if at > self._deadline or now >= self._deadline:
             if not self._in_flight:
-                self._ended.set_result(Exit.BUDGET_USED if len(self._schedule) else Exit.ALL_FINAL)
+                self._ended.set_result(self._exit(now, may_go_at))
             return None
         if at > now:
             self._arm(at)
@@ -141,7 +165,21 @@ class Engine:
         self._pace.sent(now)
         self._in_flight += 1
         self._progress.requests += 1
-        return self._schedule.pop(now)
+        return self._to_confirm.popleft() if self._to_confirm else self._schedule.pop(now)
+
+    def _exit(self, now: float, may_go_at: float) -> Exit:
+        """Why the run ends now, with nothing under way."""
+        if not self._to_confirm and not len(self._schedule):
+            return Exit.ALL_FINAL
+        if not self._asked_to_wait or now >= self._deadline:
+            return Exit.BUDGET_USED
+        if may_go_at > self._deadline and may_go_at >= min(self._asked_to_wait.values()) - 1.0:
+            self._progress.wait_until = self._wall(may_go_at, now)
+            return Exit.ASKED_TO_WAIT
+        return Exit.SESSIONS_WAIT
+
+    def _wall(self, at: float, now: float) -> datetime:
+        return datetime.fromtimestamp(self._clock() / MICROSECONDS + at - now, UTC)
 
     def _arm(self, at: float | None) -> None:
         if self._timer:
@@ -163,10 +201,14 @@ class Engine:
 
     async def _poll(self, position: int) -> None:
         session_id = self._schedule.session_id(position)
+        confirms = position in self._said_to_have_failed
         asked_at, requested_at = self._loop.time(), self._clock()
-        answer = await self._ask(session_id)
+        answer = await self._ask(session_id, confirms)
         now, received_at = self._loop.time(), self._clock()
-        meaning = interpret(session_id, answer)
+        meaning = interpret(session_id, answer, confirms)
+        wait = None if meaning.outcome.is_final else retry_after(answer, received_at / MICROSECONDS)
+        if wait is not None and wait > LONGEST_WAIT:
+            wait, meaning = WAIT_INSTEAD, with_implausible_wait(meaning, answer)
         self._log.append(
             Response(
                 session_id,
@@ -182,21 +224,37 @@ class Engine:
         self._log_has_some.set()
         self._progress.outcomes[meaning.outcome] += 1
         self._watch.see(session_id, answer, meaning, now)
-        asked_wait = retry_after(answer, received_at / MICROSECONDS)
-        if answer.status == 429:
-            self._pace.refused(asked_at, now, asked_wait)
-            if asked_wait is not None:
-                self._schedule.refused(position, now, asked_wait)
-                return
+        is_beyond = wait is not None and now + wait > self._deadline
+        if answer.status == 429 or is_beyond:
+            # Who asks to wait beyond the budget has everybody wait as well, unless others are served meanwhile.
+            self._pace.refused(asked_at, now, wait)
         elif answer.status is None:
             self._pace.lost()
         elif self._pace.accepted(asked_at):
             # Slots that fell free during the pause have nobody else to fill them before its time is over.
             self._loop.call_soon(self._fill)
-        if meaning.outcome.is_final:
+        if is_beyond and wait is not None:
+            self._asked_to_wait[position] = now + wait
+        self._put_back(position, meaning.outcome, answer.status, now, now - asked_at, wait)
+
+    def _put_back(
+        self, position: int, outcome: Outcome, status: int | None, now: float, took: float, wait: float | None
+    ) -> None:
+        """Has a session asked again whose answer was not final, when it is its turn."""
+        if outcome.is_final:
             return
-        pending_after = now - asked_at if meaning.outcome is Outcome.PENDING else None
-        self._schedule.again(position, now, at_least=asked_wait or 0.0, pending_after=pending_after)
+        if outcome is Outcome.UNCONFIRMED:
+            self._said_to_have_failed.add(position)
+            if wait is None:
+                self._to_confirm.append(position)
+                return
+        elif outcome is Outcome.PENDING:
+            self._said_to_have_failed.discard(position)
+        if status == 429 and wait is not None:
+            self._schedule.refused(position, now, wait)
+            return
+        pending_after = took if outcome is Outcome.PENDING else None
+        self._schedule.again(position, now, at_least=wait or 0.0, pending_after=pending_after)
 
     async def _write_regularly(self) -> None:
         last_report = -REPORT_EVERY

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pipeline.polling.answers import Outcome
@@ -14,17 +15,25 @@ class Exit(StrEnum):
 
     ALL_FINAL = "every session is final"
     BUDGET_USED = "the poll budget is used up"
+    ASKED_TO_WAIT = "the API asks to wait"
+    SESSIONS_WAIT = "the API asks to wait with the sessions that are left"
 
 
 @dataclass
 class Progress:
-    """Where a run stands. `seconds` is since its start."""
+    """Where a run stands. `seconds` is since its start.
+
+    Where the API asked to wait beyond the poll budget, `waiting` says until when by session, and `wait_until` until
+    when nobody is to be asked, if the run ended for that.
+    """
 
     total: int
     seconds: float = 0.0
     requests: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     exit: Exit | None = None
+    wait_until: datetime | None = None
+    waiting: dict[str, datetime] = field(default_factory=dict)
 
     @property
     def fulfilled(self) -> int:
@@ -59,7 +68,23 @@ class Progress:
         )
 
     @property
+    def ending(self) -> str:
+        """Why the run stopped asking, in words."""
+        if self.exit is None:
+            return "nothing was pending"
+        if self.exit is Exit.ASKED_TO_WAIT and self.wait_until:
+            return f"{self.exit} until {_minute_after(self.wait_until)}, and nobody is asked before"
+        if self.exit is Exit.SESSIONS_WAIT:
+            return f"{self.exit}, the first until {_minute_after(min(self.waiting.values()))}"
+        return self.exit.value
+
+    @property
     def seconds_left(self) -> float | None:
         """An estimate from the mean rate so far; None before the first final answer."""
         resolved = self.fulfilled + self.failed
         return self.seconds / resolved * self.pending if resolved else None
+
+
+def _minute_after(moment: datetime) -> str:
+    """In whole minutes, rounded up, so that it is never too early."""
+    return f"{moment + timedelta(seconds=59):%Y-%m-%d %H:%M} UTC"

@@ -1,39 +1,93 @@
-"""Keeps the API key out of everything that is stored or shown, even when a server echoes it."""
+"""Keeps the API key out of everything that is stored or shown, even when a server echoes it.
+
+JSON can spell each letter in several ways (`e`, `\\u0065`), and an address in a URL in one more (`%65`). A key is found
+however its letters are spelled, in any mixture, and in UTF-16.
+"""
 
 from __future__ import annotations
 
-import json
 import re
 
 _REDACTED = "[redacted]"
 _SHORT = 8  # characters; a shorter key is looked for as a whole word, since innocent text may contain it
+_SHORT_ESCAPES = '"\\/'  # what JSON can write with a backslash alone, among the characters of a key
+_SPELLED = re.compile(rb"\\u00([2-7][0-9A-Fa-f])|%([2-7][0-9A-Fa-f])|\\([\"\\/])")
+_LONGEST_SPELLING = len(r"\u0065")
+_BEGUN_SPELLING = re.compile(rb"(?:\\(?:u(?:0(?:0[2-7]?)?)?)?|%[2-7]?)\Z")
 
 
 class Redaction:
-    """Replaces one secret, as it is and as JSON writes it. Without a secret, everything passes unchanged."""
+    """Replaces one secret of printable ASCII characters. Without a secret, everything passes unchanged."""
 
     def __init__(self, secret: str | None) -> None:
-        in_json = json.dumps(secret)[1:-1] if secret else ""
-        self._forms = sorted({secret, in_json, in_json.replace("/", "\\/")}, key=len, reverse=True) if secret else []
-        self._forms_as_bytes = [form.encode() for form in self._forms]
-        word = "(?<![A-Za-z0-9]){}(?![A-Za-z0-9])" if secret and len(secret) < _SHORT else "{}"
-        pattern = word.format("(?:" + "|".join(map(re.escape, self._forms)) + ")")
-        self._in_text = re.compile(pattern)
-        self._in_bytes = re.compile(pattern.encode())
+        self._secret = (secret or "").encode("ascii")
+        self._is_word = 0 < len(self._secret) < _SHORT
+        spelled = "".join(map(_spellings, secret or ""))
+        self.spelled = spelled or None  # a regular expression of every spelling, for RE2 as well
+        self._pattern = re.compile((_as_word(spelled) if self._is_word else spelled).encode())
+        # What looks like an escape and is part of the secret cannot be undone first.
+        self._has_escapes = any(sign in (secret or "") for sign in "\\%")
+        self._wide = [(secret or "").encode(encoding) for encoding in ("utf-16-le", "utf-16-be")]
 
     def text(self, text: str) -> str:
         """The text without the secret."""
-        return self._in_text.sub(_REDACTED, text) if any(form in text for form in self._forms) else text
+        if not self._secret:
+            return text
+        body = text.encode("utf-8", "surrogatepass")
+        redacted = self.body(body, is_cut=False)
+        return text if redacted is body else redacted.decode("utf-8", "surrogatepass")
 
     def body(self, body: bytes, is_cut: bool) -> bytes:
         """The body without the secret; of a body that is cut off, also without a part of it at the end."""
-        if any(form in body for form in self._forms_as_bytes):
-            body = self._in_bytes.sub(_REDACTED.encode(), body)
+        if not self._secret:
+            return body
+        if self._secret in body or self._is_spelled_in(body):
+            body = self._pattern.sub(_REDACTED.encode(), body)
+        if b"\0" in body:
+            for wide in self._wide:
+                body = body.replace(wide, _REDACTED.encode())
         return self._without_part_at_end(body) if is_cut else body
 
+    def _is_spelled_in(self, body: bytes) -> bool:
+        """Whether the secret is there with some of its letters escaped. Few bodies have escapes of such letters."""
+        if b"\\" not in body and b"%" not in body:
+            return False
+        return self._has_escapes or self._secret in _SPELLED.sub(_letter, body)
+
     def _without_part_at_end(self, body: bytes) -> bytes:
-        for form in self._forms_as_bytes:
-            for length in range(len(form) - 1, 0, -1):
-                if body.endswith(form[:length]):
-                    return body[:-length]
+        start = max(0, len(body) - len(self._secret) * _LONGEST_SPELLING - _LONGEST_SPELLING)
+        tail = _BEGUN_SPELLING.sub(b"", body[start:])
+        read, starts = _read(tail)
+        for length in range(len(self._secret) - 1, 0, -1):
+            if read.endswith(self._secret[:length]):
+                return body[: start + starts[len(read) - length]]
         return body
+
+
+def _spellings(character: str) -> str:
+    """A pattern of the ways to write a character, the longest first."""
+    code = "".join(f"[{digit.lower()}{digit.upper()}]" for digit in f"{ord(character):02x}")
+    ways = [rf"\\u00{code}", f"%{code}", re.escape(character)]
+    if character in _SHORT_ESCAPES:
+        ways.insert(2, re.escape("\\" + character))
+    return f"(?:{'|'.join(ways)})"
+
+
+def _as_word(pattern: str) -> str:
+    return f"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])"
+
+
+def _letter(escape: re.Match[bytes]) -> bytes:
+    code = escape[1] or escape[2]
+    return bytes([int(code, 16)]) if code else escape[3]
+
+
+def _read(tail: bytes) -> tuple[bytes, list[int]]:
+    """What is written, with escapes as the letters that they stand for, and where each letter's spelling starts."""
+    letters, starts, position = bytearray(), [], 0
+    while position < len(tail):
+        escape = _SPELLED.match(tail, position)
+        letters += _letter(escape) if escape else tail[position : position + 1]
+        starts.append(position)
+        position = escape.end() if escape else position + 1
+    return bytes(letters), starts

@@ -78,7 +78,7 @@ def outcomes_by_day(funnel: list[Row]) -> Drawing:
 
 
 def failed_rate_by_day(mature: list[Row]) -> Drawing:
-    """Failed over failed plus fulfilled, with its Wilson 95 % interval."""
+    """Failed over failed plus fulfilled, with its 95 % interval."""
     rows = [
         {"day": day_label(row["submitted_date"])}
         | {bound: row[f"failed_rate{bound}"] for bound in ("_low", "_high")}
@@ -169,15 +169,19 @@ def buyback_histogram(bins: list[Row], median: float, mean: float) -> Drawing:
     return draw(chart, 250)
 
 
-def pulls_against_value(bins: list[Row]) -> Drawing:
-    """Cumulative shares of pulls and of quoted value, by quote, on a log axis."""
+def pulls_against_value(bins: list[Row], zero_pulls: int) -> Drawing:
+    """Cumulative shares of quoted pulls and of quoted value, by quote, on a log axis.
+
+    The axis has no zero: the pulls that are quoted at zero lift the line of pulls where it begins.
+    """
     edges, lowest, highest = _edges(bins)
     series = {"share of pulls": "pulls", "share of value": "total_usd"}
     key = dict(zip(series, SERIES, strict=False))
     rows: list[Row] = []
     for name, column in series.items():
-        whole, so_far = sum(row[column] for row in bins), 0.0
-        rows.append({"quote": lowest, "share": 0.0, "series": name})
+        so_far = float(zero_pulls) if column == "pulls" else 0.0
+        whole = so_far + sum(row[column] for row in bins)
+        rows.append({"quote": lowest, "share": so_far / whole, "series": name})
         for edge, row in zip(edges, bins, strict=True):
             rows.append({"quote": edge["from"], "share": so_far / whole, "series": name})
             so_far += row[column]
@@ -283,7 +287,7 @@ def _pack_names(packs: list[Row]) -> list[str]:
 
 
 def win_rates(packs: list[Row]) -> Drawing:
-    """Share of pulls quoted at or above the price per pull, with its Wilson 95 % interval, by pack."""
+    """Share of pulls quoted at or above the price per pull, with its 95 % interval, by pack."""
     rows = [
         {"pack": name, "low": row["win_rate_low"], "rate": row["win_rate"], "high": row["win_rate_high"]}
         | {"label": percent(row["win_rate"])}

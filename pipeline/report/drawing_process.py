@@ -3,12 +3,15 @@
 The libraries that draw charts take a second to load and to start. A run that will need them starts this process
 first and builds its tables meanwhile, on another core. `python -m pipeline.report.drawing_process` is that process:
 it gets ready, waits for one order on standard input, and answers on standard output, each one line of JSON.
+
+It runs without optimization: the library that draws does not load where Python leaves out documentation strings.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +32,7 @@ class DrawingProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
+            env={name: value for name, value in os.environ.items() if name != "PYTHONOPTIMIZE"},
             start_new_session=True,  # a Ctrl-C at the terminal is for the run, which ends this process
         )
 

@@ -1,11 +1,13 @@
 """Which report a page is: what it was drawn from, as a fingerprint that the page carries.
 
-A page whose fingerprint is today's would be drawn the same way again.
+A page whose fingerprint is today's would be drawn the same way again. A checksum at its end tells whether it is the
+page that was written.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import zlib
 from pathlib import Path
 
 from pipeline.lake.directory import DataDirectory
@@ -13,6 +15,7 @@ from pipeline.lake.manifest import digest
 
 _MARK = '<meta name="edition" content="{}">'
 _HEAD_BYTES = 4096  # the mark stands near the page's beginning
+_CHECKSUM = "<!-- checksum {:08x} -->\n"
 
 
 def edition(data: DataDirectory, environment: str, moment: dt.datetime) -> str:
@@ -27,14 +30,22 @@ def mark(value: str) -> str:
     return _MARK.format(value)
 
 
+def with_checksum(page: str) -> bytes:
+    """The page as it is written."""
+    content = page.encode()
+    return content + _CHECKSUM.format(zlib.crc32(content)).encode()
+
+
 def is_current(data: DataDirectory, environment: str, moment: dt.datetime) -> bool:
-    """Whether the report that is there would be drawn the same way again."""
+    """Whether the report that is there is whole, and would be drawn the same way again."""
     try:
-        with data.report.open("rb") as page:
-            head = page.read(_HEAD_BYTES).decode("utf-8", "replace")
-        return mark(edition(data, environment, moment)) in head
+        content = data.report.read_bytes()
+        if mark(edition(data, environment, moment)) not in content[:_HEAD_BYTES].decode("utf-8", "replace"):
+            return False
     except OSError:
         return False
+    page = content[: -len(_CHECKSUM.format(0))]
+    return content.endswith(_CHECKSUM.format(zlib.crc32(page)).encode())
 
 
 def _code() -> list[str]:

@@ -13,10 +13,10 @@ from markupsafe import Markup
 
 from pipeline.lake.directory import DataDirectory, DataDirectoryError, replace_file
 from pipeline.lake.store import first_line
-from pipeline.report import ReportError, charts, wording
+from pipeline.report import ReportError, charts, sentences, wording
 from pipeline.report.drawing import Drawing
-from pipeline.report.edition import edition, mark
-from pipeline.report.queries import BINS_PER_DECADE, DAYS_SHOWN, Facts, Row, read
+from pipeline.report.edition import edition, mark, with_checksum
+from pipeline.report.queries import DAYS_SHOWN, Facts, Row, read
 from pipeline.warehouse.publish import open_warehouse
 
 _STALE_AFTER = dt.timedelta(hours=36)  # a daily run that was missed
@@ -46,7 +46,7 @@ def write_report(data: DataDirectory, environment: str, moment: dt.datetime) -> 
     with debug_mode(False):  # which checks each part of each chart; what our charts are made of, tests have checked
         page = render(facts, environment, mark(edition(data, environment, moment)))
     try:
-        replace_file(data.report, page)
+        replace_file(data.report, with_checksum(page))
     except DataDirectoryError as error:
         raise ReportError(f"the tables are published, the report is not: {error}") from error
     return data.report
@@ -66,20 +66,25 @@ def render(facts: Facts, environment: str, mark_of_edition: str = "") -> str:
     return templates.get_template("report.html").render(
         facts=facts,
         counted=wording.counted,
-        overall=facts.purchases["overall"] | facts.pulls["overall"],
-        yesterday=facts.purchases["yesterday"] | facts.pulls["yesterday"],
-        week=facts.purchases["week_before"] | facts.pulls["week_before"],
+        sentences=sentences,
+        overall=_of_period(facts, "overall"),
+        yesterday=_of_period(facts, "yesterday"),
+        week=_of_period(facts, "week_before"),
         source=_SOURCES.get(environment, ""),
         mark_of_edition=Markup(mark_of_edition),  # noqa: S704 - our own element
         is_stale=_is_stale(facts),
         days_shown=DAYS_SHOWN,
         by_few=_BY_FEW,
-        value_tail=_value_tail(facts.bins),
+        value_tail=_value_tail(facts.bins, facts.pulls["overall"]["priced_pulls"]),
         mature=_mature(facts),
         pending_price=_sum(row["price_usd"] for row in facts.pending_ageing),
         pending_unpriced=sum(row["unpriced"] for row in facts.pending_ageing),
         **_drawings(facts),
     )
+
+
+def _of_period(facts: Facts, period: str) -> Row:
+    return facts.purchases[period] | facts.pulls[period] | facts.spend[period]
 
 
 def _drawings(facts: Facts) -> dict[str, Drawing | None]:
@@ -96,7 +101,7 @@ def _drawings(facts: Facts) -> dict[str, Drawing | None]:
         )
         if facts.bins
         else None,
-        "value_shares": charts.pulls_against_value(facts.bins) if facts.bins else None,
+        "value_shares": charts.pulls_against_value(facts.bins, pulls["zero_pulls"]) if facts.bins else None,
         "type_quotes": charts.quotes_by_type(facts.types),
         "pulls_by_day": charts.by_day_and_type(facts.days, drawn_as, "pulls", "pulls") if facts.days else None,
         "value_by_day": charts.by_day_and_type(facts.days, drawn_as, "total_usd", "quoted buyback")
@@ -124,18 +129,19 @@ def _mature(facts: Facts) -> list[Row]:
     return [row for row in facts.funnel if row["is_mature"] and row["failed_rate"] is not None]
 
 
-def _value_tail(bins: list[Row]) -> dict[str, float] | None:
-    """The dearest pulls that together hold half of the quoted value or more: from which quote, and their shares."""
-    if not bins:
-        return None
-    pulls, value = (sum(row[column] for row in bins) for column in ("pulls", "total_usd"))
+def _value_tail(bins: list[Row], quoted_pulls: int) -> Row | None:
+    """The dearest pulls that together hold half of the quoted value or more: from which quote, and their shares.
+
+    Pulls quoted at zero are in no bin, and count.
+    """
+    value = sum(row["total_usd"] for row in bins)
     pulls_above = value_above = 0
     for row in reversed(bins):
         pulls_above += row["pulls"]
         value_above += row["total_usd"]
         if value_above >= value / 2:
-            lowest = 10 ** (row["bin"] / BINS_PER_DECADE)
-            return {"from_usd": lowest, "pull_share": pulls_above / pulls, "value_share": value_above / value}
+            shares = {"pull_share": pulls_above / quoted_pulls, "value_share": value_above / value}
+            return {"from_usd": row["least_usd"]} | shares
     return None
 
 

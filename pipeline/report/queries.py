@@ -14,6 +14,7 @@ DAYS_SHOWN = 30
 PACKS_SHOWN = 15
 _ROWS_SHOWN = 10
 _ISSUES_SHOWN = 25
+_TIERS_SHOWN = 40
 
 BINS_PER_DECADE = 6
 _DAY = dt.timedelta(days=1)
@@ -25,29 +26,42 @@ _PURCHASES = """
         count(*) FILTER (status = 'failed') AS failed,
         count(*) FILTER (status = 'pending') AS pending,
         count(*) FILTER (status = 'expired') AS expired,
-        sum(price_usd) FILTER (status = 'fulfilled') AS spend_usd,
-        sum(buyback_value_usd) FILTER (status = 'fulfilled' AND price_usd IS NOT NULL) AS quoted_of_spend_usd,
-        count(*) FILTER (status = 'fulfilled' AND price_usd IS NULL) AS unpriced,
-        count(*) FILTER (status = 'fulfilled' AND poll_count = 1) AS fulfilled_when_first_asked,
+        count(*) FILTER (status = 'fulfilled' AND last_pending_at IS NULL) AS fulfilled_when_first_asked,
         min(coalesce(initiated_at, submitted_at)) AS first_at,
-        max(greatest(submitted_at, coalesce(last_polled_at, submitted_at))) AS known_until
+        least(now(), max(greatest(submitted_at, coalesce(last_polled_at, submitted_at)))) AS known_until
     FROM purchases
     WHERE coalesce(initiated_at, submitted_at) >= $first::TIMESTAMPTZ
         AND coalesce(initiated_at, submitted_at) < $end::TIMESTAMPTZ
 """
 
 _PULLS = """
+    WITH period AS (
+        SELECT buyback_price_usd FROM pulls WHERE pulled_at >= $first::TIMESTAMPTZ AND pulled_at < $end::TIMESTAMPTZ
+    ),
+    middle AS (SELECT median(buyback_price_usd::DECIMAL(18,6))::DECIMAL(18,4) AS median_usd FROM period)
     SELECT count(*) AS pulls, count(buyback_price_usd) AS priced_pulls,
         count(*) FILTER (buyback_price_usd = 0) AS zero_pulls,
         sum(buyback_price_usd) AS buyback_usd,
-        median(buyback_price_usd::DECIMAL(18,6))::DECIMAL(18,4) AS median_usd,
+        (SELECT median_usd FROM middle) AS median_usd,
+        count(*) FILTER (buyback_price_usd < (SELECT median_usd FROM middle)) AS below_median,
+        count(*) FILTER (buyback_price_usd = (SELECT median_usd FROM middle)) AS at_median,
         max(buyback_price_usd) AS dearest_usd
-    FROM pulls WHERE pulled_at >= $first::TIMESTAMPTZ AND pulled_at < $end::TIMESTAMPTZ
+    FROM period
+"""
+
+# Spend, the quotes that stand against it, and their ratio are of the same pulls: those with a quote and a price.
+_SPEND = """
+    SELECT coalesce(sum(pull_count), 0)::BIGINT AS all_pulls,
+        coalesce(sum(priced_pull_count), 0)::BIGINT AS quoted_pulls,
+        coalesce(sum(paid_pull_count), 0)::BIGINT AS paid_pulls,
+        sum(spend_usd) AS spend_usd,
+        sum(spend_buyback_usd) AS spend_buyback_usd
+    FROM buyback_values WHERE pulled_date >= $first::TIMESTAMPTZ::DATE AND pulled_date < $end::TIMESTAMPTZ::DATE
 """
 
 _BINS = f"""
     SELECT floor({BINS_PER_DECADE} * log10(buyback_price_usd::DOUBLE))::INTEGER AS bin, count(*) AS pulls,
-        sum(buyback_price_usd)::DOUBLE AS total_usd
+        sum(buyback_price_usd)::DOUBLE AS total_usd, min(buyback_price_usd) AS least_usd
     FROM pulls WHERE buyback_price_usd > 0
     GROUP BY bin ORDER BY bin
 """
@@ -56,7 +70,8 @@ _TYPES = "FROM item_types ORDER BY pull_count DESC, item_type"
 
 # A date in the future is somebody's mistake, and must not push the present out of the picture.
 _DAYS = f"""
-    SELECT pulled_date, item_type, sum(pull_count)::BIGINT AS pulls, sum(buyback_total_usd)::DOUBLE AS total_usd,
+    SELECT pulled_date, item_type, sum(pull_count)::BIGINT AS pulls,
+        sum(priced_pull_count)::BIGINT AS priced_pulls, sum(buyback_total_usd)::DOUBLE AS total_usd,
         max(buyback_max_usd) AS dearest_usd
     FROM buyback_values
     WHERE pulled_date <= $today
@@ -67,6 +82,21 @@ _DAYS = f"""
 _PACKS = f"""
     SELECT *, count(*) OVER () AS pack_count
     FROM pack_economics ORDER BY spend_usd DESC NULLS LAST, pack_id LIMIT {PACKS_SHOWN}
+"""
+
+_SIGNALS = """
+    SELECT signal, sentence, is_unusual FROM daily_signals WHERE signal_date = $yesterday
+    ORDER BY list_position(['purchases', 'failed_rate', 'win_rate', 'quoted_value'], signal)
+"""
+
+# What a pack is tested against today: the latest version of its odds.
+_ODDS = f"""
+    SELECT pack_id, tier, pull_count, hit_count, hit_rate, hit_rate_low, hit_rate_high, published_share, verdict,
+        count(*) OVER () AS tier_count
+    FROM tier_hit_rates
+    WHERE tier IS NOT NULL
+    QUALIFY dense_rank() OVER (PARTITION BY pack_id ORDER BY valid_from DESC NULLS LAST) = 1
+    ORDER BY p_any_time_holm NULLS LAST, pack_id, fmv_low_usd LIMIT {_TIERS_SHOWN}
 """
 
 _FUNNEL = f"""
@@ -103,17 +133,20 @@ _ISSUES = f"""
 
 @dataclass(frozen=True)
 class Facts:
-    """What the page tells, as rows of plain values. `purchases` and `pulls` are by period: `yesterday` (the UTC day
-    before the moment), `week_before` (the seven days before that) and `overall`."""
+    """What the page tells, as rows of plain values. `purchases`, `pulls` and `spend` are by period:
+    `yesterday` (the UTC day before the moment), `week_before` (the seven days before that) and `overall`."""
 
     moment: dt.datetime
     yesterday: dt.date
     purchases: dict[str, Row]
     pulls: dict[str, Row]
+    spend: dict[str, Row]
+    signals: list[Row]
     bins: list[Row]
     types: list[Row]
     days: list[Row]
     packs: list[Row]
+    odds: list[Row]
     funnel: list[Row]
     pending_ageing: list[Row]
     pending_longest: list[Row]
@@ -144,10 +177,13 @@ def read(connection: duckdb.DuckDBPyConnection, moment: dt.datetime) -> Facts:
         yesterday=yesterday,
         purchases=by_period(_PURCHASES),
         pulls=by_period(_PULLS),
+        spend=by_period(_SPEND),
+        signals=rows(_SIGNALS, yesterday=yesterday),
         bins=rows(_BINS),
         types=rows(_TYPES),
         days=rows(_DAYS, today=today),
         packs=rows(_PACKS),
+        odds=rows(_ODDS),
         funnel=rows(_FUNNEL, today=today),
         pending_ageing=rows(_PENDING_AGEING),
         pending_longest=rows(_PENDING_LONGEST, moment=moment),

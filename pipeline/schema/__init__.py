@@ -4,12 +4,12 @@ From these declarations come the Parquet schemas, the DuckDB types and comments,
 schemas, the asset checks and the README's table dictionary.
 """
 
-from pipeline.schema import aggregates, groups, marts, raw, reference, sold, staging
+from pipeline.schema import aggregates, findings, groups, marts, raw, reference, signals, sold, staging
 from pipeline.schema.table import Table, Zone
 
 TABLES: dict[str, Table] = {
     t.name: t
-    for module in (raw, staging, reference, aggregates, sold, groups, marts)
+    for module in (raw, staging, reference, aggregates, sold, groups, marts, signals, findings)
     for t in vars(module).values()
     if isinstance(t, Table)
 }

@@ -9,6 +9,27 @@ _SHOWN_OF_DEAREST = (
 )
 
 
+LATENCIES = (
+    *(
+        Column(
+            f"latency_p{p}_seconds",
+            "DOUBLE",
+            f"Percentile {p} of the seconds from initiation (else submission) to the first fulfilled answer, of the "
+            "sessions that do not fail (Aalen and Johansen); at most, since polling sees a fulfilment late. NULL where "
+            "too many are pending: longer than `latency_followed_seconds`",
+        )
+        for p in (50, 90, 99)
+    ),
+    Column("latency_followed_seconds", "DOUBLE", "Longest time over which one of the sessions was followed"),
+    Column(
+        "fulfilled_when_first_asked",
+        "BIGINT",
+        "Of the fulfilled ones, those that no answer called pending: their times say how late they were asked",
+        nullable=False,
+    ),
+)
+
+
 def _of_sessions(name: str, what: str, kind: str = "BIGINT") -> Column:
     return Column(
         name, kind, f"Over those of the pulls that have a multiple of their price, {what}; NULL where none has"
@@ -36,6 +57,9 @@ QUOTE_DAYS = Table(
         Column("session_count", "BIGINT", "Of these, those that are their session's lowest quote", nullable=False),
         _of_sessions("session_quotes", "the sum of the numbers of quoted pulls in their sessions"),
         _of_sessions("session_quotes_squared", "the sum of the squares of these numbers"),
+        _of_sessions(
+            "session_wins", "the sum of the numbers of pulls in their sessions at or above the price per pull"
+        ),
         _of_sessions("session_ranks", "the sum of 2 * rank - 1, the rank being that in the session, the lowest 1"),
         _of_sessions("session_capped", "the sum of their sessions' sums of multiples, each capped at 5", "DOUBLE"),
         _of_sessions("session_capped_squared", "the sum of the squares of these sums", "DOUBLE"),
@@ -44,6 +68,21 @@ QUOTE_DAYS = Table(
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
     sources=("pulls",),
+)
+
+TIER_DAYS = Table(
+    "tier_days",
+    "One row per pack, version of its tiers, and tiers that sessions answered on a day hit.",
+    (
+        Column("answered_date", "DATE", "UTC day of `resolved_at`", key=True),
+        Column("pack_id", "VARCHAR", "The pack", key=True),
+        Column("valid_from", "DATE", "The version of its tiers, by the day of pulling", key=True, nullable=True),
+        Column("tier_numbers", "BIGINT[]", "The tier of each quoted pull in ascending order; 0 = in none", key=True),
+        Column("session_count", "BIGINT", "Sessions that hit these", nullable=False),
+    ),
+    zone=Zone.STAGING,
+    partition=Partition.OBSERVED,
+    sources=("pulls", "reference_tiers"),
 )
 
 DEAREST_PULLS = Table(
@@ -71,15 +110,26 @@ SUBMISSION_DAYS = Table(
         Column("submitted_date", "DATE", "UTC day of `submitted_at`", key=True),
         Column("submitted", "BIGINT", "Sessions first seen that day", nullable=False),
         *(Column(status, "BIGINT", f"Of these, those whose status is {status}", nullable=False) for status in STATUSES),
-        *(
-            Column(
-                f"latency_p{p}_seconds",
-                "DOUBLE",
-                f"Percentile {p} of the seconds from initiation (else submission) to the first fulfilled answer",
-            )
-            for p in (50, 90, 99)
+        *LATENCIES,
+        Column("latest_at", TIME, "Latest submission, request or settling answer of them that is not in the future"),
+        Column(
+            "buyers",
+            "BIGINT",
+            "Users of the failed and fulfilled ones; these sessions where a failed one has no user",
+            nullable=False,
         ),
-        Column("latest_at", TIME, "Latest submission, request or settling answer of them", nullable=False),
+        Column(
+            "buyer_settled_squared",
+            "BIGINT",
+            "Sum over them of the square of their failed and fulfilled",
+            nullable=False,
+        ),
+        Column(
+            "buyer_failed_squared", "BIGINT", "Sum over them of the square of their failed sessions", nullable=False
+        ),
+        Column(
+            "buyer_failed_times_settled", "BIGINT", "Sum over them of failed times failed and fulfilled", nullable=False
+        ),
     ),
     zone=Zone.STAGING,
     partition=Partition.SUBMITTED,

@@ -1,6 +1,6 @@
 """Marts: the tables that answer an analyst's questions."""
 
-from pipeline.schema.staging import SEVERITIES
+from pipeline.schema.aggregates import LATENCIES
 from pipeline.schema.table import MONEY, SHARE, TIME, Column, Reference, Table
 
 
@@ -43,8 +43,21 @@ _IS_COMPLETE = Column(
     nullable=False,
 )
 
-_BY_RANK = "from order statistics, sessions being the sample; NULL below 100 sessions"
-_BY_HALL = "Student's t corrected for skewness, sessions being the sample; NULL below 100 sessions"
+_BY_RANK = "from order statistics, sessions being the sample; NULL below 30 sessions"
+_BY_HALL = (
+    "Student's t corrected for skewness, sessions being the sample; as high at least as with one more pull at 5; NULL "
+    "below 100 sessions"
+)
+_CLUSTERED = "Wilson's for clustered samples, {} being the sample"
+
+
+def _share_bounds(name: str, sample: str) -> tuple[Column, Column]:
+    method = _CLUSTERED.format(sample)
+    return (
+        _share(f"{name}_low", f"Lower bound of the 95 % interval of `{name}`, {method}"),
+        _share(f"{name}_high", f"Upper bound of the 95 % interval of `{name}`, {method}"),
+    )
+
 
 ITEM_TYPES = Table(
     "item_types",
@@ -65,6 +78,12 @@ ITEM_TYPES = Table(
         _money("buyback_max_usd", "Highest quote"),
         _share("top_1_percent_share", "Share of the total that the dearest 1 % of priced pulls hold"),
         _HALF_OF_TOTAL,
+        Column(
+            "multiple_median",
+            "DOUBLE",
+            "Median of quote over price per pull, of the quoted pulls with a price above zero; a median of quotes "
+            "would mix packs of all prices",
+        ),
     ),
     group="marts",
     sources=("quote_days", "item_days"),
@@ -83,6 +102,11 @@ BUYBACK_VALUES = Table(
         _money("buyback_median_usd", "Median quote, interpolated"),
         *(_money(f"buyback_p{p}_usd", f"Percentile {p} of the quotes, interpolated") for p in (25, 75, 95)),
         _money("buyback_max_usd", "Highest quote"),
+        _count(
+            "paid_pull_count", "Quoted pulls of sessions whose price is known and not zero; the base of the next two"
+        ),
+        _money("spend_usd", "Price of these pulls; over it, `spend_buyback_usd` is the return"),
+        _money("spend_buyback_usd", "Sum of the quotes of these pulls"),
         _IS_COMPLETE,
     ),
     group="marts",
@@ -97,13 +121,25 @@ PACK_ECONOMICS = Table(
         Column("pack_id", "VARCHAR", "The pack", key=True),
         _count("purchase_count", "Sessions with a price: the submitted one, else the reference's for the packs bought"),
         _count("fulfilled_count", "Of these, fulfilled"),
-        _count("pull_count", "Pulls of the fulfilled sessions"),
-        _money("spend_usd", "Sum of the fulfilled sessions' prices"),
-        _money("buyback_total_usd", "Sum of the quotes of their pulls"),
+        _count("pull_count", "Pulls of the fulfilled sessions: quoted, unquoted and free ones"),
+        _money("spend_usd", "Price of the quoted pulls: each one's part of its session's price"),
+        _money("buyback_total_usd", "Sum of the quotes of the quoted pulls"),
         Column("return_ratio", "DOUBLE", "`buyback_total_usd` over `spend_usd`; a few large quotes dominate it"),
         _share("win_rate", "Share of the quoted pulls that are quoted at or above the price per pull"),
-        _share("win_rate_low", "Lower bound of the Wilson 95 % interval of `win_rate`"),
-        _share("win_rate_high", "Upper bound of the Wilson 95 % interval of `win_rate`"),
+        *_share_bounds("win_rate", "sessions"),
+        _share(
+            "win_rate_low_of_all",
+            "Lower bound of intervals that hold for all packs of the table at once in 95 %: to compare packs by",
+        ),
+        _share("win_rate_high_of_all", "Upper bound of these intervals"),
+        _share(
+            "win_rate_shrunk",
+            "Win rate drawn to that of all packs, the more the fewer its pulls: of many packs the one with the highest "
+            "`win_rate` mostly is the luckiest. NULL below 10 packs",
+        ),
+        Column(
+            "win_rate_rank", "BIGINT", "1 for the highest `win_rate_shrunk`, below 10 packs for the highest `win_rate`"
+        ),
         Column("multiple_median", "DOUBLE", "Median of quote over price per pull"),
         *_bounds("multiple_median", _BY_RANK),
         Column("multiple_mean_capped_5x", "DOUBLE", "Mean of quote over price per pull, each capped at 5"),
@@ -111,7 +147,18 @@ PACK_ECONOMICS = Table(
         Column(
             "multiple_mean", "DOUBLE", "The same mean without a cap; a few large ones dominate it, so no interval holds"
         ),
-        _count("quoted_pull_count", "Quoted pulls; the base of the win rate and of the multiples"),
+        _count(
+            "quoted_pull_count",
+            "Quoted pulls of the sessions whose price is not zero; the base of every figure of money in the row",
+        ),
+        _count("unquoted_pull_count", "Pulls of these sessions without a quote, which are in no other figure"),
+        _money("unquoted_spend_usd", "Price of the pulls without a quote; with `spend_usd`, all fulfilled sessions'"),
+        _count("unpriced_count", "Fulfilled sessions of the pack without any price, which are in no other figure"),
+        _count(
+            "free_count", "Of `fulfilled_count`, those with a price of zero; they have no multiples and win nothing"
+        ),
+        _count("free_pull_count", "Pulls of the free sessions"),
+        _money("free_buyback_total_usd", "Sum of the quotes of the free sessions' pulls"),
         _HALF_OF_TOTAL,
         _share("top_10_share", "Share of `buyback_total_usd` that the ten dearest pulls hold"),
         _count("multiple_below_0_5_count", "Quoted pulls below 0.5 times the price per pull"),
@@ -147,21 +194,15 @@ RESOLUTION_FUNNEL = Table(
         Column(
             "is_mature",
             "BOOLEAN",
-            "Whether the day ended a day or more before the data do; until then its rates still move",
+            "Whether the day ended a day or more before the data do, and at most 1 % of its sessions are pending; "
+            "until then its rates still move",
             nullable=False,
         ),
         _share("failed_rate", "Failed over failed plus fulfilled"),
-        _share("failed_rate_low", "Lower bound of the Wilson 95 % interval of `failed_rate`"),
-        _share("failed_rate_high", "Upper bound of the Wilson 95 % interval of `failed_rate`"),
-        *(
-            Column(
-                f"latency_p{p}_seconds",
-                "DOUBLE",
-                f"Percentile {p} of the seconds from initiation (else submission) to the first fulfilled "
-                "answer; at most, since polling sees a fulfilment late",
-            )
-            for p in (50, 90, 99)
-        ),
+        *_share_bounds("failed_rate", "users, where each failed session has one, else sessions,"),
+        _share("failed_rate_at_least", "Failed over all: the rate if none of the pending and expired fails"),
+        _share("failed_rate_at_most", "Failed, pending and expired over all: the rate if all of these fail"),
+        *LATENCIES,
     ),
     group="marts",
     sources=("submission_days",),
@@ -274,6 +315,13 @@ REPULLED_ITEMS = Table(
         _money("change_usd", "Latest less previous quote"),
         Column("change_ratio", "DOUBLE", "Change over the previous quote: 0.1 is a rise by 10 %"),
         Column("change_since_first_ratio", "DOUBLE", "Latest less first quote, over the first"),
+        Column(
+            "change_log",
+            "DOUBLE",
+            "Logarithm of latest over previous quote; for means over items: those of `change_ratio` rise without any "
+            "drift, since what doubles and halves counts as a rise. NULL where a quote is zero",
+        ),
+        Column("change_since_first_log", "DOUBLE", "Logarithm of latest over first quote"),
     ),
     group="marts",
     sources=("items", "item_days"),
@@ -282,9 +330,16 @@ REPULLED_ITEMS = Table(
 
 TIER_HIT_RATES = Table(
     "tier_hit_rates",
-    "One row per pack and tier of the reference, and one without a tier for quotes outside all of a pack's tiers.",
+    "One row per pack, version of its tiers and tier, and one without a tier for quotes outside all of them.",
     (
         Column("pack_id", "VARCHAR", "The pack", key=True),
+        Column(
+            "valid_from",
+            "DATE",
+            "First day of pulling of this version of the tiers; NULL = always",
+            key=True,
+            nullable=True,
+        ),
         Column("tier", "VARCHAR", "The tier; NULL for quotes outside all of them", key=True, nullable=True),
         Column("pack_name", "VARCHAR", "The pack's name"),
         _money("fmv_low_usd", "Lowest fair market value of the tier's items"),
@@ -297,44 +352,28 @@ TIER_HIT_RATES = Table(
         ),
         Column("hit_count", "BIGINT", "Of these, those whose quote over buyback percentage lies in the tier"),
         _share("hit_rate", "`hit_count` over `pull_count`"),
-        _share("hit_rate_low", "Lower bound of the Wilson 95 % interval of `hit_rate`"),
-        _share("hit_rate_high", "Upper bound of the Wilson 95 % interval of `hit_rate`"),
+        *_share_bounds("hit_rate", "sessions"),
         _share("published_share", "The tier's published weight over the sum of the pack's"),
         Column("expected_hit_count", "DOUBLE", "Hits that the published share promises in `pull_count`"),
-        _share("p_value", "How likely a count at least as unusual is if the published share is true; exact binomial"),
-        _share("p_value_holm", "The same, corrected for so many tiers being tested (Holm); below 0.05 is news"),
+        _share(
+            "p_value",
+            "How likely a count at least as unusual is if the published share is true; exact binomial. For one look at "
+            "independent pulls: whoever looks each day sees small ones by chance",
+        ),
+        _share(
+            "p_any_time",
+            "The same for a look each day, and for pulls of a session that may be alike: while the published share is "
+            "true, it ever falls below 0.05 with a probability of 5 % at most",
+        ),
+        _share("p_any_time_holm", "The same, corrected for so many tiers being tested (Holm); below 0.05 is news"),
+        Column(
+            "verdict",
+            "VARCHAR",
+            "What `p_any_time_holm` says, in words; where surely more than 1 % of the quotes lie outside all tiers, "
+            "nothing is tested, for the buyback percentage or the tiers are doubtful",
+            nullable=False,
+        ),
     ),
     group="marts",
-    sources=("reference_pack_rows", "reference_packs", "quote_days"),
-)
-
-DATA_ISSUES = Table(
-    "data_issues",
-    "One row per finding.",
-    (
-        Column("rule", "VARCHAR", "Short name of the rule that found it", nullable=False),
-        Column("severity", "VARCHAR", "`error`, `warning` or `info`", nullable=False, accepted=SEVERITIES),
-        Column("table_name", "VARCHAR", "Table that the finding is about", nullable=False),
-        Column("session_id", "VARCHAR", "The session, where there is one"),
-        Column("pull_number", "INTEGER", "The pull, where there is one"),
-        Column("source", "VARCHAR", "Inbox file and row, or SHA-256 of the answer's body"),
-        Column("field", "VARCHAR", "Field or JSON path"),
-        Column("detail", "VARCHAR", "What was found", nullable=False),
-        Column("raw_value", "VARCHAR", "First 200 characters of what was received"),
-        Column("observed_at", TIME, "When it was received", nullable=False),
-    ),
-    group="marts",
-    sources=(
-        "session_submissions",
-        "sellback_submissions",
-        "sellback_records",
-        "reference_pack_rows",
-        "session_polls",
-        "notable_answers",
-        "answer_findings",
-        "unknown_fields",
-        "purchases",
-        "late_requests",
-        "pulls",
-    ),
+    sources=("reference_tiers", "reference_packs", "tier_days"),
 )

@@ -2,7 +2,7 @@
 
 from pipeline.schema.table import MONEY, TIME, Column, Partition, Table, Zone
 
-OUTCOMES = ("fulfilled", "failed", "pending", "unauthorized", "refused", "transient", "malformed")
+OUTCOMES = ("fulfilled", "failed", "unconfirmed", "pending", "unauthorized", "refused", "transient", "malformed")
 
 SESSION_SUBMISSIONS = Table(
     "session_submissions",
@@ -10,7 +10,7 @@ SESSION_SUBMISSIONS = Table(
     (
         Column("content_sha256", "VARCHAR", "SHA-256 of the inbox file's content, in hexadecimal", key=True),
         Column("row_number", "BIGINT", "1-based row in the file; 0 for a finding about the whole file", key=True),
-        Column("source_file", "VARCHAR", "Path of the file below the inbox when it was read", nullable=False),
+        Column("source_file", "VARCHAR", "Path of the file below the inbox when it was read", key=True),
         Column("submitted_at", TIME, "When the pipeline read the file", nullable=False),
         Column("session_id", "VARCHAR", "The session, where it could be read"),
         Column("initiated_at", TIME, "When the purchase was initiated"),
@@ -37,7 +37,13 @@ STATUS_RESPONSES = Table(
         Column("content_type", "VARCHAR", "The answer's Content-Type header"),
         Column("body", "BLOB", "The answer's body, byte for byte, at most 8 MiB; NULL when no answer came"),
         Column("body_sha256", "VARCHAR", "SHA-256 of `body`, in hexadecimal"),
-        Column("outcome", "VARCHAR", "The answer's meaning", nullable=False, accepted=OUTCOMES),
+        Column(
+            "outcome",
+            "VARCHAR",
+            "The answer's meaning; a failure is `unconfirmed` until a second, on a connection of its own, says so",
+            nullable=False,
+            accepted=OUTCOMES,
+        ),
         Column("detail", "VARCHAR", "Why, where the meaning needs words"),
     ),
     zone=Zone.RAW,
@@ -51,7 +57,7 @@ SELLBACK_SUBMISSIONS = Table(
     (
         Column("content_sha256", "VARCHAR", "SHA-256 of the file's content, in hexadecimal", key=True),
         Column("row_number", "BIGINT", "1-based row in the file; 0 for a finding about the whole file", key=True),
-        Column("source_file", "VARCHAR", "Path of the file below the folder when it was read", nullable=False),
+        Column("source_file", "VARCHAR", "Path of the file below the folder when it was read", key=True),
         Column("submitted_at", TIME, "When the pipeline read the file", nullable=False),
         Column("item_id", "VARCHAR", "The item that was sold back, where it could be read"),
         Column("session_id", "VARCHAR", "The session that it was pulled in, where given"),

@@ -16,6 +16,9 @@ REFERENCE_PACK_ROWS = Table(
         Column("fmv_low_usd", MONEY, "Lowest fair market value of the tier's items"),
         Column("fmv_high_usd", MONEY, "The tier's items are worth less than this; NULL where it has no upper bound"),
         Column("weight", "DOUBLE", "The tier's published weight; weights of a pack need not sum to anything"),
+        Column(
+            "valid_from", "DATE", "From which day of pulling the row's tiers hold; NULL = always, or until the next"
+        ),
         Column("rejected_reason", "VARCHAR", "Why the row was not accepted; NULL when it was"),
         Column("raw_value", "VARCHAR", "The offending text of a rejected row, its first 200 characters"),
     ),
@@ -29,7 +32,11 @@ REFERENCE_PACKS = Table(
         Column("pack_id", "VARCHAR", "The pack", key=True),
         Column("name", "VARCHAR", "The pack's name"),
         Column("price_usd", MONEY, "Price of one pack"),
-        Column("buyback_share", "DOUBLE", "What a quote is of an item's fair market value, 0.01 to 1"),
+        Column(
+            "buyback_share",
+            "DOUBLE",
+            "What a quote is of an item's fair market value, 0.01 to 1; NULL where it changed in the course of time",
+        ),
         Column(
             "has_whole_tiers",
             "BOOLEAN",
@@ -39,4 +46,24 @@ REFERENCE_PACKS = Table(
     ),
     zone=Zone.STAGING,
     sources=("reference_pack_rows",),
+)
+
+REFERENCE_TIERS = Table(
+    "reference_tiers",
+    "One row per pack, version of its tiers and tier, of the packs whose tiers are wholly known.",
+    (
+        Column("pack_id", "VARCHAR", "The pack", key=True),
+        Column("valid_from", "DATE", "First day of the version; NULL = always", key=True, nullable=True),
+        Column("tier_number", "BIGINT", "1 for the tier of the lowest values", key=True),
+        Column("valid_until", "DATE", "First day of the next version; NULL where there is none"),
+        Column("tier", "VARCHAR", "The tier's name", nullable=False),
+        Column("fmv_low_usd", MONEY, "Lowest fair market value of the tier's items"),
+        Column("fmv_high_usd", MONEY, "The tier's items are worth less than this; NULL where it has no upper bound"),
+        Column("buyback_share", "DOUBLE", "What a quote is of fair market value: the version's, else the pack's"),
+        Column("quote_low_usd", MONEY, "What an item of the lowest value is quoted at"),
+        Column("quote_high_usd", MONEY, "The tier's items are quoted at less than this"),
+        Column("published_share", "DOUBLE", "The tier's weight over the sum of the version's"),
+    ),
+    zone=Zone.STAGING,
+    sources=("reference_pack_rows", "reference_packs"),
 )

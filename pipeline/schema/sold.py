@@ -8,7 +8,7 @@ SELLBACK_RECORDS = Table(
     (
         Column("content_sha256", "VARCHAR", "The file's SHA-256", key=True),
         Column("row_number", "BIGINT", "The row in the file", key=True),
-        Column("source_file", "VARCHAR", "The file", nullable=False),
+        Column("source_file", "VARCHAR", "The file", key=True),
         Column("submitted_at", TIME, "When the pipeline read it", nullable=False),
         Column("item_id", "VARCHAR", "The item", nullable=False),
         Column("sold_at", TIME, "When it was sold back", nullable=False),

@@ -45,6 +45,9 @@ SESSION_POLLS = Table(
         Column("final_at", TIME, "When that answer came"),
         Column("last_final_at", TIME, "When the day's last final answer came"),
         Column("final_body_sha256", "VARCHAR", "SHA-256 of the body of the day's first final answer"),
+        Column("has_reply", "BOOLEAN", "Whether any answer came that day, whatever it said", nullable=False),
+        Column("lost_count", "BIGINT", "Requests that day, after its last answer, whose answer broke", nullable=False),
+        Column("last_loss", "VARCHAR", "How the last of these broke"),
         Column(
             "may_have_late_answer",
             "BOOLEAN",
@@ -98,11 +101,11 @@ FULFILLED_RESULTS = Table(
 
 NOTABLE_ANSWERS = Table(
     "notable_answers",
-    "One row per final or malformed answer of a day, without its body.",
+    "One row per answer of a day that a finding may be about, without its body: final, malformed and the like.",
     (
         Column("session_id", "VARCHAR", "The session", nullable=False),
         Column("received_at", TIME, "When the answer came", nullable=False),
-        Column("outcome", "VARCHAR", "`fulfilled`, `failed` or `malformed`", nullable=False),
+        Column("outcome", "VARCHAR", "The answer's meaning", nullable=False),
         Column("detail", "VARCHAR", "Why, where the meaning needs words"),
         Column("body_sha256", "VARCHAR", "SHA-256 of the body"),
         Column("excerpt", "VARCHAR", "The first 200 characters of the body"),
@@ -174,6 +177,11 @@ PURCHASES = Table(
             "buyback_value_usd",
             MONEY,
             "Sum of the items' quoted buyback prices; NULL when none is quoted, and from 10^14 on",
+        ),
+        Column(
+            "last_pending_at",
+            TIME,
+            "Latest answer that said pending: it was not final before; NULL where the first answer was final",
         ),
         Column("source_file", "VARCHAR", "Inbox file that first named the session", nullable=False),
     ),

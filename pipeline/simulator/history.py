@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pipeline.lake.directory import DataDirectory, replace_file
 from pipeline.simulator import catalogue
 from pipeline.simulator.server import DEFAULT_SEED
-from pipeline.submissions.formats import COLUMNS
+from pipeline.submissions.columns import COLUMNS
 from pipeline.submissions.intake import take_in
 
 DAYS = 30

@@ -75,8 +75,8 @@ class VirtualApi:
         self._conduct = conduct
         self._rng = rng
 
-    async def ask(self, session_id: str) -> Answer:
-        """One request, in place of `StatusClient.ask`."""
+    async def ask(self, session_id: str, _is_fresh: bool = False) -> Answer:
+        """One request, in place of `StatusClient.ask`. Here there are no connections that could be fresh."""
         time = asyncio.get_running_loop().time
         number, asked_at = self._first_number + len(self.sent_at), time()
         self.sent_at.append(asked_at)

@@ -1,6 +1,6 @@
-"""Intake: from the files that users drop into the inbox to rows of the raw table `session_submissions`.
+"""Intake: from the files that users drop into the inbox and its neighbour `sellbacks` to rows of raw tables.
 
-`formats` reads a file into records, `rows` says which record is a submission, `inbox` lists and
-writes inbox files, `intake` ties them together. A SQL source would be another producer of records
-beside `formats`.
+`kinds` says what each folder holds records of, `listing` which files count and opens them, `formats` reads one into
+records, `rows` says which record is a submission or a sellback, `inbox` knows which files are new and writes into the
+inbox, `intake` ties them together. A SQL source would be another producer of records beside `formats`.
 """

@@ -6,191 +6,193 @@ is the line of the file, for Parquet the row, counted from 1. Blank lines are no
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Set
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from pathlib import PurePath
+from typing import BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from pipeline.lake.store import first_line
+from pipeline.submissions.columns import (
+    SUBMISSION_ID,
+    OnUnknownColumns,
+    Record,
+    RowError,
+    UnreadableFileError,
+    find_columns,
+)
+from pipeline.submissions.csv_rows import csv_rows, is_blank
+from pipeline.submissions.formulas import unescaped
+from pipeline.submissions.kinds import Kind
+from pipeline.submissions.listing import UnavailableFileError, cannot_be_read
+from pipeline.submissions.parquet_rows import parquet_rows
 
-from pipeline.errors import PipelineError
-
-COLUMNS = ("session_id", "initiated_at", "pack_id", "price_usd", "quantity", "user_id")
-# Written by `phygitals submit`, so that submitting the same ids again is a new file; carries nothing.
-SUBMISSION_ID = "submission_id"
-
-csv.field_size_limit(64 * 1024 * 1024)
-
-
-class UnreadableFileError(PipelineError):
-    """The file as a whole cannot be read. The message is the reason alone; the caller names the file."""
-
-
-class RowError(PipelineError):
-    """One row cannot be accepted. `raw_value` is the text at fault."""
-
-    def __init__(self, reason: str, raw_value: object = None) -> None:
-        super().__init__(reason)
-        self.raw_value = None if raw_value is None else str(raw_value)
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_SIGNS_OF_CSV = (",", ";", "\t", '"')
+_SHOWN = 200  # characters of what cannot be read
 
 
-Record = tuple[int, Mapping[str, Any] | RowError]
+def read(file: BinaryIO, name: str, kind: Kind, on_unknown_columns: OnUnknownColumns) -> Generator[Record, None, None]:
+    """Yields the file's records, read as the name's suffix says. `on_unknown_columns` is told of ignored columns.
 
-
-def read(
-    path: Path, on_unknown_columns: Callable[[set[str]], None], columns: Sequence[str] = COLUMNS
-) -> Generator[Record, None, None]:
-    """Yields the file's records. `on_unknown_columns` is told the names of columns that are ignored.
-
-    Of the `columns`, the first is required.
-    Raises UnreadableFileError when the file cannot be read at all, possibly after some records.
+    Raises UnreadableFileError when the file cannot be read at all, possibly after some records, and
+    UnavailableFileError where that may pass: it is the system's trouble then, and not the file's.
     """
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise UnreadableFileError(f"its name ends in {path.suffix or 'no suffix'}; allowed are {', '.join(SUFFIXES)}")
-    yield from reader(path, on_unknown_columns, columns)
+    if not is_supported(name):
+        suffix = PurePath(name).suffix or "no suffix"
+        raise UnreadableFileError(f"its name ends in {suffix}; allowed are {', '.join(SUFFIXES)}")
+    chosen = format_of(name)
+    if chosen in kind.refused_formats:
+        raise UnreadableFileError(kind.refused_formats[chosen])
+    try:
+        yield from _READERS[chosen](file, kind, on_unknown_columns)
+    except (UnreadableFileError, UnavailableFileError):
+        raise
+    except MemoryError as error:
+        raise UnavailableFileError(cannot_be_read(error)) from error
+    except OSError as error:
+        # Arrow calls damage an OSError, too, but one that no system call failed with.
+        if error.errno is not None:
+            raise UnavailableFileError(cannot_be_read(error)) from error
+        raise _unreadable(chosen, error) from error
+    except Exception as error:
+        # One file that nobody foresaw must not keep the others from being read.
+        raise _unreadable(chosen, error) from error
 
 
-def is_supported(path: Path) -> bool:
-    """Whether the file's name ends in a suffix that can be read."""
-    return path.suffix.lower() in _READERS
+def is_supported(name: str) -> bool:
+    """Whether a file's name ends in a suffix that can be read."""
+    return PurePath(name).suffix.lower() in _FORMATS
 
 
-def format_of(path: Path) -> str:
-    """The name of the format that the suffix stands for; files of one format are read alike."""
-    reader = _READERS.get(path.suffix.lower())
-    return reader.__name__.strip("_") if reader else path.suffix.lower().strip(".") or "nothing"
+def format_of(name: str) -> str:
+    """The name of the format that the suffix stands for, which is among few: files of one format are read alike."""
+    return _FORMATS.get(PurePath(name).suffix.lower(), "nothing")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str | RowError]]:
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                raise UnreadableFileError("it is UTF-16; save it as UTF-8")
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip("\r\n")
-            except UnicodeDecodeError:
-                yield number, RowError("the line is not valid UTF-8", raw[:200].decode("utf-8", "replace"))
-                continue
-            if line.strip():
-                yield number, line
+def id_lines(file: BinaryIO) -> Iterator[tuple[int, str | RowError]]:
+    """The lines of a text that names an id a line, with their numbers; a first line `session_id` is its header."""
+    is_first = True
+    for number, line in _lines(file):
+        if isinstance(line, RowError):
+            yield number, line
+        elif line.lower() == "session_id":
+            if not is_first:
+                yield number, RowError("the header session_id comes again", line)
+        elif any(sign in line for sign in _SIGNS_OF_CSV) or (len(line) > 1 and line[0] == line[-1] == "'"):
+            yield (
+                number,
+                RowError(
+                    "the line looks like CSV: name the file .csv; an id with a comma, semicolon, tab or quote has to "
+                    "come in another format",
+                    line[:_SHOWN],
+                ),
+            )
+        else:
+            yield number, line
+        is_first = False
 
 
-def _txt(path: Path, _: Callable[[set[str]], None], columns: Sequence[str]) -> Iterator[Record]:
-    for number, line in _lines(path):
-        yield number, line if isinstance(line, RowError) else {columns[0]: line}
+def _unreadable(chosen: str, error: Exception) -> UnreadableFileError:
+    return UnreadableFileError(f"it is not readable {_SHOWN_AS[chosen]}: {first_line(error)}")
 
 
-def _json_lines(path: Path, on_unknown_columns: Callable[[set[str]], None], columns: Sequence[str]) -> Iterator[Record]:
-    for number, line in _lines(path):
+def _lines(file: BinaryIO) -> Iterator[tuple[int, str | RowError]]:
+    for number, raw in enumerate(file, 1):
+        if number == 1 and raw[:2] in _UTF_16:
+            raise UnreadableFileError("it is UTF-16; save it as UTF-8")
+        try:
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        except UnicodeDecodeError:
+            yield number, RowError("the line is not valid UTF-8", raw[:_SHOWN].decode("utf-8", "replace"))
+            continue
+        if line:
+            yield number, line
+
+
+def _txt(file: BinaryIO, kind: Kind, _: OnUnknownColumns) -> Iterator[Record]:
+    for number, line in id_lines(file):
+        yield number, line if isinstance(line, RowError) else {kind.columns[0]: line}
+
+
+def _json_lines(file: BinaryIO, kind: Kind, on_unknown_columns: OnUnknownColumns) -> Iterator[Record]:
+    known = {*kind.columns, SUBMISSION_ID}
+    for number, line in _lines(file):
         if isinstance(line, RowError):
             yield number, line
             continue
         try:
-            value = json.loads(line, parse_float=Decimal, parse_constant=_refuse_constant)
+            value = _JSON.decode(line)
         except (ValueError, ArithmeticError, RecursionError) as error:
-            yield number, RowError(f"the line is not JSON: {error or type(error).__name__}", line[:200])
+            yield number, RowError(f"the line is not JSON: {error or type(error).__name__}", line[:_SHOWN])
             continue
         if not isinstance(value, dict):
-            yield number, RowError("the line is not a JSON object", line[:200])
-            continue
-        on_unknown_columns({printable(name) for name in value} - {*columns, SUBMISSION_ID})
-        yield number, value
+            yield number, RowError("the line is not a JSON object", line[:_SHOWN])
+        elif known.issuperset(value):
+            yield number, value
+        else:
+            found = find_columns(list(value), kind.columns)
+            on_unknown_columns(found.unknown)
+            if found.repeated:
+                yield number, RowError(f"{found.repeated[0]} comes twice", line[:_SHOWN])
+            else:
+                values = list(value.values())
+                yield number, {name: values[place] for name, place in found.places.items()}
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
 
 
-def _csv(path: Path, on_unknown_columns: Callable[[set[str]], None], columns: Sequence[str]) -> Iterator[Record]:
-    lines = path.read_bytes()
-    if lines[:2] in (b"\xff\xfe", b"\xfe\xff"):
+_JSON = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant)
+
+
+def _csv(file: BinaryIO, kind: Kind, on_unknown_columns: OnUnknownColumns) -> Iterator[Record]:
+    content = file.read()
+    if content[:2] in _UTF_16:
         raise UnreadableFileError("it is UTF-16; save it as UTF-8")
     # Undecodable bytes become lone surrogates, so that only the rows that hold them are rejected.
-    text = lines.decode("utf-8-sig", "surrogateescape")
-    rows = _csv_rows(list(io.StringIO(text, newline="")))
+    rows = csv_rows(content.decode("utf-8-sig", "surrogateescape"))
     header_number, header = next(rows, (0, []))
     if isinstance(header, RowError):
         raise UnreadableFileError(f"its header, line {header_number}, cannot be read: {header}")
-    names = [name.strip() for name in header]
-    if columns[0] not in names:
+    found = find_columns(header, kind.columns)
+    required = kind.columns[0]
+    if required not in found.places:
+        shown = ", ".join(header)[:_SHOWN] or "nothing"
         raise UnreadableFileError(
-            f"its header has no column {columns[0]} (it has {', '.join(names)[:200] or 'nothing'})"
+            f"its header has no column {required} (it has {shown}); name it, and put commas between the columns"
         )
-    if len(set(names)) < len(names):
-        raise UnreadableFileError("its header names a column twice")
-    on_unknown_columns({printable(n) for n in names} - {*columns, SUBMISSION_ID})
+    if found.repeated:
+        raise UnreadableFileError(f"its header names a column twice, {' and '.join(found.repeated)}")
+    on_unknown_columns(found.unknown)
+    names = {name.strip().lower() for name in header} | {*kind.columns, SUBMISSION_ID, ""}
     for number, row in rows:
         if isinstance(row, RowError):
             yield number, row
-        elif len(row) > len(names):
-            yield number, RowError(f"the row has {len(row)} fields, the header {len(names)}", ",".join(row))
+        elif len(row) > len(header) and not is_blank(row[len(header) :]):
+            yield number, RowError(f"the row has {len(row)} fields, the header {len(header)}", ",".join(row)[:_SHOWN])
+        elif _is_header(row, required, names):
+            yield number, RowError("the header comes again", ",".join(row)[:_SHOWN])
         else:
-            yield number, dict(zip(names, row, strict=False))
+            yield number, {name: unescaped(row[place]) for name, place in found.places.items() if place < len(row)}
 
 
-def _csv_rows(lines: list[str]) -> Iterator[tuple[int, list[str] | RowError]]:
-    """Parses strictly; after a line that breaks the quoting, goes on with the line that follows it."""
-    start = 0
-    while start < len(lines):
-        reader = csv.reader((lines[i] for i in range(start, len(lines))), strict=True)
-        consumed = 0
-        try:
-            for row in reader:
-                number, consumed = start + consumed + 1, reader.line_num
-                if any(field.strip() for field in row):
-                    yield number, row
-            return
-        except csv.Error as error:
-            broken = start + consumed
-            yield broken + 1, RowError(f"the quoting is broken: {error}", lines[broken].rstrip("\r\n"))
-            start = broken + 1
+def _is_header(row: list[str], required: str, names: Set[str]) -> bool:
+    """Whether a row says again what the columns are called, in whatever order, as joined files do."""
+    if required not in ",".join(row).lower():
+        return False
+    cells = {cell.strip().lower() for cell in row}
+    return required in cells and cells <= names
 
 
-def _parquet(path: Path, on_unknown_columns: Callable[[set[str]], None], columns: Sequence[str]) -> Iterator[Record]:
-    try:
-        with pq.ParquetFile(path) as file:
-            names = set(file.schema_arrow.names)
-            if columns[0] not in names:
-                raise UnreadableFileError(f"it has no column {columns[0]}")
-            on_unknown_columns({printable(name) for name in names} - {*columns, SUBMISSION_ID})
-            batches = file.iter_batches(columns=[c for c in columns if c in names])
-            yield from enumerate((_parquet_row(row) for batch in batches for row in _rows(batch)), 1)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise UnreadableFileError(f"it is not readable Parquet: {str(error).splitlines()[0]}") from error
-
-
-def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, pa.Scalar]]:
-    for row in zip(*batch.columns, strict=True):
-        yield dict(zip(batch.schema.names, row, strict=True))
-
-
-def _parquet_row(row: dict[str, pa.Scalar]) -> Mapping[str, Any] | RowError:
-    record = {}
-    for name, scalar in row.items():
-        try:
-            value = scalar.as_py()
-        except (ValueError, OverflowError) as error:
-            return RowError(f"{name} cannot be read: {error}", getattr(scalar, "value", None))
-        record[name] = None if value != value else value  # NaN is pandas' NULL
-    return record
-
-
-def printable(text: str) -> str:
-    """The text with `?` for what is no character, as names may hold in files and in file systems."""
-    return text.encode("utf-8", "replace").decode()
-
-
-_READERS: dict[str, Callable[[Path, Callable[[set[str]], None], Sequence[str]], Iterator[Record]]] = {
-    ".txt": _txt,
-    ".csv": _csv,
-    ".jsonl": _json_lines,
-    ".ndjson": _json_lines,
-    ".parquet": _parquet,
+_FORMATS = {".txt": "txt", ".csv": "csv", ".jsonl": "json_lines", ".ndjson": "json_lines", ".parquet": "parquet"}
+_READERS: dict[str, Callable[[BinaryIO, Kind, OnUnknownColumns], Iterator[Record]]] = {
+    "txt": _txt,
+    "csv": _csv,
+    "json_lines": _json_lines,
+    "parquet": parquet_rows,
 }
+_SHOWN_AS = {"txt": "text", "csv": "CSV", "json_lines": "JSON lines", "parquet": "Parquet"}
 
-SUFFIXES = tuple(sorted(_READERS))
+SUFFIXES = tuple(sorted(_FORMATS))

@@ -1,40 +1,18 @@
-"""The inbox folder: which files count, which are new, and how one is written into it."""
+"""The inbox and its neighbour: which of their files are new, and how one is written into the inbox."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from stat import S_ISREG
 
 from pipeline.lake.directory import DataDirectory, DataDirectoryError, replace_file
-from pipeline.submissions.formats import SUBMISSION_ID, printable
-
-_UNFINISHED = (".tmp", ".part", ".crdownload")
-
-
-@dataclass(frozen=True, order=True)
-class InboxFile:
-    """A file in the inbox as the directory listing shows it. `name` is its path below the inbox."""
-
-    name: str
-    size: int
-    mtime_ns: int
-
-    @property
-    def shown(self) -> str:
-        """The name for people and tables."""
-        return printable(self.name)
-
-    @property
-    def stamp(self) -> str:
-        """Changes when the file does, as far as a listing can tell."""
-        return f"{self.size}:{self.mtime_ns}"
+from pipeline.lake.kept_record import load_record, save_record
+from pipeline.submissions.columns import SUBMISSION_ID
+from pipeline.submissions.kinds import SESSIONS, Kind
+from pipeline.submissions.listing import InboxFile, listing
 
 
 class InboxIndex:
@@ -43,46 +21,24 @@ class InboxIndex:
     It is a cache: without it the files are hashed again and then known by their content.
     """
 
-    def __init__(self, data: DataDirectory) -> None:
-        self._path = data.inbox_index
-        try:
-            self._stamps: dict[str, list[str]] = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._stamps = {}
+    def __init__(self, data: DataDirectory, kind: Kind = SESSIONS) -> None:
+        self._path = data.inbox_index.with_name(f"{kind.folder}_index.json")
+        self._stamps = load_record(self._path, dict[str, tuple[str, str]]) or {}
 
     def knows(self, file: InboxFile) -> bool:
-        return self._stamps.get(file.name, [""])[0] == file.stamp
+        return self._stamps.get(file.name, ("", ""))[0] == file.stamp
 
     def remember(self, file: InboxFile, content_sha256: str) -> None:
-        self._stamps[file.name] = [file.stamp, content_sha256]
+        self._stamps[file.name] = (file.stamp, content_sha256)
 
     def save(self) -> None:
-        replace_file(self._path, json.dumps(self._stamps))
+        save_record(self._path, self._stamps)
 
 
-def listing(data: DataDirectory) -> Iterator[InboxFile]:
-    """The files that count: regular, below the inbox, neither hidden nor unfinished. Sorted by name."""
-    found = []
-    for folder, subfolders, names in os.walk(data.inbox):
-        subfolders[:] = [s for s in subfolders if not s.startswith(".")]
-        for name in names:
-            path = Path(folder, name)
-            if name.startswith(".") or name.endswith(_UNFINISHED):
-                continue
-            try:
-                stat = path.stat()
-            except OSError:
-                continue  # renamed since it was listed, or a link to nowhere; looked at again the next time
-            if not S_ISREG(stat.st_mode):
-                continue
-            found.append(InboxFile(path.relative_to(data.inbox).as_posix(), stat.st_size, stat.st_mtime_ns))
-    yield from sorted(found)
-
-
-def new_files(data: DataDirectory) -> list[InboxFile]:
+def new_files(data: DataDirectory, kind: Kind = SESSIONS) -> list[InboxFile]:
     """The files that no run has read yet, from one listing, without opening any."""
-    index = InboxIndex(data)
-    return [file for file in listing(data) if not index.knows(file)]
+    index = InboxIndex(data, kind)
+    return [file for file in listing(kind.path(data)).files if not index.knows(file)]
 
 
 def fingerprint(files: list[InboxFile]) -> str:

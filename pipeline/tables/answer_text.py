@@ -4,7 +4,8 @@ Nearly every answer is JSON to DuckDB as it came. The rest is rewritten: the sam
 replacement character for each lone surrogate, which is no character, with the last of each
 repeated key, which is the one that counted when the answer was given its meaning, and with plain
 letters where escapes stood for them, by which alone SQL finds a price's digits. Numbers keep their
-digits. The raw body stays as it is.
+digits. The raw body stays as it is. An API key that older versions stored in another spelling is taken
+out before it would be read in the clear.
 """
 
 from __future__ import annotations
@@ -16,26 +17,29 @@ from typing import Any
 import duckdb
 
 from pipeline.polling.answers import REPEATED_KEYS
+from pipeline.polling.redaction import Redaction
 from pipeline.schema.raw import STATUS_RESPONSES
 
-_READABLE = "('fulfilled', 'failed', 'pending')"
+_READABLE = "('fulfilled', 'failed', 'unconfirmed', 'pending')"
 _BYTE_ORDER_MARK = 65279
 TEXT = f"ltrim(decode(body), chr({_BYTE_ORDER_MARK}))"  # of a body, as it came
 
 
-def create_answers(connection: duckdb.DuckDBPyConnection, responses: str = STATUS_RESPONSES.name) -> None:
+def create_answers(
+    connection: duckdb.DuckDBPyConnection, redaction: Redaction, responses: str = STATUS_RESPONSES.name
+) -> None:
     """Defines the view `answers` (session_id, received_at, body_sha256, outcome, text) over a relation of responses."""
     unreadable = connection.execute(
         f"SELECT DISTINCT body_sha256, body FROM {responses} "
         f"WHERE outcome IN {_READABLE} AND "
-        f"(detail = $repeated_keys OR has_escaped_letters({TEXT}) OR NOT json_valid({TEXT}))",
+        f"(detail = $repeated_keys OR has_escaped_letters({TEXT}) OR holds_key({TEXT}) OR NOT json_valid({TEXT}))",
         {"repeated_keys": REPEATED_KEYS},
     ).fetchall()
     connection.execute("CREATE OR REPLACE TEMP TABLE rewritten (body_sha256 VARCHAR, text VARCHAR)")
     if unreadable:
         # A new thread has a whole stack to itself, so what could be read when it came can be read again.
         with ThreadPoolExecutor(1) as thread:
-            texts = thread.map(_rewrite, [bytes(body) for _, body in unreadable])
+            texts = thread.map(_rewrite, [redaction.body(bytes(body), is_cut=False) for _, body in unreadable])
             connection.execute(
                 "INSERT INTO rewritten SELECT unnest($bodies), unnest($texts)",
                 {"bodies": [sha for sha, _ in unreadable], "texts": list(texts)},

@@ -16,17 +16,26 @@ from pipeline.lake.compaction import identity
 from pipeline.lake.database import connect, stream
 from pipeline.lake.directory import DataDirectory, DataDirectoryError
 from pipeline.lake.manifest import Manifest, digest
+from pipeline.lake.parquet_query import literal_path
+from pipeline.polling.redaction import Redaction
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.reference import REFERENCE_PACK_ROWS, REFERENCE_PACKS
 from pipeline.schema.staging import FULFILLED_RESULTS, PURCHASES, SESSION_POLLS
 from pipeline.schema.table import Partition, Table, Zone
 from pipeline.tables.answer_text import create_answers
-from pipeline.tables.build_queries import CONTENT_BY_DAY, RESOLUTION_DAYS_OF_TOUCHED, RESOLVED_BETWEEN
 from pipeline.tables.build_report import BuildReport
+from pipeline.tables.comparison import changed_days, is_same
 from pipeline.tables.derivation import Derivations
 from pipeline.tables.fulfilled_answers import read_results
-from pipeline.tables.queries import expiry_macro, macros, query
+from pipeline.tables.inspection import Inspection
+from pipeline.tables.queries import (
+    RESOLUTION_DAYS_OF_TOUCHED,
+    RESOLVED_BETWEEN,
+    macros,
+    query,
+    time_macros,
+)
 from pipeline.tables.reference import read_packs
 
 NO_DAYS = "no-days-yet"
@@ -36,21 +45,22 @@ _SESSIONS_AT_ONCE = 500_000
 
 
 class Builder:
-    """Builds tables of one data directory as of `now`. `expire_after` is in seconds, 0 = never.
+    """Builds tables of one data directory as of `now`. `expire_after` is in seconds, 0 = never; `secret` is the key.
 
     Use as a context manager, with the directory's lock held.
     """
 
-    def __init__(self, data: DataDirectory, now: datetime, expire_after: float) -> None:
+    def __init__(self, data: DataDirectory, now: datetime, expire_after: float, secret: str | None = None) -> None:
         self._data = data
         self._store = data.store
         self._manifest = Manifest(data)
         self._derivations = Derivations()
         self._now = now
         self._expire_after = expire_after
+        self._redaction = Redaction(secret)
         self._existing: dict[str, set[str]] = {}
         self._raw: dict[str, dict[str, str]] = {}
-        self._looked_through: set[str] = set()
+        self._inspection = Inspection(self._store, self._manifest, f"{now:%Y-%m-%d}")
         self._current: set[str] = set()
         self._resolved_between: dict[str, tuple[str, str]] | None = None
 
@@ -58,11 +68,12 @@ class Builder:
         self._stack = contextlib.ExitStack()
         self._connection = self._stack.enter_context(connect(self._data))
         self._connection.execute(macros())
-        self._connection.execute(expiry_macro(self._now, self._expire_after))
+        self._connection.execute(time_macros(self._now, self._expire_after))
+        self._connection.execute("SET VARIABLE spelled_key = $pattern", {"pattern": self._redaction.spelled})
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *rest: Any) -> None:
-        # What failed is the news, and an unsaved manifest costs no more than building once again.
+        # What failed is the news; an unsaved manifest costs one more build.
         with contextlib.suppress(DataDirectoryError) if failed else contextlib.nullcontext():
             self._manifest.save()
         self._stack.__exit__(failed, *rest)
@@ -72,7 +83,7 @@ class Builder:
 
         A part that does not open counts as missing. Raises StoreError where the disk or a damaged file stops the work.
         """
-        self._remove_damaged(table)
+        self._inspection.look_through(table)
         for source in (TABLES[name] for name in table.sources):
             if source.zone is Zone.STAGING and source.name not in self._current:
                 self.build(source)
@@ -96,10 +107,8 @@ class Builder:
         return report
 
     def build_published(self) -> None:
-        """Brings every table that is published up to date, so that all are of one state of the data.
-
-        What this builder has built is up to date: nobody else writes while it has the lock.
-        """
+        """Brings every table that is published up to date, so that all are of one state of the data."""
+        # What this builder has built is up to date: nobody else writes while it has the lock.
         for table in (table for table in PUBLISHED if table.name not in self._current):
             self.build(table)
 
@@ -123,37 +132,31 @@ class Builder:
             )
         return self._connection
 
-    def _remove_damaged(self, table: Table) -> None:
-        if table.zone is not Zone.RAW and table.name not in self._looked_through:
-            for path, _ in self._store.damaged_objects(table):
-                self._store.remove(path)
-            self._looked_through.add(table.name)
-
     def _build_whole(self, report: BuildReport) -> None:
         table = report.table
-        inputs = digest(self._derivations.of(table), [self._state(TABLES[name]) for name in table.sources])
+        states = [self._state(TABLES[name]) for name in table.sources]
+        inputs = digest(self._derivations.of(table), states, *self._days_ahead(table))
         if self._is_current(table, table.name, inputs):
             report.unchanged_count += 1
             return
+        for name in table.sources:
+            self._inspection.verify(TABLES[name])
         self._name(TABLES[name] for name in table.sources)
-        if table is REFERENCE_PACKS and not report.is_rederived and self._is_as_it_was(table):
-            # Prices of packs stand in every pull: a file that was only touched must not make them all anew.
+        is_there = table.name in self._manifest.versions(table) and not report.is_rederived
+        # Prices of packs stand in every pull: a file that was only touched must not make them all anew.
+        if (
+            table is REFERENCE_PACKS
+            and is_there
+            and is_same(self._connection, query(table), f"FROM {self._store.scan(table)}")
+        ):
             self._manifest.confirmed(table, table.name, inputs)
             report.unchanged_count += 1
         else:
             self._write(report, table.name, inputs, stream(self._connection, query(table)))
 
-    def _is_as_it_was(self, table: Table) -> bool:
-        """Whether a small table would be written with the rows that it has."""
-        if table.name not in self._manifest.versions(table) or not self._store.part(table, table.name):
-            return False
-        sides = (query(table), f"FROM {self._store.scan(table)}")
-        made, kept = (self._connection.execute(sql).fetchall() for sql in sides)
-        return made == kept
-
     def _build_pending_sessions(self, report: BuildReport) -> None:
         """Found anew each time, since sessions expire as time goes by; written where they are not those of before."""
-        self._remove_damaged(PURCHASES)
+        self._inspection.look_through(PURCHASES)
         self.find_pending()
         found = self._connection.execute("SELECT count(*), bit_xor(hash(pending_sessions)) FROM pending_sessions")
         inputs = digest([(c.name, c.type) for c in PENDING_SESSIONS.columns], found.fetchone())
@@ -203,15 +206,17 @@ class Builder:
         states = [self._state(source) for source in by_day]
         states_of_whole = [self._state(source) for source in whole]
         self._name(whole)
-        derived = self._derivations.of(table)
+        derived, ahead = self._derivations.of(table), self._days_ahead(table)
         for day in days:
             upstream = [{day: state.get(day, "")} for state in states] + states_of_whole
             if joins_purchases:
                 upstream.append({day: self._manifest.inputs(PURCHASES, _resolved(day)) or ""})
-            inputs = digest(derived, upstream)
+            inputs = digest(derived, upstream, *ahead)
             if self._is_current(table, day, inputs):
                 report.unchanged_count += 1
                 continue
+            for source in by_day:
+                self._inspection.verify(source, [day])
             self._name(by_day, [day])
             if joins_purchases:
                 self._name([PURCHASES], self._days_of_submission(day))
@@ -228,6 +233,9 @@ class Builder:
         # What was observed on a day that is gone from raw may be anybody's.
         stale = [day for day, state in inputs.items() if gone or not self._is_current(PURCHASES, day, state)]
         answered = [day for day, version in observed.items() if self._manifest.inputs(PURCHASES, _seen(day)) != version]
+        self._inspection.verify(SESSION_SUBMISSIONS, stale)
+        self._inspection.verify(SESSION_POLLS, answered)
+        self._inspection.verify(FULFILLED_RESULTS, answered)
         self._connection.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE touched AS
@@ -254,6 +262,15 @@ class Builder:
             self._manifest.forget(PURCHASES, _seen(day))
         self._tidy_days(report, set(inputs))
 
+    def _days_ahead(self, table: Table) -> list[str]:
+        """The days of raw that are still to come, of which none is unless a clock was ahead: what they say changes."""
+        if "is_future(" not in query(table):
+            return []
+        today = f"{self._now:%Y-%m-%d}"
+        return sorted(
+            {day for raw in (SESSION_SUBMISSIONS, STATUS_RESPONSES) for day in self._raw_state(raw) if day > today}
+        )
+
     def _days_of_submission(self, day: str) -> list[str]:
         """The days of submission whose purchases may have been resolved on a day, as their files' statistics tell.
 
@@ -261,7 +278,8 @@ class Builder:
         """
         if self._resolved_between is None:
             days = {path: part for part, paths in self._store.parts(PURCHASES).items() for path in paths}
-            bounds = self._connection.execute(RESOLVED_BETWEEN, {"paths": list(days)}).fetchall() if days else []
+            paths = [literal_path(path) for path in days]
+            bounds = self._connection.execute(RESOLVED_BETWEEN, {"paths": paths}).fetchall() if days else []
             self._resolved_between = {days[path]: (first, last) for path, first, last in bounds}
         return [submitted for submitted, (first, last) in self._resolved_between.items() if first <= day <= last]
 
@@ -311,16 +329,10 @@ class Builder:
         self._connection.execute("DROP TABLE rebuilt")
 
     def _changed_days(self, days: list[str]) -> set[str]:
-        """The days of submission whose purchases are not those of before.
-
-        A session that was asked today touches its day with each of today's runs, and changes it with one.
-        """
-        contents = []
-        for source in ("rebuilt", self._store.scan(PURCHASES, days)):
-            found = self._connection.execute(CONTENT_BY_DAY.format(source=source))
-            contents.append({row[0]: row for row in found.fetchall()})
+        """The days of submission whose purchases are not those of before."""
         known = self._store.parts(PURCHASES).keys() & self._manifest.versions(PURCHASES).keys()
-        return {day for day in days if day not in known or contents[0].get(day) != contents[1].get(day)}
+        kept = self._store.scan(PURCHASES, days)
+        return {*days} - known | changed_days(self._connection, "rebuilt", kept, days)
 
     def _tidy_days(self, report: BuildReport, days: set[str]) -> None:
         """Removes the days that raw does not have, any more. Where it has none, one empty object says the columns."""
@@ -345,9 +357,9 @@ class Builder:
 
     def _rows_of_day(self, table: Table) -> Iterator[pa.RecordBatch]:
         if table is FULFILLED_RESULTS:
-            return read_results(self._connection)
+            return read_results(self._connection, self._redaction)
         if table.reads_answer_text:
-            create_answers(self._connection)
+            create_answers(self._connection, self._redaction)
         return stream(self._connection, query(table))
 
     def _write(self, report: BuildReport, part: str, inputs: str, rows: Iterable[pa.RecordBatch]) -> None:

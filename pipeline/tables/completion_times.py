@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
-from pipeline.lake.store import DamagedFileError, MissingFileError
+from pipeline.lake.object_errors import DamagedFileError, MissingFileError
 from pipeline.polling.completion_law import BANDS_PER_OCTAVE, CompletionLaw
 from pipeline.schema.staging import PURCHASES, SESSION_POLLS
+from pipeline.tables.queries import run
 
 _DAYS = 8  # by default a session expires after seven
 _SAMPLE = 200_000  # purchases
@@ -39,10 +40,11 @@ def _intervals(data: DataDirectory) -> list[tuple[int, int | None, int]]:
     with connect(data) as connection:
         (count,) = connection.execute(f"SELECT count(*) FROM {purchases}").fetchone() or (0,)
         is_sampled = f"hash(session_id) % {count // _SAMPLE + 1} = 0"
-        return connection.execute(
+        return run(
+            connection,
             f"""
             WITH chosen AS (
-                SELECT session_id, coalesce(initiated_at, submitted_at) AS started_at, resolved_at
+                SELECT session_id, started_at(initiated_at, submitted_at) AS started_at, resolved_at
                 FROM {purchases}
                 WHERE first_polled_at IS NOT NULL AND {is_sampled}
             ),
@@ -66,5 +68,5 @@ def _intervals(data: DataDirectory) -> list[tuple[int, int | None, int]]:
                 count(*)
             FROM ages
             GROUP BY ALL
-            """
+            """,
         ).fetchall()

@@ -14,6 +14,7 @@ from pipeline.lake.directory import DataDirectory
 from pipeline.lake.manifest import Manifest, digest
 from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.schema.staging import PURCHASES
+from pipeline.tables.queries import run
 
 _SHORTEST_WAIT = 900  # seconds between the end of one run and the start of the next
 _SHARE_OF_AGE = 1 / 8  # a session of two hours waits as long as the shortest; one of a week, 21 hours
@@ -40,7 +41,8 @@ def due(data: DataDirectory) -> Due | None:
     """
     store = data.store
     with connect(data) as connection:
-        row = connection.execute(
+        row = run(
+            connection,
             f"""
             WITH pending AS (
                 SELECT submitted_at, initiated_at, last_polled_at FROM {store.scan(PURCHASES)} WHERE status = 'pending'
@@ -49,7 +51,7 @@ def due(data: DataDirectory) -> Due | None:
                 WHERE session_id NOT IN (SELECT session_id FROM {store.scan(PURCHASES)})
             ),
             seconds AS (
-                SELECT epoch(submitted_at) AS submitted, epoch(coalesce(initiated_at, submitted_at)) AS started,
+                SELECT epoch(submitted_at) AS submitted, epoch(started_at(initiated_at, submitted_at)) AS started,
                     epoch(last_polled_at) AS asked
                 FROM pending
             )
@@ -57,6 +59,6 @@ def due(data: DataDirectory) -> Due | None:
                 asked + greatest({_SHORTEST_WAIT}, {_SHARE_OF_AGE} * (asked - started)),
                 submitted + {_SHORTEST_WAIT}))
             FROM seconds
-            """
+            """,
         ).fetchone()
     return Due(*row) if row and row[0] else None

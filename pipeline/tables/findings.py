@@ -6,13 +6,13 @@ recorded finding stands. The record is a cache: losing it costs one computation 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.lake.directory import DataDirectory, replace_file
+from pipeline.lake.directory import DataDirectory
+from pipeline.lake.kept_record import load_record, save_record
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,7 @@ class FindingRecord:
     @classmethod
     def of(cls, data: DataDirectory) -> FindingRecord:
         """What earlier runs found; nothing where the record is absent, damaged or of another version."""
-        try:
-            found = json.loads(_file(data).read_text(encoding="utf-8"))
-            return cls({key: (inputs, _restored(finding)) for key, (inputs, finding) in found.items()})
-        except (OSError, ValueError, TypeError, AttributeError, KeyError):
-            return cls()
+        return cls(load_record(_file(data), dict[str, tuple[str, Finding]]))
 
     def finding(self, key: str, inputs: str) -> Finding | None:
         """The finding of a check; None where it was computed from something else, or never."""
@@ -67,7 +63,7 @@ class FindingRecord:
         """Writes the record for later runs, where it has changed. Raises DataDirectoryError."""
         if self._is_changed:
             recorded = {key: (inputs, _recorded(finding)) for key, (inputs, finding) in self._findings.items()}
-            replace_file(_file(data), json.dumps(recorded))
+            save_record(_file(data), recorded)
             self._is_changed = False
 
 
@@ -78,12 +74,3 @@ def _file(data: DataDirectory) -> Path:
 def _recorded(finding: Finding) -> dict[str, Any]:
     computed_at = finding.computed_at.isoformat() if finding.computed_at else None
     return {**vars(finding), "computed_at": computed_at}
-
-
-def _restored(recorded: dict[str, Any]) -> Finding:
-    return Finding(
-        int(recorded["offender_count"]),
-        [str(example) for example in recorded["examples"]],
-        bool(recorded["is_of_nothing"]),
-        datetime.fromisoformat(recorded["computed_at"]),
-    )

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from pipeline.lake.database import ROWS_A_BATCH, stream
 from pipeline.polling.answers import REPEATED_KEYS
+from pipeline.polling.redaction import Redaction
 from pipeline.schema.staging import FULFILLED_RESULTS
 from pipeline.tables.answer_text import TEXT, create_answers
 from pipeline.tables.queries import query
@@ -44,7 +45,7 @@ _TIMES = """
 _ANSWERS_BETWEEN = f"""
     CREATE OR REPLACE TEMP VIEW answers AS
     SELECT session_id, received_at, body_sha256, body, outcome, detail,
-        CASE WHEN detail IS DISTINCT FROM '{REPEATED_KEYS}' THEN {TEXT} END AS text
+        CASE WHEN detail IS DISTINCT FROM '{REPEATED_KEYS}' AND NOT holds_key({TEXT}) THEN {TEXT} END AS text
     FROM status_responses
     WHERE outcome = 'fulfilled' AND received_at >= TIMESTAMPTZ '{{since}}' AND received_at < TIMESTAMPTZ '{{until}}'
         AND session_id NOT IN (FROM sessions_with_several)
@@ -60,7 +61,7 @@ _RESPONSES_OF_SEVERAL = """
 """
 
 
-def read_results(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
+def read_results(connection: duckdb.DuckDBPyConnection, redaction: Redaction) -> Iterator[pa.RecordBatch]:
     """The day's rows of `fulfilled_results`, out of the view `status_responses`; strange ones follow the others."""
     connection.execute(_SESSIONS_WITH_SEVERAL)
     times = connection.execute(_TIMES, {"at_once": _BYTES_AT_ONCE, "a_row": _BYTES_A_ROW}).fetchall()
@@ -78,24 +79,26 @@ def read_results(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBat
             strange.append(found.filter(pc.invert(is_read)))
             yield rows.filter(is_read)
         if sum(batch.nbytes + batch.num_rows * _BYTES_A_ROW for batch in strange) >= _STRANGE_BYTES_AT_ONCE:
-            yield from _read_gathered(connection, strange)
+            yield from _read_gathered(connection, redaction, strange)
             strange = []
     if strange:
-        yield from _read_gathered(connection, strange)
+        yield from _read_gathered(connection, redaction, strange)
     if connection.execute("SELECT true FROM sessions_with_several LIMIT 1").fetchone():
         connection.execute(_RESPONSES_OF_SEVERAL)
-        yield from _read_strange(connection)
+        yield from _read_strange(connection, redaction)
 
 
-def _read_gathered(connection: duckdb.DuckDBPyConnection, strange: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _read_gathered(
+    connection: duckdb.DuckDBPyConnection, redaction: Redaction, strange: list[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
     connection.register("gathered", pa.Table.from_batches(strange))
     connection.execute(_GATHERED_RESPONSES)
-    yield from _read_strange(connection)
+    yield from _read_strange(connection, redaction)
     connection.unregister("gathered")
 
 
-def _read_strange(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
+def _read_strange(connection: duckdb.DuckDBPyConnection, redaction: Redaction) -> Iterator[pa.RecordBatch]:
     """The rows of the answers in the view `strange_responses`."""
-    create_answers(connection, "strange_responses")
+    create_answers(connection, redaction, "strange_responses")
     (step,) = FULFILLED_RESULTS.steps
     yield from stream(connection, query(step))

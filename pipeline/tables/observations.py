@@ -13,7 +13,7 @@ _LARGE_QUOTE = 250_000  # USD; dearer than any card the packs are known to hold
 _LARGE_MULTIPLE = 1000  # times the session's price
 _LONGEST_NAME = 32  # characters; what an on-chain name has room for
 _FEW_SESSIONS = 20  # with fewer resolved, a rate says nothing
-_RECENT_DAYS, _FORMER_DAYS = 7, 28
+_RECENT_DAYS = 7
 
 
 def _observation(
@@ -86,14 +86,13 @@ _OF_PURCHASES = (
     ),
 )
 
-# What the highest tier of a pack can be quoted at, to the cent as quotes are. A pack has such a bound only when all of
-# its tiers are known and each has an upper end.
+# What the highest tier of a pack can be quoted at. A pack has such a bound only when all of its tiers are known and
+# each has an upper end.
 _HIGHEST_QUOTES = """
-    SELECT pack_id, max(round(fmv_high_usd * packs.buyback_share, 2))::DECIMAL(18,4) AS highest_usd
-    FROM reference_pack_rows AS tiers JOIN reference_packs AS packs USING (pack_id)
-    WHERE tier IS NOT NULL AND has_whole_tiers AND packs.buyback_share IS NOT NULL
+    SELECT pack_id, max(quote_high_usd) AS highest_usd
+    FROM reference_tiers
     GROUP BY pack_id
-    HAVING count(fmv_high_usd) = count(*)
+    HAVING count(quote_high_usd) = count(*)
 """
 
 
@@ -111,21 +110,17 @@ def _is_in_one_session_at_a_time(name: str, description: str, whose: str, held_u
         WITH pulled AS (
             SELECT DISTINCT item_id, session_id FROM pulls
             WHERE item_id IS NOT NULL
-                AND resolved_at > (SELECT max(resolved_at) FROM pulls) - to_days({_RECENT_DAYS})
+                AND resolved_at >
+                    (SELECT max(resolved_at) FROM pulls WHERE resolved_at <= now()) - to_days({_RECENT_DAYS})
         ),
         recurring AS (
             FROM pulled WHERE item_id IN (SELECT item_id FROM pulled GROUP BY item_id HAVING count(*) > 1)
         ),
-        pending AS (
-            SELECT session_id, max(last_pending_at) AS last_pending_at
-            FROM session_polls WHERE last_pending_at IS NOT NULL GROUP BY session_id
-        ),
         held AS (
-            SELECT item_id, purchases.session_id, coalesce(initiated_at, submitted_at) AS held_from,
+            SELECT item_id, purchases.session_id, started_at(initiated_at, submitted_at) AS held_from,
                 {held_until} AS held_until
             FROM recurring
             JOIN purchases ON purchases.session_id = recurring.session_id
-            LEFT JOIN pending ON pending.session_id = recurring.session_id AND last_pending_at < resolved_at
             WHERE {whose}
         )
         SELECT item_id, former.session_id, former.held_until, session_id AS other_session_id, held_from
@@ -148,7 +143,8 @@ _OF_PULLS = (
         f"In the last {_RECENT_DAYS} days no session began with an item that another one had while it was still "
         "pending. Once that is fulfilled the item may have been sold back, and comes again.",
         whose="is_sandbox IS NOT TRUE",
-        held_until="greatest(initiated_at, last_pending_at)",
+        held_until="greatest(plausible_start(initiated_at, submitted_at), "
+        "CASE WHEN last_pending_at < resolved_at THEN last_pending_at END)",
         severity=Severity.WARNING,
     ),
     # A sandbox never says pending, and gives one listing to several users.
@@ -291,24 +287,22 @@ _OF_ITEMS = (
 )
 
 _RATES = f"""
-    SELECT sum(failed) FILTER (age < {_RECENT_DAYS}) AS failed,
-        sum(failed + fulfilled) FILTER (age < {_RECENT_DAYS}) AS resolved,
-        sum(failed) FILTER (age >= {_RECENT_DAYS}) AS former_failed,
-        sum(failed + fulfilled) FILTER (age >= {_RECENT_DAYS}) AS former_resolved
-    FROM (SELECT *, (SELECT max(submitted_date) FROM resolution_funnel) - submitted_date AS age FROM resolution_funnel)
-    WHERE age < {_RECENT_DAYS + _FORMER_DAYS}
+    SELECT sum(failed) AS failed, sum(failed + fulfilled) AS resolved
+    FROM resolution_funnel CROSS JOIN (
+        SELECT max(submitted_date) AS latest FROM resolution_funnel WHERE submitted_date <= now()::DATE)
+    WHERE submitted_date > latest - {_RECENT_DAYS} AND submitted_date <= latest
 """
 
 _OF_MARTS = (
     _observation(
-        "resolution_funnel",
+        "daily_signals",
         "failed_rate_is_usual",
-        f"Sessions of the last {_RECENT_DAYS} days fail no more often than those of the {_FORMER_DAYS} days before, "
-        "as far as the Wilson 95 % intervals of both rates tell.",
-        f"""
-        SELECT * FROM ({_RATES})
-        WHERE resolved >= {_FEW_SESSIONS} AND former_resolved >= {_FEW_SESSIONS}
-            AND wilson_low(failed, resolved) > wilson_high(former_failed, former_resolved)
+        "On the latest day that is over, sessions failed no more often than is usual, by the 28 days before it and by "
+        "how much these differ.",
+        """
+        SELECT signal_date::VARCHAR AS day, sentence FROM daily_signals
+        WHERE signal = 'failed_rate' AND is_unusual AND z > 0
+            AND signal_date = (SELECT max(signal_date) FROM daily_signals WHERE signal = 'failed_rate')
         """,
     ),
     _observation(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+
+import duckdb
 
 from pipeline.schema.table import Table
 
@@ -14,6 +17,28 @@ MACROS = ("macros", "card_macros", "mart_macros")
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 _MACRO = re.compile(r"^CREATE TEMP MACRO (\w+).*?(?=^CREATE|\Z)", re.MULTILINE | re.DOTALL)
 _CALL = re.compile(r"(\w+)\s*\(")
+
+# What the builder asks to find out which parts are out of date.
+RESOLUTION_DAYS_OF_TOUCHED = """
+    SELECT DISTINCT utc_day(resolved_at)::VARCHAR
+    FROM (SELECT session_id, resolved_at FROM rebuilt UNION ALL SELECT session_id, resolved_at FROM {former})
+    SEMI JOIN touched USING (session_id)
+    WHERE resolved_at IS NOT NULL
+"""
+CONTENT_BY_DAY = """
+    SELECT utc_day(submitted_at)::VARCHAR, count(*), bit_xor(hash(purchase)), sum(hash(purchase))
+    FROM {source} AS purchase GROUP BY ALL
+"""
+RESOLVED_BETWEEN = """
+    SELECT
+        file_name,
+        utc_day(min(stats_min_value::TIMESTAMPTZ))::VARCHAR AS first_day,
+        utc_day(max(stats_max_value::TIMESTAMPTZ))::VARCHAR AS last_day
+    FROM parquet_metadata($paths)
+    WHERE path_in_schema = 'resolved_at' AND stats_min_value IS NOT NULL
+    GROUP BY file_name
+    ORDER BY file_name
+"""
 
 
 def query(table: Table) -> str:
@@ -26,20 +51,32 @@ def macros() -> str:
     return "\n".join((_SQL / f"{name}.sql").read_text(encoding="utf-8") for name in MACROS)
 
 
-def expiry_macro(now: datetime, expire_after: float) -> str:
-    """A session is given up when its time is over and it was asked at least once since it was submitted."""
-    if not expire_after:
-        return "CREATE TEMP MACRO is_expired(submitted_at, polled_at) AS false"
+def time_macros(now: datetime, expire_after: float) -> str:
+    """What depends on the time as of which tables are built.
+
+    A session is given up when its time is over and it was asked at least once since it was submitted. A time in the
+    future was written by a machine whose clock was ahead.
+    """
+    until = f"submitted_at + to_microseconds({round(expire_after * 1_000_000)}) <= TIMESTAMPTZ '{now.isoformat()}'"
+    is_expired = f"{until} AND coalesce(polled_at >= submitted_at, false)" if expire_after else "false"
     return f"""
-        CREATE TEMP MACRO is_expired(submitted_at, polled_at) AS
-            submitted_at + to_microseconds({round(expire_after * 1_000_000)}) <= TIMESTAMPTZ '{now.isoformat()}'
-            AND coalesce(polled_at >= submitted_at, false)
+        CREATE TEMP MACRO is_expired(submitted_at, polled_at) AS {is_expired};
+        CREATE TEMP MACRO is_future(moment) AS coalesce(moment > TIMESTAMPTZ '{now.isoformat()}', false);
     """
 
 
 def macros_used_by(sql: str) -> list[str]:
     """The macros that some SQL calls, and those that these call, each as its SQL."""
     return _used(sql, macros())
+
+
+def run(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object] | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Runs SQL that calls macros on a connection that has none yet."""
+    for macro in macros_used_by(sql):
+        connection.execute(macro)
+    return connection.execute(sql, parameters)
 
 
 @functools.cache

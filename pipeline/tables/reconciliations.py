@@ -102,7 +102,8 @@ RECONCILIATIONS = (
         "Each pack has the purchases, pulls and prices of the sessions that were submitted with the pack and a price.",
         """
         SELECT pack_id, packs.purchase_count - reference_price_count AS counted, priced.purchase_count AS purchases,
-            packs.pull_count AS counted_pulls, priced.pull_count AS pulls, spend_usd, priced_usd
+            packs.pull_count AS counted_pulls, priced.pull_count AS pulls,
+            coalesce(spend_usd, 0) + unquoted_spend_usd AS counted_usd, priced_usd
         FROM pack_economics AS packs FULL JOIN (
             SELECT pack_id, count(*) AS purchase_count, coalesce(sum(pull_count), 0) AS pull_count,
                 total(CASE WHEN status = 'fulfilled' THEN price_usd END) AS priced_usd
@@ -112,7 +113,19 @@ RECONCILIATIONS = (
         WHERE coalesce(counted, 0) <> coalesce(purchases, 0)
             -- What sessions without a price of their own add is not told apart.
             OR (reference_price_count = 0
-                AND (counted_pulls IS DISTINCT FROM pulls OR spend_usd IS DISTINCT FROM priced_usd))
+                AND (counted_pulls IS DISTINCT FROM pulls OR counted_usd IS DISTINCT FROM priced_usd))
+        """,
+    ),
+    of_each_row(
+        TABLES["pack_economics"],
+        "every_quoted_pull_has_a_band",
+        "Each quoted pull is in one band of multiples, and each pull is quoted, unquoted or free.",
+        ["pack_id", "quoted_pull_count", "unquoted_pull_count", "free_pull_count", "pull_count"],
+        """
+        quoted_pull_count <> multiple_below_0_5_count + multiple_0_5_to_1_count + multiple_1_to_2_count
+                + multiple_2_to_5_count + multiple_5_to_20_count + multiple_20_and_above_count
+            OR unquoted_pull_count < 0
+            OR pull_count <> quoted_pull_count + unquoted_pull_count + free_pull_count
         """,
     ),
     Check(
@@ -163,11 +176,21 @@ RECONCILIATIONS = (
     Check(
         TABLES["tier_hit_rates"],
         "counts_every_quoted_pull",
-        "The hits of a pack's tiers, and those outside, are its quoted pulls.",
+        "The hits of a pack's tiers, and those outside, are its quoted pulls from the first version of its tiers on.",
         """
         SELECT pack_id, counted, pulls
         FROM (SELECT pack_id, sum(hit_count) AS counted FROM tier_hit_rates GROUP BY pack_id)
-        JOIN (SELECT pack_id, count(buyback_price_usd) AS pulls FROM pulls GROUP BY pack_id) USING (pack_id)
+        JOIN (
+            SELECT pack_id, count(buyback_price_usd) AS pulls
+            FROM pulls JOIN (
+                SELECT pack_id, min(coalesce(valid_from, DATE '-infinity')) AS first_day
+                FROM reference_tiers
+                GROUP BY pack_id
+                HAVING count(buyback_share) = count(*)
+            ) USING (pack_id)
+            WHERE utc_day(pulled_at) >= first_day
+            GROUP BY pack_id
+        ) USING (pack_id)
         WHERE counted <> pulls
         """,
     ),

@@ -8,6 +8,7 @@ from datetime import datetime
 import duckdb
 
 from pipeline.lake.directory import DataDirectory
+from pipeline.lake.parquet_query import row_counts_of
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.schema.table import TIME, Partition, Table
 from pipeline.tables.markdown import code, preview, sparkline
@@ -57,11 +58,8 @@ def _rows_by_day(connection: duckdb.DuckDBPyConnection, data: DataDirectory, tab
         if not day_of:
             return []
         # The objects' own counts: nothing of what is in them has to be read.
-        counted = connection.execute(
-            "SELECT file_name, num_rows FROM parquet_file_metadata($paths)", {"paths": list(day_of)}
-        )
         by_day: dict[str, int] = {}
-        for path, count in counted.fetchall():
+        for path, count in row_counts_of(connection, list(day_of)).items():
             by_day[day_of[path]] = by_day.get(day_of[path], 0) + count
         return sorted((day, count) for day, count in by_day.items() if count)
     times = [c.name for c in table.columns if c.key and c.type == "DATE"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
+from pipeline.lake.parquet_query import quoted
 from pipeline.schema import PUBLISHED
 from pipeline.schema.table import MONEY, Table
 from pipeline.tables.findings import Finding
@@ -16,8 +17,7 @@ def disagreements(data: DataDirectory) -> Finding:
     """The tables of which the file and the lake hold something else."""
     found = []
     with connect(data) as connection:
-        quoted = str(data.warehouse).replace("'", "''")
-        connection.execute(f"ATTACH '{quoted}' AS published (READ_ONLY)")
+        connection.execute(f"ATTACH '{quoted(data.warehouse)}' AS published (READ_ONLY)")
         for table in PUBLISHED:
             relations = (data.store.scan(table), f"published.{table.name}")
             lake, file = (connection.execute(_totals(table, relation)).fetchone() or () for relation in relations)

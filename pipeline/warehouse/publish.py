@@ -1,34 +1,41 @@
 """Builds the DuckDB file beside the published one and replaces it in one step.
 
 DuckDB locks a file that a notebook has open, so the published file is never written to: readers that
-have it open keep the state they opened, and the next to open it sees the new one.
+have it open keep the state they opened, and the next to open it sees the new one. The new file has the former one's
+mode and group, and where the published file is a link, it lies where that leads.
 
 Where most rows are the published file's already, the new file begins as a copy of it. Rows lie in the order of
 the parts that they came from, so of each table the parts up to the first that changed stay, and the rest
-is copied anew: the rows and their order are those of a file that was built from nothing.
+is copied anew: the rows and their order are those of a file that was built from nothing. A copy that is not what was
+published, byte for byte, is not built on. What is copied anew is verified first.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping
-from contextlib import closing, suppress
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedWriter, FileIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 
 from pipeline.errors import PipelineError
 from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
+from pipeline.lake.files import keep_access, place_of, sync
+from pipeline.lake.parquet_query import quoted, read_parquet, row_counts_of
 from pipeline.lake.store import first_line
 from pipeline.lake.write_behind import WriteBehind
 from pipeline.schema import PUBLISHED
 from pipeline.schema.table import Table
 from pipeline.warehouse.record import Part, Record
 
+Config = dict[str, str | bool | int | float | list[str]]
 STORAGE_VERSION = "v1.2.0"  # what any DuckDB from 1.2 on can read
 _COPIED_AT_ONCE = 32 << 20  # bytes
 _PIECES_AHEAD = 4  # of the disk
@@ -72,32 +79,38 @@ def _holds(parts: list[Part], stamps: Mapping[str, str]) -> bool:
 
 
 def _publish_anew(data: DataDirectory) -> Published:
-    building = data.root / ".phygitals.duckdb.building"
+    place = place_of(data.warehouse)
+    building = place.with_name(".phygitals.duckdb.building")
     record = Record(data)
     try:
         _remove(building)
-        with connect(data) as connection:
+        with connect(data) as connection, _attachable(building) as attached:
             parts = {table: _parts(connection, data, table) for table in PUBLISHED}
             held = {table: record.parts(table) for table in PUBLISHED}
             kept = {table: _kept(parts[table], held[table]) for table in PUBLISHED}
             is_patch = _rows(kept) > 0 and _rows(kept) >= _LEAST_KEPT_SHARE * _rows(parts)
             if is_patch:
-                _copy(data.warehouse, building)
-                connection.execute(f"ATTACH '{_quoted(building)}' AS published")
+                _copy(data.warehouse, attached)
+                is_patch = record.is_whole(attached)  # or damage would be copied on from run to run
+            if is_patch:
+                connection.execute(f"ATTACH '{quoted(attached)}' AS published")
                 _drop_former(connection)
             else:
+                _remove(attached)
                 kept = {table: [] for table in PUBLISHED}
-                connection.execute(f"ATTACH '{_quoted(building)}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
+                connection.execute(f"ATTACH '{quoted(attached)}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
             for table in PUBLISHED:
                 if parts[table] != held[table] or not is_patch:
+                    data.store.verify(part.path for part in parts[table][len(kept[table]) :])
                     _bring(connection, table, kept[table], parts[table])
             connection.execute("CHECKPOINT published")
             is_wasteful = _free_share(connection) > _MOST_FREE_SHARE
             connection.execute("DETACH published")
-        with building.open("rb") as file:
-            os.fsync(file.fileno())
-        _wal(data.warehouse).unlink(missing_ok=True)
-        building.replace(data.warehouse)
+        keep_access(building, place)
+        sync(building)
+        for path in {data.warehouse, place}:
+            _wal(path).unlink(missing_ok=True)
+        building.replace(place)
         if is_wasteful:
             record.forget()
         else:
@@ -111,6 +124,21 @@ def _publish_anew(data: DataDirectory) -> Published:
         ) from error
     row_counts = {table.name: _rows({table: published}) for table, published in parts.items()}
     return Published(data.warehouse, data.warehouse.stat().st_size, row_counts, _rows(kept))
+
+
+@contextmanager
+def _attachable(target: Path) -> Iterator[Path]:
+    """A path under which DuckDB can write what becomes the target at the end of the block.
+
+    It is the target itself, unless a folder's name has a `?`: behind one, DuckDB does not find the log of its own file.
+    """
+    if "?" not in str(target.parent):
+        yield target
+        return
+    with TemporaryDirectory(prefix="phygitals-") as folder:
+        elsewhere = Path(folder, target.name)
+        yield elsewhere
+        shutil.move(elsewhere, target)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -146,8 +174,7 @@ def _copy_piece(reading: FileIO, writing: BufferedWriter) -> bool:
 
 def _parts(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table) -> list[Part]:
     paths = [path for of_part in data.store.parts(table).values() for path in of_part]
-    counts = connection.execute("SELECT file_name, num_rows FROM parquet_file_metadata($paths)", {"paths": paths})
-    row_counts = dict(counts.fetchall())
+    row_counts = row_counts_of(connection, paths)
     stamps = data.store.stamps(table)
     return [Part(path, stamps[path], row_counts[path]) for path in paths]
 
@@ -174,7 +201,7 @@ def _bring(connection: duckdb.DuckDBPyConnection, table: Table, kept: list[Part]
         _create(connection, table)
     if new := [part.path for part in wanted[len(kept) :]]:
         selected = ", ".join(f'"{c.name}"' for c in table.columns)
-        connection.execute(f"INSERT INTO {name} SELECT {selected} FROM read_parquet($new)", {"new": new})
+        connection.execute(f"INSERT INTO {name} SELECT {selected} FROM {read_parquet(table, new)}")
 
 
 def _drop_former(connection: duckdb.DuckDBPyConnection) -> None:
@@ -188,9 +215,9 @@ def _create(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     columns = ", ".join(f'"{c.name}" {c.type}{" NOT NULL" if c.is_required else ""}' for c in table.columns)
     name = f"published.{table.name}"
     connection.execute(f"CREATE TABLE {name} ({columns})")
-    connection.execute(f"COMMENT ON TABLE {name} IS '{_quoted(table.grain)}'")
+    connection.execute(f"COMMENT ON TABLE {name} IS '{quoted(table.grain)}'")
     for column in table.columns:
-        connection.execute(f"COMMENT ON COLUMN {name}.\"{column.name}\" IS '{_quoted(column.meaning)}'")
+        connection.execute(f"COMMENT ON COLUMN {name}.\"{column.name}\" IS '{quoted(column.meaning)}'")
 
 
 def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
@@ -201,15 +228,15 @@ def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
     return float(row[0]) if row else 0.0
 
 
-def open_warehouse(path: Path) -> closing[duckdb.DuckDBPyConnection]:
-    """The published file, for reading, with times shown in UTC.
+def open_warehouse(path: Path, config: Config | None = None) -> closing[duckdb.DuckDBPyConnection]:
+    """The published file, for reading, with times shown in UTC, and with further settings of DuckDB.
 
     Raises PublishError when nothing has been published yet, or the file does not open.
     """
     if not path.exists():
         raise PublishError(f"{path} does not exist yet: run `phygitals refresh` first")
     try:
-        connection = duckdb.connect(path, read_only=True)
+        connection = duckdb.connect(path, read_only=True, config=config or {})
     except duckdb.Error as error:
         raise PublishError(
             f"{path} cannot be opened: {first_line(error)}; "
@@ -227,7 +254,3 @@ def _remove(building: Path) -> None:
 def _wal(path: Path) -> Path:
     """The write-ahead log of a file. One that is left beside the published file breaks every new reader."""
     return path.with_name(path.name + ".wal")
-
-
-def _quoted(text: object) -> str:
-    return str(text).replace("'", "''")

@@ -6,12 +6,13 @@ publishing copies everything.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
-from pipeline.lake.directory import DataDirectory, replace_file
+from pipeline.lake.checksum import crc_until
+from pipeline.lake.directory import DataDirectory
+from pipeline.lake.kept_record import load_record, save_record
 from pipeline.lake.manifest import digest
 from pipeline.schema.table import Table
 
@@ -22,6 +23,15 @@ class Part(NamedTuple):
     path: str
     stamp: str
     row_count: int
+
+
+_Tables = dict[str, tuple[str, list[Part]]]  # of each table its declaration and its parts
+
+
+class _Content(TypedDict):
+    file: tuple[int, int]  # its size and the time of its last change, which tell it from another
+    crc32: int
+    tables: _Tables
 
 
 class Record:
@@ -43,31 +53,41 @@ class Record:
             return None
         return parts if all(parts.values()) else None
 
-    def _tables(self) -> dict[str, list[Any]]:
+    def _tables(self) -> _Tables:
+        record = load_record(self._path, _Content)
         try:
-            record = json.loads(self._path.read_text(encoding="utf-8"))
-            tables: dict[str, list[Any]] = record["tables"]
-            return tables if record["file"] == _identity(self._warehouse) else {}
-        except (OSError, ValueError, KeyError):
+            return record["tables"] if record and record["file"] == _identity(self._warehouse) else {}
+        except OSError:  # nothing is published
             return {}
 
-    def _parts(self, tables: Mapping[str, list[Any]], table: Table) -> list[Part]:
-        declaration, parts = tables.get(table.name, [None, []])
-        return [Part(*part) for part in parts] if declaration == _declaration(table) else []
+    def _parts(self, tables: _Tables, table: Table) -> list[Part]:
+        declaration, parts = tables.get(table.name, (None, []))
+        return parts if declaration == _declaration(table) else []
+
+    def is_whole(self, copy: Path) -> bool:
+        """Whether a copy of the published file is what was published, byte for byte."""
+        record = load_record(self._path, _Content)
+        return record is not None and record["crc32"] == _crc(copy)
 
     def save(self, parts: Mapping[Table, list[Part]]) -> None:
         """Notes what the published file holds now. Raises DataDirectoryError."""
         tables = {table.name: (_declaration(table), held) for table, held in parts.items()}
-        replace_file(self._path, json.dumps({"file": _identity(self._warehouse), "tables": tables}))
+        file = {"file": _identity(self._warehouse), "crc32": _crc(self._warehouse)}
+        save_record(self._path, file | {"tables": tables})
 
     def forget(self) -> None:
         """Makes the next publishing copy everything."""
         self._path.unlink(missing_ok=True)
 
 
-def _identity(path: Path) -> list[int]:
+def _identity(path: Path) -> tuple[int, int]:
     found = path.stat()
-    return [found.st_size, found.st_mtime_ns]
+    return (found.st_size, found.st_mtime_ns)
+
+
+def _crc(path: Path) -> int:
+    with path.open("rb") as file:
+        return crc_until(file, path.stat().st_size)
 
 
 def _declaration(table: Table) -> str:

@@ -36,10 +36,23 @@ listed AS MATERIALIZED (
     SELECT unnest(session_ids) AS session_id FROM (SELECT list(session_id) AS session_ids FROM suspects)
 ),
 answered_on AS MATERIALIZED (
-    SELECT polls.session_id, status, resolved_at, last_pending_at
+    SELECT polls.session_id, status, resolved_at, polls.last_pending_at
     FROM (FROM session_polls SEMI JOIN listed USING (session_id)) AS polls
     JOIN (FROM purchases SEMI JOIN listed USING (session_id)) AS purchases ON purchases.session_id = polls.session_id
-    WHERE greatest(last_final_at, last_pending_at) > resolved_at
+    WHERE greatest(last_final_at, polls.last_pending_at) > resolved_at
+),
+-- Sessions of which nothing is heard any more, though connections come about: counted from their last answer on.
+lost AS (
+    SELECT session_id, sum(lost_count) AS lost_count, arg_max(last_loss, last_polled_at) AS last_loss,
+        max(last_polled_at) AS last_polled_at
+    FROM (
+        SELECT *, max(last_polled_at) FILTER (has_reply) OVER (PARTITION BY session_id) AS heard_at
+        FROM session_polls
+        WHERE session_id IN (SELECT session_id FROM session_polls WHERE lost_count > 0)
+    )
+    WHERE heard_at IS NULL OR last_polled_at >= heard_at
+    GROUP BY session_id
+    HAVING sum(lost_count) >= 3
 ),
 findings AS (
     SELECT
@@ -49,7 +62,7 @@ findings AS (
         session_id,
         NULL AS pull_number,
         source_file || CASE row_number WHEN 0 THEN '' ELSE ' row ' || row_number END AS source,
-        NULL AS field,
+        faulty_fields(rejected_reason) AS field,
         rejected_reason AS detail,
         raw_value,
         submitted_at AS observed_at
@@ -59,7 +72,7 @@ findings AS (
     SELECT
         CASE row_number WHEN 0 THEN 'rejected_file' ELSE 'rejected_row' END, 'error', 'sellback_submissions', session_id, NULL,
         'sellbacks/' || source_file || CASE row_number WHEN 0 THEN '' ELSE ' row ' || row_number END,
-        NULL, rejected_reason, raw_value, submitted_at
+        faulty_fields(rejected_reason), rejected_reason, raw_value, submitted_at
     FROM sellback_submissions
     WHERE rejected_reason IS NOT NULL
     UNION ALL
@@ -87,9 +100,17 @@ findings AS (
         CASE row_number WHEN 0 THEN 'rejected_reference_file' ELSE 'rejected_reference_row' END, 'error',
         'reference_packs', NULL, NULL,
         'reference/packs.csv' || CASE row_number WHEN 0 THEN '' ELSE ' row ' || row_number END,
-        NULL, rejected_reason, raw_value, modified_at
+        faulty_fields(rejected_reason), rejected_reason, raw_value, modified_at
     FROM reference_pack_rows
     WHERE rejected_reason IS NOT NULL
+    UNION ALL
+    SELECT
+        'implausible_time', 'warning', 'purchases', session_id, NULL, source_file || ' row ' || row_number, 'initiated_at',
+        CASE WHEN initiated_at > submitted_at THEN 'more than a day after it was submitted' ELSE 'before 2015' END
+            || '; it is left out of latencies',
+        initiated_at::VARCHAR AS raw_value, submitted_at
+    FROM session_submissions
+    WHERE rejected_reason IS NULL AND initiated_at IS NOT NULL AND plausible_start(initiated_at, submitted_at) IS NULL
     UNION ALL
     SELECT
         'conflicting_submission', 'warning', 'purchases', session_id, NULL,
@@ -109,6 +130,29 @@ findings AS (
     WHERE outcome = 'malformed'
     UNION ALL
     SELECT
+        'unconfirmed_failure', 'warning', 'status_responses', answers.session_id, NULL, body_sha256, NULL,
+        'an answer said that the transaction failed, and none on a connection of its own has confirmed it: it may be '
+            || 'another session''s, and the session is ' || status,
+        excerpt, received_at
+    FROM notable_answers AS answers JOIN purchases ON purchases.session_id = answers.session_id
+    WHERE outcome = 'unconfirmed' AND status <> 'failed'
+    UNION ALL
+    SELECT
+        'lost_answers', 'error', 'status_responses', lost.session_id, NULL, NULL, NULL,
+        'the last ' || lost_count || ' requests brought no answer, at last: ' || last_loss, NULL, lost.last_polled_at
+    FROM lost JOIN purchases ON purchases.session_id = lost.session_id
+    WHERE resolved_at IS NULL
+    UNION ALL
+    SELECT
+        'implausible_retry_after', 'warning', 'status_responses', arg_min(session_id, (received_at, session_id)), NULL,
+        NULL, 'Retry-After', occurrences(count(*), min(received_at), max(received_at))
+            || '; 60 s were taken instead of more than a day',
+        arg_min(split_part(detail, '; its Retry-After is implausible: ', 2), (received_at, session_id)), min(received_at)
+    FROM notable_answers
+    WHERE contains(detail, '; its Retry-After is implausible: ')
+    GROUP BY split_part(detail, '; its Retry-After is implausible: ', 1)
+    UNION ALL
+    SELECT
         'contradicting_answer', 'error', 'purchases', answers.session_id, NULL, body_sha256, NULL,
         'the session was ' || status || ' already; a later answer said ' || outcome
             || CASE WHEN outcome = status THEN ' with other content' ELSE '' END,
@@ -117,7 +161,7 @@ findings AS (
     JOIN (SELECT DISTINCT session_id, status, resolved_at FROM answered_on) AS settled USING (session_id)
     JOIN (FROM session_polls SEMI JOIN listed USING (session_id)) AS polls
         ON polls.session_id = answers.session_id AND polls.final_at = resolved_at
-    WHERE outcome <> 'malformed'
+    WHERE outcome IN ('fulfilled', 'failed')
         AND received_at > resolved_at
         AND (outcome <> status OR body_sha256 <> final_body_sha256)
     UNION ALL
@@ -143,6 +187,20 @@ findings AS (
     FROM pulls
     WHERE item_type NOT IN ('enft', 'ebay', 'fanatics', 'alt', 'external')
     GROUP BY item_type
+    UNION ALL
+    SELECT
+        'time_in_future', 'warning', 'purchases', NULL, NULL, NULL, field,
+        'a clock was ahead when it was written, as for session ' || left(min(session_id), 200) || ': '
+            || occurrences(count(*), min(moment), max(moment)),
+        NULL, min(moment)
+    FROM (
+        SELECT 'submitted_at' AS field, session_id, submitted_at AS moment FROM purchases WHERE is_future(submitted_at)
+        UNION ALL
+        SELECT 'last_polled_at' AS field, session_id, last_polled_at AS moment FROM purchases WHERE is_future(last_polled_at)
+        UNION ALL
+        SELECT 'resolved_at' AS field, session_id, resolved_at AS moment FROM purchases WHERE is_future(resolved_at)
+    )
+    GROUP BY field
     UNION ALL
     -- Values of a kind that the field did not have before: one row a field and kind, beside the rows for each value.
     SELECT

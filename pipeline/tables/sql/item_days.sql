@@ -29,7 +29,7 @@ facts AS (
     SELECT
         session_id,
         pull_number,
-        not_blank(value) AS value,
+        value,
         attribute_number,
         lower(trim(trait_type)) AS trait
     FROM item_attributes

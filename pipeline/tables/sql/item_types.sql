@@ -38,6 +38,29 @@ types AS (
     FROM ranked
     GROUP BY item_type
 ),
+multiples AS (
+    SELECT
+        item_type,
+        pulls,
+        multiple,
+        sum(pulls) OVER (PARTITION BY item_type ORDER BY multiple ROWS UNBOUNDED PRECEDING)::BIGINT AS up_to,
+        sum(pulls) OVER (PARTITION BY item_type)::BIGINT AS total_count
+    FROM (
+        SELECT item_type, multiple(buyback_price_usd, pulls_a_session, session_price_usd) AS multiple,
+            sum(pull_count)::BIGINT AS pulls
+        FROM quote_days
+        WHERE buyback_price_usd IS NOT NULL AND session_price_usd > 0
+        GROUP BY item_type, multiple
+    )
+),
+medians AS (
+    SELECT
+        item_type,
+        (min(multiple) FILTER (up_to >= (total_count + 1) // 2) + min(multiple) FILTER (up_to >= total_count // 2 + 1)) / 2
+            AS multiple_median
+    FROM multiples
+    GROUP BY item_type
+),
 -- Items may be pulled under more than one type.
 items_of_types AS (
     SELECT item_type, count(*) AS item_count
@@ -62,6 +85,8 @@ SELECT
     buyback_p99_usd,
     buyback_max_usd,
     top_1_percent_share,
-    half_of_total_pull_count
-FROM types LEFT JOIN items_of_types ON items_of_types.item_type = types.item_type
+    half_of_total_pull_count,
+    multiple_median
+FROM types LEFT JOIN medians ON medians.item_type = types.item_type
+LEFT JOIN items_of_types ON items_of_types.item_type = types.item_type
 ORDER BY types.item_type

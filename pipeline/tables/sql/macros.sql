@@ -11,8 +11,10 @@ CREATE TEMP MACRO is_number(j) AS left(j::VARCHAR, 1) BETWEEN '-' AND '9';
 -- A JSON string's text; NULL for every other kind of value.
 CREATE TEMP MACRO json_text(j) AS CASE WHEN is_string(j) THEN j ->> '$' END;
 
--- Text with at least one character that can be seen. Most begins with one, which is cheaply told.
-CREATE TEMP MACRO not_blank(t) AS CASE WHEN t BETWEEN '!' AND '~' OR regexp_matches(t, '[^\s\pZ\p{Cc}]') THEN t END;
+-- Text with at least one character that can be seen. Most begins with one, which is cheaply told. Chains fill names and
+-- ids up with NULs, which are dropped.
+CREATE TEMP MACRO not_blank(t) AS CASE WHEN t BETWEEN '!' AND '~' OR regexp_matches(t, '[^\s\pZ\p{Cc}]') THEN
+    CASE WHEN ends_with(t, chr(0)) THEN rtrim(t, chr(0)) ELSE t END END;
 
 CREATE TEMP MACRO problem(rule, severity, field, detail, j) AS {
     'rule': rule, 'severity': severity, 'field': field, 'detail': detail, 'raw_value': left(j::VARCHAR, 200)
@@ -205,6 +207,12 @@ CREATE TEMP MACRO item_problems(x, price_trouble, document, i) AS list_filter([
 -- Whether escapes may stand for plain letters, in a key as well.
 CREATE TEMP MACRO has_escaped_letters(text) AS regexp_matches(text, '\\u00[4-7]');
 
+-- Whether the API key stands in a text in another spelling, by the pattern that the builder knows; polling takes the key
+-- out of what it stores, so only older answers can hold one.
+CREATE TEMP MACRO holds_key(text) AS coalesce(
+    contains(text, '\u00') AND regexp_matches(text, getvariable('spelled_key')::VARCHAR), false
+);
+
 -- The numbers that DuckDB, which reads JSON numbers as doubles, would write otherwise than they were sent: those with
 -- an exponent, of sixteen signs or more, with five places or a further zero behind the point, and the integer -0.
 CREATE TEMP MACRO inexact_number() AS '-?[0-9]+(?:[.0-9]*[eE]|[.0-9]{15}|\.[0-9]{5}|\.[0-9]+0)|-0[^.0-9]';
@@ -281,6 +289,17 @@ CREATE TEMP MACRO quoted_pull(pulled_at, resolved_at, session_id, pull_number, b
     'pulled_at': pulled_at, 'resolved_at': resolved_at, 'session_id': session_id, 'pull_number': pull_number,
     'buyback_price_usd': buyback_price_usd
 };
+
+-- When a purchase was initiated; NULL where that cannot be: before 2015, or more than a day after it was submitted.
+CREATE TEMP MACRO plausible_start(initiated_at, submitted_at) AS CASE
+    WHEN epoch_us(initiated_at) BETWEEN 1420070400000000 AND epoch_us(submitted_at) + 86400000000 THEN initiated_at END;
+-- From when on latencies count.
+CREATE TEMP MACRO started_at(initiated_at, submitted_at) AS coalesce(plausible_start(initiated_at, submitted_at), submitted_at);
+
+-- The columns that a rejection names: each of its faults begins with one, where it is about one.
+CREATE TEMP MACRO faulty_fields(reason) AS nullif(array_to_string(regexp_extract_all(reason,
+    '(?:^|; )(session_id|initiated_at|pack_id|price_usd|quantity|user_id|item_id|sold_at|amount_usd|name|buyback_percent|fmv_low_usd|fmv_high_usd|weight|valid_from) (?:is|has|cannot|comes|differs) ',
+    1), ', '), '');
 
 -- What a later submission says otherwise than the first one did.
 CREATE TEMP MACRO difference(field, first_value, later_value) AS CASE

@@ -2,28 +2,48 @@
 -- interval rests on is how sessions differ, not items. `y` is a session's sum of something, `m` its number of pulls;
 -- the macros that take them are aggregates over sessions. benchmarks/coverage.py measures how often they hold.
 
--- Bounds of the Wilson 95 % interval of `hits` in `n` (Wilson, 1927). NULL when n is 0: greatest and least would pass
--- over a NULL. Rounding must not take a bound past a share of 0 or 1.
-CREATE TEMP MACRO wilson_centre(hits, n) AS (hits + 1.959963984540054 ^ 2 / 2) / (n + 1.959963984540054 ^ 2);
-CREATE TEMP MACRO wilson_half(hits, n) AS
-    1.959963984540054 / (n + 1.959963984540054 ^ 2) * sqrt(hits * (n - hits) / nullif(n, 0) + 1.959963984540054 ^ 2 / 4);
-CREATE TEMP MACRO wilson_low(hits, n) AS
-    CASE WHEN n > 0 THEN CASE WHEN hits = 0 THEN 0 ELSE wilson_centre(hits, n) - wilson_half(hits, n) END END;
-CREATE TEMP MACRO wilson_high(hits, n) AS
-    CASE WHEN n > 0 THEN CASE WHEN hits = n THEN 1 ELSE wilson_centre(hits, n) + wilson_half(hits, n) END END;
+-- Bounds of the score interval of `hits` in `n` (Wilson, 1927), both of which may be fractions; z is how many standard
+-- errors it reaches. NULL when n is 0: greatest and least would pass over a NULL. Rounding must not take a bound past a
+-- share of 0 or 1.
+CREATE TEMP MACRO wilson_centre(hits, n, z) AS (hits + z ^ 2 / 2) / (n + z ^ 2);
+CREATE TEMP MACRO wilson_half(hits, n, z) AS
+    z / (n + z ^ 2) * sqrt(greatest(hits * (n - hits), 0) / nullif(n, 0) + z ^ 2 / 4);
+CREATE TEMP MACRO wilson_low(hits, n, z) AS
+    CASE WHEN n > 0 THEN CASE WHEN hits = 0 THEN 0 ELSE wilson_centre(hits, n, z) - wilson_half(hits, n, z) END END;
+CREATE TEMP MACRO wilson_high(hits, n, z) AS
+    CASE WHEN n > 0 THEN CASE WHEN hits = n THEN 1 ELSE wilson_centre(hits, n, z) + wilson_half(hits, n, z) END END;
 
--- The 97.5 % point of Student's t, by Cornish and Fisher's expansion around the normal one; true to 0.0001 from 20
--- degrees of freedom on.
-CREATE TEMP MACRO t_975(df) AS 1.959963984540054 + 2.372271 / df + 2.822548 / df ^ 2 + 2.555850 / df ^ 3;
+-- The point of Student's t that is as probable as the point z of the normal distribution, by Cornish and Fisher's
+-- expansion; at 97.5 % true to 0.0001 from 20 degrees of freedom on, to 0.003 from 5 on.
+CREATE TEMP MACRO t_point(z, df) AS z + (z ^ 3 + z) / 4 / df + (5 * z ^ 5 + 16 * z ^ 3 + 3 * z) / 96 / df ^ 2
+    + (3 * z ^ 7 + 19 * z ^ 5 + 17 * z ^ 3 - 15 * z) / 384 / df ^ 3;
+CREATE TEMP MACRO z_975() AS 1.959963984540054e0;
+-- The point of the normal distribution above which there is the probability p, of 0.02 at most; by Acklam's quotient of
+-- polynomials, true to 0.000001.
+CREATE TEMP MACRO tail_root(p) AS sqrt(-2 * ln(p));
+CREATE TEMP MACRO z_above(p) AS -(((((-7.784894002430293e-03 * tail_root(p) - 3.223964580411365e-01) * tail_root(p)
+        - 2.400758277161838e+00) * tail_root(p) - 2.549732539343734e+00) * tail_root(p) + 4.374664141464968e+00)
+        * tail_root(p) + 2.938163982698783e+00)
+    / ((((7.784695709041462e-03 * tail_root(p) + 3.224671290700398e-01) * tail_root(p) + 2.445134137142996e+00)
+        * tail_root(p) + 3.754408661907416e+00) * tail_root(p) + 1);
+-- How many standard errors intervals must reach so that k of them hold at once in 95 % (Bonferroni).
+CREATE TEMP MACRO z_of_all(k) AS CASE WHEN k > 1 THEN z_above(0.025e0 / k) ELSE z_975() END;
+CREATE TEMP MACRO t_975(df) AS t_point(z_975(), df);
 
--- Below so many sessions no interval of a median or a mean is given.
+-- Below so many sessions no interval of a mean, and below so many none of a median, is given.
 CREATE TEMP MACRO are_enough(session_count) AS session_count >= 100;
+CREATE TEMP MACRO are_enough_for_a_median(session_count) AS session_count >= 30;
 
 -- What the rest asks of a sample: sums over sessions. They add up, so that a long history need not be read for them.
 CREATE TEMP MACRO session_sums(y, m) AS {
     'n': count(*), 'm': sum(m), 'm2': sum(m * m), 'm3': sum(m * m * m),
     'y': sum(y), 'y2': sum(y * y), 'y3': sum(y * y * y),
     'ym': sum(y * m), 'y2m': sum(y * y * m), 'ym2': sum(y * m * m)
+};
+
+-- The same where `n` sessions at a time are alike, as far as shares need it.
+CREATE TEMP MACRO weighted_sums(y, m, n) AS {
+    'n': sum(n), 'm': sum(m * n), 'm2': sum(m * m * n), 'y': sum(y * n), 'y2': sum(y * y * n), 'ym': sum(y * m * n)
 };
 
 CREATE TEMP MACRO ratio_mean(s) AS s.y::DOUBLE / nullif(s.m, 0)::DOUBLE;
@@ -50,6 +70,24 @@ CREATE TEMP MACRO group_sums(n, y, w, y2) AS {
     'groups': count(*), 'n': sum(n), 'y': sum(y), 'w': sum(w), 'w2': sum(w * w), 'y2_of_groups': sum(y * y / w),
     'within': sum(y2 - y * y / w)
 };
+-- Bounds of a share's interval, where `s` has counts of hits in sessions: the score interval of as many hits and pulls as
+-- would be worth the same if they were independent, with Student's t for the normal distribution (as modified for surveys:
+-- Korn and Graubard, 1998). How much the hits of a session resemble each other cannot be told from few hits, so that one
+-- more is taken for as alike as the sizes of the sessions allow (Kish, 1965). One session tells nothing.
+CREATE TEMP MACRO rarer(s) AS least(s.y, s.m - s.y);
+CREATE TEMP MACRO likeness(s) AS coalesce(
+    greatest(residuals_2(s), 0) * s.n / nullif(s.n - 1, 0) / nullif(s.y::DOUBLE * (s.m - s.y) / nullif(s.m, 0), 0), 1);
+CREATE TEMP MACRO design_effect(s) AS
+    greatest(1, (rarer(s) * likeness(s) + s.m2 / nullif(s.m, 0)) / (rarer(s) + 1));
+-- `design` is design_effect(s) and `t` the point of Student's t for s.n - 1: columns, for a macro's arguments are written
+-- out wherever it names them, and planning would take longer than all the rest.
+CREATE TEMP MACRO clustered_low(s, design, t) AS CASE WHEN s.m > 0 THEN CASE WHEN s.n < 2 THEN 0 ELSE
+    wilson_low(s.y / design, s.m / design, t) END END;
+CREATE TEMP MACRO clustered_high(s, design, t) AS CASE WHEN s.m > 0 THEN CASE WHEN s.n < 2 OR s.y = s.m THEN 1 ELSE
+    wilson_high(s.y / design, s.m / design, t) END END;
+
+-- Whether so many quotes lie outside all of a pack's tiers that its buyback percentage, or the tiers, must be wrong.
+CREATE TEMP MACRO lies_outside(share_low) AS share_low > 0.01;
 
 -- Bounds of the 95 % interval of ratio_mean: Student's t, with Hall's (1992) transformation to remove skewness, for
 -- without it the upper bound of a mean that rests on few high values is too low. `skew` is the residuals' skewness over
@@ -62,11 +100,19 @@ CREATE TEMP MACRO mean_low(s) AS
 CREATE TEMP MACRO mean_high(s) AS
     ratio_mean(s) - clustered_error(s) * unskewed(-t_975(nullif(s.n - 1, 0)), skew(s));
 
+-- The upper bound of a mean of multiples, each at most 5. Where no session has drawn a rare jackpot yet, nothing in the
+-- sample tells of it; so the bound is no lower than with one more session, of one pull, that has drawn one.
+CREATE TEMP MACRO with_a_jackpot(s) AS {
+    'n': s.n + 1, 'm': s.m + 1, 'm2': s.m2 + 1, 'm3': s.m3 + 1, 'y': s.y + 5, 'y2': s.y2 + 25, 'y3': s.y3 + 125,
+    'ym': s.ym + 5, 'y2m': s.y2m + 25, 'ym2': s.ym2 + 5
+};
+CREATE TEMP MACRO capped_mean_high(s, jackpot_s) AS least(5, greatest(mean_high(s), mean_high(jackpot_s)));
+
 -- The rank of the value that is the lower bound of a median's 95 % interval (Woodruff, 1952), of `n` values;
 -- `share_error` is the clustered error of the share of values up to the median, 1 / (2 * sqrt(n)) where they are
 -- independent. The upper bound's rank is as far from the other end. No shape of distribution is assumed.
 CREATE TEMP MACRO median_low_rank(n, share_error) AS
-    greatest(1, floor((n + 1) / 2 - 1.959963984540054e0 * n * share_error))::BIGINT;
+    greatest(1, floor((n + 1) / 2 - z_975() * n * share_error))::BIGINT;
 
 -- The probability of k hits among n, each with probability p.
 CREATE TEMP MACRO log_choose(n, k) AS lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1);
@@ -89,23 +135,44 @@ CREATE TEMP MACRO binomial_p_value(hits, n, p) AS CASE
             lambda k: binomial_log(k, n, p) <= binomial_log(hits, n, p) + 1e-7),
         lambda k: exp(binomial_log(k, n, p))))) END;
 
+-- The logarithm of how much likelier k hits in n are under a mixture of shares than under the share p that is claimed
+-- (Robbins, 1970; Lindon and Malek, 2022). The mixture is a beta distribution around p, the broader the rarer the hits.
+-- However often it is looked at, it exceeds ln(1 / a) with a probability of at most a while p is true.
+CREATE TEMP MACRO beta_log(a, b) AS lgamma(a) + lgamma(b) - lgamma(a + b);
+CREATE TEMP MACRO mixture_log(k, n, p, concentration) AS
+    beta_log(concentration * p + k, concentration * (1 - p) + n - k) - beta_log(concentration * p, concentration * (1 - p))
+    - k * ln(p) - (n - k) * ln(1 - p);
+CREATE TEMP MACRO evidence_log(k, n, p) AS mixture_log(k, n, p, 4 * greatest(p, 1 - p) / least(p, 1 - p));
+
+-- The same of one session, whose pulls may be alike: the mean over its pulls of how much likelier each one is under
+-- `expected`, a share that was foreseen before the session. Its mean is 1 while p is true, whatever ties the pulls together.
+CREATE TEMP MACRO session_evidence_log(k, n, p, expected) AS
+    ln((k * expected / p + (n - k) * (1 - expected) / (1 - p)) / n);
+-- The share that is foreseen after k hits in n.
+CREATE TEMP MACRO foreseen(k, n, p) AS (100 * p + k) / (100 + n);
+
 -- What a session cost: as submitted, else the pack's known price for each pack bought, which is one a pull.
 CREATE TEMP MACRO session_price(price_usd, pack_price_usd, quantity, pull_count) AS
     coalesce(price_usd, TRY_CAST(pack_price_usd * coalesce(quantity, pull_count)::DECIMAL(18,0) AS DECIMAL(18,4)));
 
-CREATE TEMP MACRO ten_thousandths(x) AS (x::DECIMAL(38,4) * 10000)::HUGEINT;
--- The price of one pull, rounded half up to four places; in whole numbers, since decimals divide as doubles.
-CREATE TEMP MACRO per_pull(session_price, pull_count) AS
-    ((2 * ten_thousandths(session_price) + pull_count) // nullif(2 * pull_count, 0))::DECIMAL(22,0) * 0.0001::DECIMAL(4,4);
+-- What an item of a fair market value is quoted at. Quotes are in cents, so a bound of values is taken to the cent, half
+-- cents up: an item worth exactly the bound is within. In decimals, for in doubles half a cent may be less than that.
+CREATE TEMP MACRO quote_at(fmv_usd, buyback_share) AS
+    round(fmv_usd::DECIMAL(28,4) * buyback_share::DECIMAL(9,6), 2)::DECIMAL(18,4);
 
--- What `n` pulls of a session cost, rounded in the same way.
-CREATE TEMP MACRO price_of(n, session_price, pull_count) AS TRY_CAST(
-    ((2 * ten_thousandths(session_price) * n + pull_count) // nullif(2 * pull_count, 0))::DECIMAL(34,0) * 0.0001::DECIMAL(4,4)
-AS DECIMAL(18,4));
+CREATE TEMP MACRO ten_thousandths(x) AS (x::DECIMAL(38,4) * 10000)::HUGEINT;
+-- What so many pulls cost, of sessions with that price and number of pulls each; rounded half up to four places. In whole
+-- numbers, since decimals divide as doubles.
+CREATE TEMP MACRO price_of(pulls, session_price, pulls_a_session) AS
+    ((2 * ten_thousandths(session_price) * pulls + pulls_a_session) // nullif(2 * pulls_a_session, 0))::DECIMAL(34,0)
+        * 0.0001::DECIMAL(4,4);
 
 -- Quote over price per pull; NULL where the session was free.
 CREATE TEMP MACRO multiple(quote, pull_count, session_price) AS
     quote::DOUBLE * pull_count / nullif(session_price, 0)::DOUBLE;
+-- Whether a pull is quoted at or above the price per pull: without dividing, and so exact. A free one is no win.
+CREATE TEMP MACRO is_win(quote, pull_count, session_price) AS
+    session_price > 0 AND quote::DECIMAL(38,4) * pull_count >= session_price;
 -- A multiple, at most 5. NULL stays NULL, which least would pass over.
 CREATE TEMP MACRO capped(multiple) AS CASE WHEN multiple > 5 THEN 5 ELSE multiple END;
 
@@ -153,3 +220,22 @@ CREATE TEMP MACRO pulls_where(n, is_one) AS coalesce(sum(n) FILTER (is_one), 0):
 
 -- How many of the dearest pulls top_pulls lists.
 CREATE TEMP MACRO dearest_count() AS 100;
+
+-- The logarithm of a quote; NULL where it is zero.
+CREATE TEMP MACRO log_of(x) AS CASE WHEN x > 0 THEN ln(x::DOUBLE) END;
+
+-- A day's figure on the scale that people read: shares and counts within what they can be, mean logarithms as money.
+CREATE TEMP MACRO signal_value(signal, x) AS CASE
+    WHEN signal = 'quoted_value' THEN exp(x)
+    WHEN signal = 'purchases' THEN greatest(0, x)
+    WHEN x IS NOT NULL THEN least(1, greatest(0, x)) END;
+CREATE TEMP MACRO signal_number(signal, x) AS CASE signal
+    WHEN 'purchases' THEN format('{:,.0f}', x)
+    WHEN 'quoted_value' THEN format('${:,.2f}', x)
+    ELSE format('{:.1f} %', 100 * x) END;
+CREATE TEMP MACRO signal_range(signal, low, high) AS signal_number(signal, low) || ' to ' || signal_number(signal, high);
+CREATE TEMP MACRO signal_words(signal, value) AS signal_number(signal, value) || CASE signal
+    WHEN 'purchases' THEN ' purchases'
+    WHEN 'failed_rate' THEN ' of the settled purchases failed'
+    WHEN 'win_rate' THEN ' of the pulls won'
+    ELSE ' is the typical quote' END;

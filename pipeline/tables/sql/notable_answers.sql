@@ -7,5 +7,5 @@ SELECT
     -- A body that is not UTF-8 is shown with its odd bytes escaped.
     left(coalesce(TRY(decode(body)), body::VARCHAR), 200) AS excerpt
 FROM status_responses
-WHERE outcome IN ('fulfilled', 'failed', 'malformed')
+WHERE outcome IN ('fulfilled', 'failed', 'unconfirmed', 'malformed') OR contains(detail, '; its Retry-After is implausible: ')
 ORDER BY received_at, session_id, body_sha256

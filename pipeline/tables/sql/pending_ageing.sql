@@ -10,7 +10,7 @@ waiting AS (
         session_id,
         submitted_at,
         session_price(purchases.price_usd, packs.price_usd, quantity, NULL) AS price_usd,
-        epoch(as_of) - epoch(submitted_at) AS age
+        greatest(0, epoch(as_of) - epoch(submitted_at)) AS age
     FROM purchases
     CROSS JOIN latest
     LEFT JOIN reference_packs AS packs ON packs.pack_id = purchases.pack_id

@@ -14,7 +14,7 @@ SELECT
     purchases.user_id,
     purchases.pack_id,
     session_price_usd,
-    per_pull(session_price_usd, pull_count) AS price_per_pull_usd,
+    price_of(1, session_price_usd, pull_count)::DECIMAL(18,4) AS price_per_pull_usd,
     multiple(item.buyback_price, pull_count, session_price_usd) AS multiple,
     coalesce(purchases.initiated_at, purchases.resolved_at) AS pulled_at,
     coalesce(purchases.initiated_date, purchases.resolved_date) AS pulled_date,

@@ -20,6 +20,7 @@ polls AS (
         sum(poll_count)::BIGINT AS poll_count,
         min(first_polled_at) AS first_polled_at,
         max(last_polled_at) AS last_polled_at,
+        max(last_pending_at) AS last_pending_at,
         arg_min(final_outcome, (final_at, final_body_sha256)) FILTER (final_outcome IS NOT NULL) AS final_outcome,
         min(final_at) AS final_at
     FROM session_polls
@@ -63,6 +64,7 @@ SELECT
     starts_with(tx_hash, 'sandbox_') AS is_sandbox,
     pull_count,
     buyback_value_usd,
+    last_pending_at,
     source_file
 FROM chosen
 LEFT JOIN polls USING (session_id)

@@ -17,7 +17,12 @@ WITH counted AS (
     WINDOW session AS (PARTITION BY session_id)
 ),
 summed AS (
-    SELECT *, sum(capped(multiple)) OVER (PARTITION BY session_id) AS capped_sum FROM counted
+    SELECT
+        *,
+        sum(capped(multiple)) OVER session AS capped_sum,
+        count(*) FILTER (is_win(buyback_price_usd, session_pull_count, session_price_usd)) OVER session AS win_sum
+    FROM counted
+    WINDOW session AS (PARTITION BY session_id)
 )
 SELECT
     pulled_date,
@@ -31,6 +36,7 @@ SELECT
     count(*) FILTER (multiple IS NOT NULL AND quote_rank = 1) AS session_count,
     sum(session_quote_count) FILTER (multiple IS NOT NULL)::BIGINT AS session_quotes,
     sum(session_quote_count * session_quote_count) FILTER (multiple IS NOT NULL)::BIGINT AS session_quotes_squared,
+    sum(win_sum) FILTER (multiple IS NOT NULL)::BIGINT AS session_wins,
     sum(2 * quote_rank - 1) FILTER (multiple IS NOT NULL)::BIGINT AS session_ranks,
     sum(capped_sum) FILTER (multiple IS NOT NULL) AS session_capped,
     sum(capped_sum * capped_sum) FILTER (multiple IS NOT NULL) AS session_capped_squared,

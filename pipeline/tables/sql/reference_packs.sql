@@ -2,7 +2,8 @@ SELECT
     pack_id,
     any_value(name ORDER BY row_number) FILTER (rejected_reason IS NULL) AS name,
     any_value(price_usd ORDER BY row_number) FILTER (rejected_reason IS NULL) AS price_usd,
-    any_value(buyback_share ORDER BY row_number) FILTER (rejected_reason IS NULL) AS buyback_share,
+    CASE WHEN count(DISTINCT buyback_share) FILTER (rejected_reason IS NULL) = 1 THEN
+        any_value(buyback_share) FILTER (rejected_reason IS NULL) END AS buyback_share,
     -- A rejected row that names no pack may be a tier of any.
     count(tier) > 0 AND count(rejected_reason) = 0
         AND (SELECT count(*) FROM reference_pack_rows WHERE pack_id IS NULL) = 0 AS has_whole_tiers

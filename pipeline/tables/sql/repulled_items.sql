@@ -24,6 +24,9 @@ SELECT
     latest[1].buyback_price_usd AS latest_buyback_price_usd,
     (latest[1].buyback_price_usd - latest[2].buyback_price_usd)::DECIMAL(18,4) AS change_usd,
     latest[1].buyback_price_usd / nullif(latest[2].buyback_price_usd, 0) - 1 AS change_ratio,
-    latest[1].buyback_price_usd / CASE WHEN len(latest) = 2 THEN nullif(earliest.buyback_price_usd, 0) END - 1 AS change_since_first_ratio
+    latest[1].buyback_price_usd / CASE WHEN len(latest) = 2 THEN nullif(earliest.buyback_price_usd, 0) END - 1 AS change_since_first_ratio,
+    log_of(latest[1].buyback_price_usd) - log_of(latest[2].buyback_price_usd) AS change_log,
+    log_of(latest[1].buyback_price_usd) - CASE WHEN len(latest) = 2 THEN log_of(earliest.buyback_price_usd) END
+        AS change_since_first_log
 FROM repeated LEFT JOIN quotes ON quotes.item_id = repeated.item_id
 ORDER BY pull_count DESC, repeated.item_id

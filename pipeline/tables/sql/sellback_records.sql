@@ -18,7 +18,7 @@ chosen AS (
     SELECT *
     FROM fitting
     QUALIFY row_number() OVER (
-        PARTITION BY content_sha256, fitting.row_number ORDER BY is_after, distance, session_id, pull_number
+        PARTITION BY content_sha256, source_file, fitting.row_number ORDER BY is_after, distance, session_id, pull_number
     ) = 1
 )
 SELECT
@@ -43,5 +43,6 @@ UNION ALL
 SELECT
     content_sha256, records.row_number, source_file, submitted_at, item_id, sold_at, amount_usd, NULL, NULL, NULL, NULL, NULL,
     NULL, NULL
-FROM records ANTI JOIN chosen ON chosen.content_sha256 = records.content_sha256 AND chosen.row_number = records.row_number
+FROM records ANTI JOIN chosen ON chosen.content_sha256 = records.content_sha256
+    AND chosen.source_file = records.source_file AND chosen.row_number = records.row_number
 ORDER BY submitted_at, source_file, content_sha256, row_number

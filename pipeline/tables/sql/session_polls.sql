@@ -9,12 +9,19 @@ WITH asked AS (
         min(received_at) FILTER (outcome IN ('fulfilled', 'failed')) AS final_at,
         max(received_at) FILTER (outcome IN ('fulfilled', 'failed')) AS last_final_at,
         arg_min(body_sha256, (received_at, body_sha256)) FILTER (outcome IN ('fulfilled', 'failed')) AS final_body_sha256,
-        greatest(last_final_at, last_pending_at) AS last_answer_at
+        greatest(last_final_at, last_pending_at) AS last_answer_at,
+        max(received_at) FILTER (http_status IS NOT NULL) AS last_reply_at,
+        -- Without those that found no connection: they tell of the API or the network, not of the session.
+        list(received_at) FILTER (http_status IS NULL AND NOT starts_with(detail, 'no connection')) AS lost_at,
+        arg_max(detail, received_at) FILTER (http_status IS NULL) AS last_loss
     FROM status_responses
     GROUP BY session_id
 )
 SELECT
-    * EXCLUDE (last_answer_at),
+    * EXCLUDE (last_answer_at, last_reply_at, lost_at, last_loss),
+    last_reply_at IS NOT NULL AS has_reply,
+    len(list_filter(coalesce(lost_at, []), lambda t: t > coalesce(last_reply_at, '-infinity'::TIMESTAMPTZ))) AS lost_count,
+    CASE WHEN lost_count > 0 THEN last_loss END AS last_loss,
     -- It came after the day's first final one, or was asked for on an earlier day, on which the session may have been
     -- settled before it came.
     coalesce(last_answer_at > final_at, false)

@@ -4,9 +4,20 @@ WITH sessions AS (
     SELECT
         submitted_at,
         status,
-        CASE WHEN status = 'fulfilled' THEN epoch_us(resolved_at) - epoch_us(coalesce(initiated_at, submitted_at)) END AS latency_us,
-        greatest(submitted_at, last_polled_at, resolved_at) AS latest_at
+        -- Sessions of one user may resemble each other. Of a failed session only the submission can name the user: where one
+        -- does not, those of the fulfilled ones, whom the answers name, would be no fair sample.
+        CASE WHEN count(*) FILTER (status = 'failed' AND user_id IS NULL) OVER day = 0 THEN user_id END AS known_user,
+        coalesce(known_user, session_id) AS buyer,
+        -- How long it took until the final answer, else how long it is known to have taken longer.
+        epoch_us(coalesce(resolved_at, last_polled_at)) - epoch_us(started_at(initiated_at, submitted_at)) AS age_us,
+        status = 'fulfilled' AND last_pending_at IS NULL AS is_final_at_once,
+        greatest(
+            CASE WHEN NOT is_future(submitted_at) THEN submitted_at END,
+            CASE WHEN NOT is_future(last_polled_at) THEN last_polled_at END,
+            CASE WHEN NOT is_future(resolved_at) THEN resolved_at END
+        ) AS latest_at
     FROM purchases
+    WINDOW day AS (PARTITION BY utc_day(submitted_at))
 ),
 days AS (
     SELECT
@@ -16,9 +27,66 @@ days AS (
         count(*) FILTER (status = 'fulfilled') AS fulfilled,
         count(*) FILTER (status = 'failed') AS failed,
         count(*) FILTER (status = 'expired') AS expired,
-        quantile_cont(latency_us, [0.5, 0.9, 0.99]) AS latencies_us,
+        count(*) FILTER (is_final_at_once) AS fulfilled_when_first_asked,
+        max(age_us) AS followed_us,
         max(latest_at) AS latest_at
     FROM sessions
+    GROUP BY submitted_date
+),
+-- Of those still pending it is only known that they take longer, and failures compete: shares that were fulfilled by an
+-- age, by Aalen and Johansen (1978). Percentiles are of the sessions that do not fail.
+ages AS (
+    SELECT
+        utc_day(submitted_at) AS submitted_date,
+        age_us,
+        count(*) FILTER (status = 'fulfilled') AS fulfilled,
+        count(*) FILTER (status = 'failed') AS failed,
+        sum(count(*)) OVER (PARTITION BY utc_day(submitted_at) ORDER BY age_us DESC) AS at_risk
+    FROM sessions
+    WHERE age_us IS NOT NULL
+    GROUP BY submitted_date, age_us
+),
+survivors AS (
+    SELECT
+        *,
+        -- Where all that were at risk are settled nobody comes after.
+        exp(coalesce(sum(CASE WHEN fulfilled + failed < at_risk THEN ln(1 - (fulfilled + failed) / at_risk) END) OVER (
+            PARTITION BY submitted_date ORDER BY age_us ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)) AS surviving
+    FROM ages
+    WHERE fulfilled + failed > 0
+),
+incidences AS (
+    SELECT
+        submitted_date,
+        age_us,
+        sum(surviving * fulfilled / at_risk) OVER (PARTITION BY submitted_date ORDER BY age_us ROWS UNBOUNDED PRECEDING)
+            AS fulfilled_share,
+        1 - sum(surviving * failed / at_risk) OVER (PARTITION BY submitted_date) AS unfailing_share
+    FROM survivors
+),
+latencies AS (
+    SELECT
+        submitted_date,
+        -- Sums of shares are doubles: one that is the percentile's exactly must not miss it by rounding.
+        min(age_us) FILTER (fulfilled_share >= 0.5 * unfailing_share - 1e-12) / 1e6 AS latency_p50_seconds,
+        min(age_us) FILTER (fulfilled_share >= 0.9 * unfailing_share - 1e-12) / 1e6 AS latency_p90_seconds,
+        min(age_us) FILTER (fulfilled_share >= 0.99 * unfailing_share - 1e-12) / 1e6 AS latency_p99_seconds
+    FROM incidences
+    WHERE fulfilled_share > 0
+    GROUP BY submitted_date
+),
+buyers AS (
+    SELECT submitted_date, session_sums(failed, settled) AS sums
+    FROM (
+        SELECT
+            utc_day(submitted_at) AS submitted_date,
+            buyer,
+            count(*) FILTER (status = 'failed') AS failed,
+            count(*) AS settled
+        FROM sessions
+        WHERE status IN ('failed', 'fulfilled')
+        GROUP BY submitted_date, buyer
+    )
     GROUP BY submitted_date
 )
 SELECT
@@ -28,8 +96,14 @@ SELECT
     fulfilled,
     failed,
     expired,
-    latencies_us[1] / 1e6 AS latency_p50_seconds,
-    latencies_us[2] / 1e6 AS latency_p90_seconds,
-    latencies_us[3] / 1e6 AS latency_p99_seconds,
-    latest_at
-FROM days
+    latency_p50_seconds,
+    latency_p90_seconds,
+    latency_p99_seconds,
+    followed_us / 1e6 AS latency_followed_seconds,
+    fulfilled_when_first_asked,
+    latest_at,
+    coalesce(sums.n, 0) AS buyers,
+    coalesce(sums.m2, 0)::BIGINT AS buyer_settled_squared,
+    coalesce(sums.y2, 0)::BIGINT AS buyer_failed_squared,
+    coalesce(sums.ym, 0)::BIGINT AS buyer_failed_times_settled
+FROM days LEFT JOIN latencies USING (submitted_date) LEFT JOIN buyers USING (submitted_date)

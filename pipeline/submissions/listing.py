@@ -1,0 +1,175 @@
+"""Which files of a folder count, the inbox or its neighbour, and how one of them is opened.
+
+A link is followed only where it stays inside of the folder: one that leads out would send some other file's lines to
+the API. What is opened is found folder by folder without following any link, so that what is swapped in between the
+listing and the opening is not followed either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass, field
+from io import BufferedReader
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+
+from pipeline.errors import PipelineError
+
+# Hidden files, lock files of office programs, unfinished downloads and uploads, and what Windows notes of a download.
+_IGNORED = re.compile(
+    r"(?:\.|~\$).*|.*\.(?:tmp|part|partial|filepart|download|crdownload)|.*:Zone\.Identifier.*",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+_TRIED_AGAIN = "the next run tries again"
+_LEADS_OUT = "it is a link that leads out of the folder {}, which is not followed; put the file itself there"
+
+
+class UnavailableFileError(PipelineError):
+    """The file cannot be read now. The message is the reason and the remedy; the caller names the file."""
+
+
+@dataclass(frozen=True, order=True)
+class InboxFile:
+    """A file of the folder as the directory listing shows it. `name` is its path below the folder."""
+
+    name: str
+    size: int
+    mtime_ns: int
+
+    @property
+    def shown(self) -> str:
+        """The name for people and tables."""
+        return printable(self.name)
+
+    @property
+    def stamp(self) -> str:
+        """Changes when the file does, as far as a listing can tell."""
+        return f"{self.size}:{self.mtime_ns}"
+
+
+@dataclass
+class Listing:
+    """The files that count, sorted by name, and why others that lie in the folder are left aside, by their names."""
+
+    files: list[InboxFile] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
+
+
+def listing(folder: Path) -> Listing:
+    """What lies below the folder: regular files, neither hidden nor unfinished. Opens none of them.
+
+    Each folder is seen once, so a link to one that is seen anyway adds nothing. A folder that is not there is empty.
+    """
+    if not os.path.lexists(folder):
+        return Listing()
+    walk = _Walk(folder)
+    walk.look_into("", walk.root)
+    while walk.linked_folders:
+        walk.look_into(*walk.linked_folders.pop(0))
+    walk.found.files.sort()
+    return walk.found
+
+
+class _Walk:
+    """A walk through the folder, which keeps linked folders for after the others."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = os.path.realpath(folder)
+        self._name = folder.name
+        self.found = Listing()
+        self.linked_folders: list[tuple[str, str]] = []
+        self._seen: set[str] = set()
+
+    def look_into(self, name: str, real: str) -> None:
+        """Lists the folder of that name, which really is `real`, and those in it."""
+        waiting = [(name, real)]
+        while waiting:
+            name, real = waiting.pop()
+            if real in self._seen:
+                continue
+            self._seen.add(real)
+            try:
+                with os.scandir(real) as entries:
+                    inside = [entry for entry in entries if not is_ignored(entry.name)]
+            except OSError as error:
+                self._leave(name or ".", f"the folder cannot be opened: {error.strerror}; {_TRIED_AGAIN}")
+                continue
+            for entry in sorted(inside, key=lambda entry: entry.name):
+                path = f"{name}/{entry.name}" if name else entry.name
+                with contextlib.suppress(OSError):  # renamed since it was listed; looked at again the next time
+                    if entry.is_symlink():
+                        self._follow(path, entry.path)
+                    elif entry.is_dir():
+                        waiting.append((path, entry.path))
+                    else:
+                        self._note(path, entry.stat())
+
+    def _follow(self, name: str, link: str) -> None:
+        try:
+            real = os.path.realpath(link, strict=True)
+            status = Path(real).stat()
+        except OSError as error:
+            self._leave(name, f"the link cannot be followed: {error.strerror}; {_TRIED_AGAIN}")
+            return
+        if not Path(real).is_relative_to(self.root):
+            self._leave(name, _LEADS_OUT.format(self._name))
+        elif S_ISDIR(status.st_mode):
+            self.linked_folders.append((name, real))
+        else:
+            self._note(name, status)
+
+    def _note(self, name: str, status: os.stat_result) -> None:
+        if S_ISREG(status.st_mode):
+            self.found.files.append(InboxFile(name, status.st_size, status.st_mtime_ns))
+
+    def _leave(self, name: str, reason: str) -> None:
+        self.found.left[printable(name)] = reason
+
+
+def open_file(folder: Path, file: InboxFile) -> BufferedReader:
+    """Opens a listed file once; what is read of it is to be read from here. Raises UnavailableFileError."""
+    root = os.path.realpath(folder)
+    try:
+        real = Path(os.path.realpath(folder / file.name, strict=True))
+        if not real.is_relative_to(root):
+            raise UnavailableFileError(_LEADS_OUT.format(folder.name))
+        opened = os.fdopen(_open_below(root, real.relative_to(root).parts), "rb")
+    except OSError as error:
+        raise UnavailableFileError(cannot_be_read(error)) from error
+    if not S_ISREG(os.fstat(opened.fileno()).st_mode):
+        opened.close()
+        raise UnavailableFileError(f"it is no regular file any more; {_TRIED_AGAIN}")
+    return opened
+
+
+def _open_below(root: str, parts: tuple[str, ...]) -> int:
+    """The descriptor of a file below a folder, reached without following a link or waiting for a pipe's other end."""
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in parts[:-1]:
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        return os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def cannot_be_read(error: OSError | MemoryError) -> str:
+    """What a person is told of trouble that may pass."""
+    reason = "there is not enough memory" if isinstance(error, MemoryError) else error.strerror or str(error)
+    return f"it cannot be read now: {reason}; {_TRIED_AGAIN}"
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a file or folder of that name is left to whoever writes it."""
+    return _IGNORED.fullmatch(name) is not None
+
+
+def printable(text: str) -> str:
+    """The text with `?` for what is no character, as names may hold in files and in file systems."""
+    return text.encode("utf-8", "replace").decode()
