@@ -14,6 +14,7 @@ import urllib.request
 
 import pytest
 
+from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Reply, Simulator
 from pipeline.tables.trace import trace
 from pipeline.workspace import Workspace
@@ -269,3 +270,13 @@ def test_a_trace_tells_a_sessions_whole_story(api):
     assert [row[5] for row in asked] == [1, 2, 3]
     assert all((workspace.data.root / row[4]).is_file() for row in asked)
     assert_one_line_error(phygitals("trace", "another"), "'another' was never submitted")
+
+
+@pytest.mark.parametrize("home", ["there/is/none", "relative"])
+def test_a_dagster_home_that_dagster_does_not_take_is_named_with_what_to_do(api, tmp_path, monkeypatch, home):
+    api(Simulator(delay_scale=0, hold=0))
+    (tmp_path / "relative").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
+    monkeypatch.setenv("DAGSTER_HOME", home if home == "relative" else str(tmp_path / home))
+    assert_one_line_error(phygitals("refresh"), "DAGSTER_HOME is ", "the absolute path of a folder that exists")

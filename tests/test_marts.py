@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import duckdb
@@ -16,7 +16,7 @@ from benchmarks.tables import FIRST_DAY, add_day
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
 from pipeline.tables.build import Builder
-from pipeline.tables.queries import macros, query
+from pipeline.tables.queries import macros, query, time_macros
 from pipeline.warehouse.publish import publish
 from pipeline.workspace import Workspace, now
 from tests.conftest import drop, records, refresh, rows
@@ -163,7 +163,7 @@ def test_percentiles_of_latency_count_pending_sessions_as_longer_and_failures_ap
     fate = np.where(rng.random(count) < failed_share, "failed", "fulfilled")
     status = np.where(rng.random(count) < pending_share, "pending", fate)
     with duckdb.connect() as connection:
-        connection.execute(macros())
+        connection.execute(macros() + time_macros(datetime.now(UTC), 0))
         connection.register("lives", pa.table({"age": seconds, "status": status}))
         columns = ", ".join(f'"{c.name}" {c.type}' for c in TABLES["purchases"].columns)
         connection.execute(f"CREATE TABLE purchases ({columns})")

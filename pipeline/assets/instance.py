@@ -12,7 +12,7 @@ from typing import get_type_hints
 
 import dagster as dg
 
-from pipeline.settings import PROJECT_ROOT, EnvironmentSetting
+from pipeline.settings import PROJECT_ROOT, EnvironmentSetting, SettingsError
 
 _CONFIGURATION = Path(__file__).with_name("dagster.yaml")
 
@@ -38,13 +38,21 @@ class EnvironmentInstance(dg.DagsterInstance):
 
 
 def recorded_runs() -> dg.DagsterInstance:
-    """The instance in DAGSTER_HOME, the project's own unless it is set. Use it as a context manager."""
-    if "DAGSTER_HOME" not in os.environ:
+    """The instance in DAGSTER_HOME, the project's own unless it is set. Use it as a context manager.
+
+    Raises SettingsError where DAGSTER_HOME is set to what Dagster does not take.
+    """
+    given = os.environ.get("DAGSTER_HOME")
+    if not given:
         home = PROJECT_ROOT / "dagster_home"
         home.mkdir(exist_ok=True)
         if not (home / _CONFIGURATION.name).exists():
             shutil.copy(_CONFIGURATION, home)
         os.environ["DAGSTER_HOME"] = str(home)
+    elif not (Path(given).is_absolute() and Path(given).is_dir()):
+        raise SettingsError(
+            f"DAGSTER_HOME is {given}; set it to the absolute path of a folder that exists, or unset it"
+        )
     return dg.DagsterInstance.get()
 
 
