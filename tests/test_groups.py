@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.schema import TABLES
-from pipeline.tables.queries import macros, query
+from pipeline.tables.queries import macros, query, time_macros
 
 Row = dict[str, Any]
 START = datetime(2025, 12, 27, 22, tzinfo=UTC)
@@ -23,7 +23,7 @@ def derived(given: dict[str, list[Row]], *names: str) -> duckdb.DuckDBPyConnecti
     """The tables of these names, derived one after the other from given rows of others, in which the rest is NULL."""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(macros())
+    connection.execute(macros() + time_macros(datetime.now(UTC), 0))
     for name, rows in given.items():
         columns = ", ".join(f"{c.name} {c.type}" for c in TABLES[name].columns)
         connection.execute(f"CREATE TABLE {name} ({columns})")
@@ -153,6 +153,18 @@ def test_users_are_what_numpy_makes_of_their_sessions(case):
             assert row["return_ratio"] == pytest.approx(quoted / spend, rel=1e-4)
             expected = estimate(user) if estimate else None
             assert row["return_ratio_shrunk"] == (None if expected is None else pytest.approx(expected, rel=2e-3))
+
+
+def test_a_user_bought_when_it_was_submitted_where_the_time_given_cannot_be():
+    times = {"a": datetime(2099, 1, 1, tzinfo=UTC), "b": datetime(1970, 1, 1, tzinfo=UTC)}
+    bought = [
+        {"session_id": name, "user_id": "u", "status": "pending", "submitted_at": START, "initiated_at": at}
+        for name, at in times.items()
+    ]
+    found = derived({"purchases": bought}, "user_days").execute(
+        "SELECT first_purchased_at, last_purchased_at FROM user_days"
+    )
+    assert found.fetchall() == [(START, START)]
 
 
 def test_a_user_who_bought_once_is_drawn_further_to_the_mean_than_one_who_bought_often():

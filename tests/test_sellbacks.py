@@ -16,7 +16,9 @@ from scipy import stats
 
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.submissions.inbox import new_files
+from pipeline.submissions.intake import take_in
 from pipeline.submissions.kinds import SELLBACKS
+from pipeline.tables.build import Builder
 from pipeline.workspace import Workspace, now
 from tests.conftest import build_all, records, refresh, rows
 from tests.conftest import drop as drop_into_inbox
@@ -140,6 +142,64 @@ def test_a_bad_row_is_rejected_with_its_reason_and_never_stops_the_good_ones(wor
         "ORDER BY source",
     )
     assert issues == [(f"sellbacks/sub/a.csv row {n}", reason) for n, reason in enumerate(BAD_ROWS.values(), 3)]
+
+
+def test_a_sale_at_a_time_that_cannot_be_is_a_finding_and_ends_no_record(workspace):
+    later = now() + timedelta(days=3)
+    possible = "v1|1|0,first,2026-01-01T10:00:00Z,4\nb,second,2026-01-03T10:00:00Z,18\n"
+    give(workspace, "a.csv", f"{HEADER}{possible}kept,third,{later.isoformat()},5\nagain,first,2014-12-31,4\n")
+    assert rows(workspace, "SELECT item_id FROM sellbacks") == [("v1|1|0",), ("b",)]
+    found = rows(
+        workspace,
+        "SELECT source, field, table_name FROM data_issues WHERE rule = 'implausible_time' ORDER BY source",
+    )
+    assert found == [(f"sellbacks/a.csv row {n}", "sold_at", "sellbacks") for n in (4, 5)]
+    (until,) = rows(workspace, "SELECT DISTINCT sellbacks_until FROM buyback_outstanding")
+    assert until == (datetime(2026, 1, 3, 10, tzinfo=UTC),)
+    assert rows(workspace, "SELECT max(days_since_pull) FROM sellback_shares") == [(1,)]
+
+
+def test_a_sale_in_another_zone_s_time_counts_but_nothing_is_known_of_what_is_still_to_come(workspace):
+    before = now()
+    give(workspace, "a.csv", f"{HEADER}b,second,{(before + timedelta(hours=14)).isoformat()},18\n")
+    assert rows(workspace, "SELECT item_id FROM sellbacks") == [("b",)]
+    ((until,),) = rows(workspace, "SELECT DISTINCT sellbacks_until FROM buyback_outstanding")
+    assert before <= until <= now()
+
+
+def test_what_a_clock_that_was_ahead_read_ends_no_record_until_its_time_has_come(workspace):
+    ahead = now() + timedelta(days=2)
+    workspace.data.sellbacks.mkdir()
+    (workspace.data.sellbacks / "a.csv").write_text(f"{HEADER}b,second,{(ahead - timedelta(hours=1)).isoformat()},18\n")
+    with workspace.data.exclusive():
+        take_in(workspace.data, lambda: ahead, SELLBACKS)
+
+    def until(moment: datetime) -> list[tuple[datetime | None]]:
+        with workspace.data.exclusive(), Builder(workspace.data, moment, 0) as builder:
+            builder.build_published()
+        workspace.publish()
+        return rows(workspace, "SELECT DISTINCT sellbacks_until FROM buyback_outstanding")
+
+    assert until(now()) == [(None,)]
+    assert until(ahead + timedelta(days=1)) == [(ahead - timedelta(hours=1),)]
+
+
+def test_a_rejection_of_a_record_names_every_fault_and_the_columns(workspace):
+    give(workspace, "a.csv", f"{HEADER},two words,soon,ten\nx,first,,\n")
+    found = rows(
+        workspace,
+        "SELECT session_id, field, detail, raw_value FROM data_issues WHERE rule = 'rejected_row' ORDER BY source",
+    )
+    assert found == [
+        (
+            None,
+            "item_id, session_id, sold_at, amount_usd",
+            "item_id is empty; session_id has white space or unprintable characters; sold_at is not an ISO 8601 time; "
+            "amount_usd is not a number",
+            "two words, soon, ten",
+        ),
+        ("first", "sold_at", "sold_at is empty", None),
+    ]
 
 
 def test_files_are_read_once_in_each_format_and_a_list_of_ids_is_rejected_whole(workspace):

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from pipeline.commands.tables import print_rows
 from pipeline.submissions.inbox import new_files
+from pipeline.submissions.kinds import SELLBACKS, SESSIONS
 from pipeline.warehouse.publish import open_warehouse
 from pipeline.workspace import Workspace
 
@@ -30,9 +31,11 @@ _BY_STATUS = "SELECT status, count(*) AS sessions FROM purchases GROUP BY status
 
 
 def print_status(console: Console, workspace: Workspace) -> None:
-    """Prints what waits in the inbox, what is pending by what raw holds, and what was published last."""
-    waiting = new_files(workspace.data)
-    console.print(f"{len(waiting)} new files in {workspace.data.inbox}", soft_wrap=True)
+    """Prints what waits to be read, what is pending by what raw holds, and what was published last."""
+    for kind in (SESSIONS, SELLBACKS):
+        waiting = new_files(workspace.data, kind)
+        if waiting or kind is SESSIONS:
+            console.print(f"{len(waiting)} new files in {kind.path(workspace.data)}", soft_wrap=True)
     with workspace.reading() as builder:
         connection = builder.find_pending()
         print_rows(console, connection.execute(_AGEING), "Pending for")

@@ -251,7 +251,11 @@ BUYBACK_OUTSTANDING = Table(
         _money("sold_back_quoted_usd", "Sum of the quotes of these; NULL without records"),
         _money("sold_back_usd", "Sum of what was paid for these, where records say; NULL without records"),
         _money("outstanding_usd", "`buyback_total_usd` less `sold_back_quoted_usd`; NULL, not known, without records"),
-        Column("sellbacks_until", TIME, "Latest sale in the records: of later ones nothing is known"),
+        Column(
+            "sellbacks_until",
+            TIME,
+            "Latest sale in the records, at the latest when one was read: of later ones nothing is known",
+        ),
     ),
     group="marts",
     sources=("submission_days", "pulls", "sellbacks"),

@@ -4,7 +4,7 @@ from pipeline.schema.table import MONEY, SHARE, TIME, Column, Reference, Table, 
 
 SELLBACK_RECORDS = Table(
     "sellback_records",
-    "One row per accepted record of a sellback, with the pull that it is of.",
+    "One row per accepted record of a sellback at a time that can be, with the pull that it is of.",
     (
         Column("content_sha256", "VARCHAR", "The file's SHA-256", key=True),
         Column("row_number", "BIGINT", "The row in the file", key=True),
@@ -41,6 +41,7 @@ SELLBACKS = Table(
         Column("buyback_price_usd", MONEY, "The quote"),
         Column("amount_usd", MONEY, "What was paid; NULL where the record does not say"),
         Column("resolved_at", TIME, "When the answer with the quote came", nullable=False),
+        Column("submitted_at", TIME, "When the pipeline read the record", nullable=False),
         Column("source_file", "VARCHAR", "File of the record", nullable=False),
     ),
     group="staging",
@@ -79,7 +80,7 @@ SELLBACK_SHARES = Table(
             "at_risk_count",
             "BIGINT",
             "Pulls that were not sold before, pulled on or after the day of the first sale, and followed so long: to "
-            "the day of the last sale",
+            "the day of the last sale, or of its record where that came before",
             nullable=False,
         ),
         Column("sold_count", "BIGINT", "Of these, sold on that day", nullable=False),

@@ -19,7 +19,7 @@ from pipeline.lake.manifest import Manifest, digest
 from pipeline.lake.parquet_query import literal_path
 from pipeline.polling.redaction import Redaction
 from pipeline.schema import PUBLISHED, TABLES
-from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.schema.raw import PENDING_SESSIONS, SELLBACK_SUBMISSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.reference import REFERENCE_PACK_ROWS, REFERENCE_PACKS
 from pipeline.schema.staging import FULFILLED_RESULTS, PURCHASES, SESSION_POLLS
 from pipeline.schema.table import Partition, Table, Zone
@@ -42,6 +42,7 @@ NO_DAYS = "no-days-yet"
 _DERIVATION = "derivation"  # the manifest's note of how a table was derived when it was built last
 _OBSERVED = "observed "
 _SESSIONS_AT_ONCE = 500_000
+_DATED_BY_CLOCK = (SESSION_SUBMISSIONS, SELLBACK_SUBMISSIONS, STATUS_RESPONSES)
 
 
 class Builder:
@@ -267,9 +268,7 @@ class Builder:
         if "is_future(" not in query(table):
             return []
         today = f"{self._now:%Y-%m-%d}"
-        return sorted(
-            {day for raw in (SESSION_SUBMISSIONS, STATUS_RESPONSES) for day in self._raw_state(raw) if day > today}
-        )
+        return sorted({day for raw in _DATED_BY_CLOCK for day in self._raw_state(raw) if day > today})
 
     def _days_of_submission(self, day: str) -> list[str]:
         """The days of submission whose purchases may have been resolved on a day, as their files' statistics tell.

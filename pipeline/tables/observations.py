@@ -143,7 +143,7 @@ _OF_PULLS = (
         f"In the last {_RECENT_DAYS} days no session began with an item that another one had while it was still "
         "pending. Once that is fulfilled the item may have been sold back, and comes again.",
         whose="is_sandbox IS NOT TRUE",
-        held_until="greatest(plausible_start(initiated_at, submitted_at), "
+        held_until="greatest(plausible_time(initiated_at, submitted_at), "
         "CASE WHEN last_pending_at < resolved_at THEN last_pending_at END)",
         severity=Severity.WARNING,
     ),

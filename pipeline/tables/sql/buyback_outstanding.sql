@@ -37,7 +37,8 @@ sold_by_window AS (
     GROUP BY window_days
 ),
 records AS (
-    SELECT max(sold_at) AS sellbacks_until FROM sellbacks
+    -- A sale that is said to be later than its record tells nothing of the time in between.
+    SELECT max(least(sold_at, submitted_at)) FILTER (NOT is_future(submitted_at)) AS sellbacks_until FROM sellbacks
 ),
 ranked AS (
     SELECT

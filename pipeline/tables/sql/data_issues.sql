@@ -110,7 +110,15 @@ findings AS (
             || '; it is left out of latencies',
         initiated_at::VARCHAR AS raw_value, submitted_at
     FROM session_submissions
-    WHERE rejected_reason IS NULL AND initiated_at IS NOT NULL AND plausible_start(initiated_at, submitted_at) IS NULL
+    WHERE rejected_reason IS NULL AND initiated_at IS NOT NULL AND plausible_time(initiated_at, submitted_at) IS NULL
+    UNION ALL
+    SELECT
+        'implausible_time', 'warning', 'sellbacks', session_id, NULL, 'sellbacks/' || source_file || ' row ' || row_number,
+        'sold_at', CASE WHEN sold_at > submitted_at THEN 'more than a day after it was submitted' ELSE 'before 2015' END
+            || '; the record is left out of all figures',
+        sold_at::VARCHAR AS raw_value, submitted_at
+    FROM sellback_submissions
+    WHERE rejected_reason IS NULL AND plausible_time(sold_at, submitted_at) IS NULL
     UNION ALL
     SELECT
         'conflicting_submission', 'warning', 'purchases', session_id, NULL,

@@ -290,11 +290,12 @@ CREATE TEMP MACRO quoted_pull(pulled_at, resolved_at, session_id, pull_number, b
     'buyback_price_usd': buyback_price_usd
 };
 
--- When a purchase was initiated; NULL where that cannot be: before 2015, or more than a day after it was submitted.
-CREATE TEMP MACRO plausible_start(initiated_at, submitted_at) AS CASE
-    WHEN epoch_us(initiated_at) BETWEEN 1420070400000000 AND epoch_us(submitted_at) + 86400000000 THEN initiated_at END;
+-- When a purchase was initiated, or an item sold; NULL where that cannot be: before 2015, or more than a day after the
+-- record of it was submitted.
+CREATE TEMP MACRO plausible_time(moment, submitted_at) AS CASE
+    WHEN epoch_us(moment) BETWEEN 1420070400000000 AND epoch_us(submitted_at) + 86400000000 THEN moment END;
 -- From when on latencies count.
-CREATE TEMP MACRO started_at(initiated_at, submitted_at) AS coalesce(plausible_start(initiated_at, submitted_at), submitted_at);
+CREATE TEMP MACRO started_at(initiated_at, submitted_at) AS coalesce(plausible_time(initiated_at, submitted_at), submitted_at);
 
 -- The columns that a rejection names: each of its faults begins with one, where it is about one.
 CREATE TEMP MACRO faulty_fields(reason) AS nullif(array_to_string(regexp_extract_all(reason,

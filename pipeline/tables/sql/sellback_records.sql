@@ -3,7 +3,7 @@
 WITH records AS (
     SELECT content_sha256, row_number, source_file, submitted_at, item_id, session_id AS named_session_id, sold_at, amount_usd
     FROM sellback_submissions
-    WHERE rejected_reason IS NULL
+    WHERE rejected_reason IS NULL AND plausible_time(sold_at, submitted_at) IS NOT NULL
 ),
 fitting AS (
     SELECT

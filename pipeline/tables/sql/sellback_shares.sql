@@ -5,7 +5,12 @@ WITH sold AS (
     GROUP BY pulled_date, days_since_pull
 ),
 reach AS (
-    SELECT min(sold_date) AS first_date, max(sold_date) AS last_date, max(days_since_pull) AS longest FROM sellbacks
+    SELECT
+        min(sold_date) AS first_date,
+        -- A sale that is said to be later than its record tells nothing of the time in between.
+        max(least(sold_date, utc_day(submitted_at))) FILTER (NOT is_future(submitted_at)) AS last_date,
+        max(days_since_pull) AS longest
+    FROM sellbacks
 ),
 -- What was pulled before records begin may have been sold unseen.
 cohorts AS (

@@ -11,6 +11,7 @@ SELECT
     buyback_price_usd,
     amount_usd,
     resolved_at,
+    submitted_at,
     source_file
 FROM sellback_records
 WHERE occurrence = 1
