@@ -7,12 +7,14 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from pipeline.lake.database import connect
 from pipeline.lake.directory import DataDirectory
 from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.polling.progress import Progress
@@ -20,6 +22,8 @@ from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Simulator
 from pipeline.simulator.service import serve
+from pipeline.submissions.intake import IntakeReport
+from pipeline.submissions.kinds import SELLBACKS, SESSIONS, Kind
 from pipeline.tables.checks import CHECKS, Checker
 from pipeline.tables.findings import Finding
 from pipeline.tables.rules import Check
@@ -104,6 +108,67 @@ def drop(workspace: Workspace, name: str, content: str | bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that files are dropped into, and what makes a good one: what holds for all kinds is tested in each."""
+
+    kind: Kind
+    take_in: Callable[[Workspace], IntakeReport]
+
+    @property
+    def id_column(self) -> str:
+        return self.kind.columns[0]
+
+    def good(self, name: str) -> dict[str, str]:
+        """A record that is accepted, of an id of that name."""
+        return {self.id_column: name} | ({"sold_at": "2026-01-01"} if self.kind is SELLBACKS else {})
+
+    def csv(self, *names: str) -> str:
+        """A file of good records."""
+        found = [self.good(name) for name in names]
+        return "\n".join([",".join(self.good("")), *(",".join(record.values()) for record in found), ""])
+
+    def path(self, workspace: Workspace) -> Path:
+        """The folder itself, made where nobody has made it yet."""
+        path = self.kind.path(workspace.data)
+        path.mkdir(exist_ok=True)
+        return path
+
+    def drop(self, workspace: Workspace, name: str, content: str | bytes) -> Path:
+        """Puts a file into the folder."""
+        path = self.path(workspace) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    def raw(self, workspace: Workspace) -> list[dict[str, Any]]:
+        """The raw rows, as they were stored."""
+        with connect(workspace.data) as connection:
+            return (
+                connection.execute(f"FROM {workspace.data.store.scan(self.kind.table)} ORDER BY ALL")
+                .to_arrow_table()
+                .to_pylist()
+            )
+
+    def ids(self, workspace: Workspace) -> set[str]:
+        """The ids of the accepted rows."""
+        return {row[self.id_column] for row in self.raw(workspace) if row["rejected_reason"] is None}
+
+    def reasons(self, workspace: Workspace) -> list[str]:
+        """Why rows were rejected, or files."""
+        return [row["rejected_reason"] for row in self.raw(workspace) if row["rejected_reason"]]
+
+
+FOLDERS = (Folder(SESSIONS, Workspace.take_in), Folder(SELLBACKS, Workspace.take_in_sellbacks))
+
+
+@pytest.fixture(params=FOLDERS, ids=[folder.kind.folder for folder in FOLDERS])
+def folder(request: pytest.FixtureRequest) -> Folder:
+    """The inbox, and its neighbour."""
+    found: Folder = request.param
+    return found
 
 
 def build_all(workspace: Workspace) -> None:

@@ -1,4 +1,4 @@
-"""Links and names in the inbox: nothing from outside of it is read, and what cannot be read is said."""
+"""Links and names in the inbox and its neighbour: nothing from outside is read, and what cannot be read is said."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import pytest
 from pipeline.submissions.listing import UnavailableFileError, listing, open_file
 from pipeline.workspace import Workspace
 from tests.conftest import build_all, drop
-from tests.test_submissions import only_file, taken_in
 
-LEADS_OUT = "it is a link that leads out of the folder inbox, which is not followed; put the file itself there"
+LEADS_OUT = "it is a link that leads out of the folder {}, which is not followed; put the file itself there"
 
 
 @pytest.fixture
@@ -24,119 +23,134 @@ def workspace():
 
 @pytest.fixture
 def secret(tmp_path):
-    """A file outside of the inbox."""
+    """A file outside of all folders."""
     path = tmp_path / "outside" / ".env"
     path.parent.mkdir()
     path.write_text("PHYGITALS_API_KEY=secret\n")
     return path
 
 
-def names(workspace: Workspace) -> list[str]:
-    return [file.name for file in listing(workspace.data.inbox).files]
+def test_links_that_lead_out_of_the_folder_are_refused_and_named_by_every_run(folder, workspace, secret):
+    folder.drop(workspace, "good.csv", folder.csv("good"))
+    path, leads_out = folder.path(workspace), LEADS_OUT.format(folder.kind.folder)
+    (path / "file.csv").symlink_to(secret)
+    (path / "folder").symlink_to(secret.parent)
+    (path / "up.csv").symlink_to("../environment.json")
+    (path / "sub").mkdir()
+    (path / "sub" / "chain.csv").symlink_to(path / "file.csv")
+    first, second = folder.take_in(workspace), folder.take_in(workspace)
+    assert first.left == dict.fromkeys(["file.csv", "folder", "up.csv", "sub/chain.csv"], leads_out)
+    assert f"file.csv: not read, {leads_out}" in second.lines
+    assert [file.source_file for file in first.files] == ["good.csv"]
+    assert folder.ids(workspace) == {"good"} and folder.reasons(workspace) == []
 
 
-def test_links_that_lead_out_of_the_inbox_are_refused_and_named_by_every_run(workspace, secret):
-    drop(workspace, "good.txt", "good\n")
-    inbox = workspace.data.inbox
-    (inbox / "file.txt").symlink_to(secret)
-    (inbox / "folder").symlink_to(secret.parent)
-    (inbox / "up.txt").symlink_to("../environment.json")
-    (inbox / "sub").mkdir()
-    (inbox / "sub" / "chain.txt").symlink_to(inbox / "file.txt")
-    first, second = workspace.take_in(), workspace.take_in()
-    assert first.left == dict.fromkeys(["file.txt", "folder", "up.txt", "sub/chain.txt"], LEADS_OUT)
-    assert f"file.txt: not read, {LEADS_OUT}" in second.lines
-    assert [file.source_file for file in first.files] == ["good.txt"]
-    assert [row["session_id"] for row in taken_in(workspace)] == ["good"]
-
-
-def test_a_folder_beside_the_inbox_whose_name_begins_alike_is_outside(workspace):
-    beside = workspace.data.root / "inbox-old"
+def test_a_folder_beside_it_whose_name_begins_alike_is_outside(folder, workspace):
+    beside = workspace.data.root / f"{folder.kind.folder}-old"
     beside.mkdir()
-    (beside / "a.txt").write_text("x\n")
-    (workspace.data.inbox / "a.txt").symlink_to(beside / "a.txt")
-    assert workspace.take_in().left == {"a.txt": LEADS_OUT}
+    (beside / "a.csv").write_text(folder.csv("x"))
+    (folder.path(workspace) / "a.csv").symlink_to(beside / "a.csv")
+    assert folder.take_in(workspace).left == {"a.csv": LEADS_OUT.format(folder.kind.folder)}
 
 
-def test_links_inside_of_the_inbox_are_followed_once(workspace):
-    drop(workspace, ".staging/batch/a.txt", "one\n")
-    drop(workspace, "seen/b.txt", "two\n")
-    inbox = workspace.data.inbox
-    (inbox / "batch").symlink_to(inbox / ".staging" / "batch")
-    (inbox / "again").symlink_to("seen")
-    (inbox / "loop").symlink_to(".")
-    (inbox / "seen" / "loop").symlink_to(inbox / "batch" / "..")
-    (inbox / "link.txt").symlink_to(".staging/batch/a.txt")
-    assert names(workspace) == ["batch/a.txt", "link.txt", "seen/b.txt"]
-    report = workspace.take_in()
-    assert {file.source_file: file.accepted for file in report.files} == {"batch/a.txt": 1, "seen/b.txt": 1}
-    assert (report.already_known, report.left) == (["link.txt"], {})
-
-
-def test_an_inbox_that_is_a_link_itself_is_read(workspace, tmp_path):
-    elsewhere = tmp_path / "elsewhere"
-    workspace.data.inbox.rename(elsewhere)
-    workspace.data.inbox.symlink_to(elsewhere)
-    drop(workspace, "sub/a.txt", "one\n")
-    assert only_file(workspace).accepted == 1
-
-
-def test_a_link_that_leads_nowhere_is_named_until_it_leads_somewhere(workspace):
-    (workspace.data.inbox / "a.txt").symlink_to("later/a.txt")
-    assert list(workspace.take_in().left) == ["a.txt"]
-    drop(workspace, "later/a.txt", "one\n")
+def test_the_folders_do_not_lead_into_one_another(workspace):
+    (workspace.data.sellbacks).symlink_to(workspace.data.inbox)
+    path = drop(workspace, "a.csv", "session_id\nx\n")
     assert workspace.take_in().total("accepted") == 1
+    workspace.data.sellbacks.unlink()
+    workspace.data.sellbacks.mkdir()
+    (workspace.data.sellbacks / "a.csv").symlink_to(path)
+    assert workspace.take_in_sellbacks().left == {"a.csv": LEADS_OUT.format("sellbacks")}
 
 
-@pytest.mark.parametrize("swapped", ["sub/a.txt", "sub"])
-def test_a_link_that_takes_a_files_place_after_the_listing_is_not_followed(swapped, workspace, secret):
-    path = drop(workspace, "sub/a.txt", "one\n")
-    (file,) = listing(workspace.data.inbox).files
+def test_links_inside_of_the_folder_are_followed_once(folder, workspace):
+    folder.drop(workspace, ".staging/batch/a.csv", folder.csv("one"))
+    folder.drop(workspace, "seen/b.csv", folder.csv("two"))
+    path = folder.path(workspace)
+    (path / "batch").symlink_to(path / ".staging" / "batch")
+    (path / "again").symlink_to("seen")
+    (path / "loop").symlink_to(".")
+    (path / "seen" / "loop").symlink_to(path / "batch" / "..")
+    (path / "link.csv").symlink_to(".staging/batch/a.csv")
+    assert [file.name for file in listing(path).files] == ["batch/a.csv", "link.csv", "seen/b.csv"]
+    report = folder.take_in(workspace)
+    assert {file.source_file: file.accepted for file in report.files} == {"batch/a.csv": 1, "seen/b.csv": 1}
+    assert (report.already_known, report.left) == (["link.csv"], {})
+
+
+def test_a_folder_that_is_a_link_itself_is_read(folder, workspace, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    folder.path(workspace).rename(elsewhere)
+    folder.kind.path(workspace.data).symlink_to(elsewhere)
+    folder.drop(workspace, "sub/a.csv", folder.csv("one"))
+    assert folder.take_in(workspace).total("accepted") == 1
+
+
+def test_a_link_that_leads_nowhere_is_named_until_it_leads_somewhere(folder, workspace):
+    (folder.path(workspace) / "a.csv").symlink_to("later/a.csv")
+    assert list(folder.take_in(workspace).left) == ["a.csv"]
+    folder.drop(workspace, "later/a.csv", folder.csv("one"))
+    assert folder.take_in(workspace).total("accepted") == 1
+
+
+def test_a_folder_that_leads_nowhere_is_named_and_one_that_is_not_there_is_empty(workspace):
+    assert workspace.take_in_sellbacks().lines == []
+    workspace.data.sellbacks.symlink_to("unmounted")
+    assert list(workspace.take_in_sellbacks().left) == ["."]
+
+
+@pytest.mark.parametrize("swapped", ["sub/a.csv", "sub"])
+def test_a_link_that_takes_a_files_place_after_the_listing_is_not_followed(swapped, folder, workspace, secret):
+    path = folder.drop(workspace, "sub/a.csv", folder.csv("one"))
+    (file,) = listing(folder.path(workspace)).files
     path.unlink()
     if swapped == "sub":
         path.parent.rmdir()
-        (secret.parent / "a.txt").write_text("outside\n")
+        (secret.parent / "a.csv").write_text("outside\n")
         path.parent.symlink_to(secret.parent)
     else:
         path.symlink_to(secret)
-    with pytest.raises(UnavailableFileError, match="leads out of the folder inbox"):
-        open_file(workspace.data.inbox, file)
+    with pytest.raises(UnavailableFileError, match=f"leads out of the folder {folder.kind.folder}"):
+        open_file(folder.path(workspace), file)
 
 
-def test_a_pipe_that_takes_a_files_place_is_not_waited_for(workspace):
-    path = drop(workspace, "a.txt", "one\n")
-    (file,) = listing(workspace.data.inbox).files
+def test_a_pipe_that_takes_a_files_place_is_not_waited_for(folder, workspace):
+    path = folder.drop(workspace, "a.csv", folder.csv("one"))
+    (file,) = listing(folder.path(workspace)).files
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(UnavailableFileError, match="no regular file any more"):
-        open_file(workspace.data.inbox, file)
-    assert workspace.take_in().lines == []
+        open_file(folder.path(workspace), file)
+    assert folder.take_in(workspace).lines == []
 
 
 TAKE_IN = """
 from pipeline.workspace import Workspace
-print(*Workspace.open().take_in().lines, sep="\\n")
+print(*Workspace.open().take_in().lines, *Workspace.open().take_in_sellbacks().lines, sep="\\n")
 """
 
 
-def test_what_this_user_may_not_read_is_named_and_tried_again(workspace):
+def test_what_this_user_may_not_read_is_named_and_tried_again(folder, workspace):
     command = [sys.executable, "-c", TAKE_IN]
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
             pytest.skip("root may read everything, and nothing here takes that right from it")
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
-    drop(workspace, "good.txt", "good\n")
-    closed = [drop(workspace, "closed.txt", "one\n"), drop(workspace, "folder/b.txt", "two\n").parent]
+    folder.drop(workspace, "good.csv", folder.csv("good"))
+    closed = [
+        folder.drop(workspace, "closed.csv", folder.csv("one")),
+        folder.drop(workspace, "folder/b.csv", folder.csv("two")).parent,
+    ]
     for path in closed:
         path.chmod(0)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     for path in closed:
         path.chmod(0o700)
     assert done.returncode == 0, done.stderr
-    assert "good.txt: 1 rows read = 1 accepted" in done.stdout
-    assert "closed.txt: not read, it cannot be read now: Permission denied; the next run tries again" in done.stdout
+    assert "good.csv: 1 rows read = 1 accepted" in done.stdout
+    assert "closed.csv: not read, it cannot be read now: Permission denied; the next run tries again" in done.stdout
     assert "folder: not read, the folder cannot be opened: Permission denied" in done.stdout
-    assert workspace.take_in().total("accepted") == 2
+    assert folder.take_in(workspace).total("accepted") == 2
 
 
 IGNORED = (

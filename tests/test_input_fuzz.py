@@ -14,12 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.lake.database import connect
-from pipeline.schema.raw import SESSION_SUBMISSIONS
-from pipeline.submissions.columns import COLUMNS
 from pipeline.tables.reference import read_packs
 from pipeline.workspace import Workspace
-from tests.conftest import build_all, drop, rows
+from tests.conftest import FOLDERS, Folder, build_all, rows
 
 SEED = 20261128
 FILES = 80
@@ -59,8 +56,11 @@ ODD_TYPES: list[Callable[[], pa.Array]] = [
 class Files:
     """Makes odd files of rows that are good and rows that are not."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, folder: Folder = FOLDERS[0]) -> None:
         self._rng = rng
+        self._columns = folder.kind.columns
+        self._good = folder.good
+        self._amount = next(column for column in self._columns if column.endswith("_usd"))
 
     def txt(self, name: str) -> bytes:
         lines = [f"{name}-{i}" for i in range(GOOD_ROWS)] + self._rng.choices(ODD_TEXTS, k=4)
@@ -71,10 +71,13 @@ class Files:
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(
-            [self._rng.choice([c, c.upper(), f" {c} "]) for c in COLUMNS] + self._rng.choice([[], ["", "x", "x"]])
+            [self._rng.choice([c, c.upper(), f" {c} "]) for c in self._columns] + self._rng.choice([[], ["", "x", "x"]])
         )
         odd = [self._rng.choices(ODD_TEXTS, k=self._rng.randrange(1, 9)) for _ in range(4)]
-        good = [[f"{name}-{i}", "2026-01-01", "p", "1.5", "1", "u"] for i in range(GOOD_ROWS)]
+        good = [
+            [(self._good(f"{name}-{i}") | {self._amount: "1.5"}).get(c, "") for c in self._columns]
+            for i in range(GOOD_ROWS)
+        ]
         for row in [*good, *odd]:
             writer.writerow(row)
         return text.getvalue().encode()
@@ -82,15 +85,17 @@ class Files:
     def jsonl(self, name: str) -> bytes:
         odd = []
         for _ in range(4):
-            members = [f"{json.dumps(self._rng.choice(COLUMNS))}: {self._rng.choice(ODD_JSON)}" for _ in range(3)]
+            members = [f"{json.dumps(self._rng.choice(self._columns))}: {self._rng.choice(ODD_JSON)}" for _ in range(3)]
             odd.append("{" + ", ".join(members) + self._rng.choice(["}", "", "}}"]))
-        good = [json.dumps({"session_id": f"{name}-{i}", "price_usd": 1.5, "quantity": 1}) for i in range(GOOD_ROWS)]
+        good = [json.dumps(self._good(f"{name}-{i}") | {self._amount: 1.5}) for i in range(GOOD_ROWS)]
         return "\n".join(good + odd).encode()
 
     def parquet(self, name: str) -> bytes:
         good = GOOD_ROWS
-        columns = {"session_id": pa.array([*(f"{name}-{i}" for i in range(good)), None])}
-        for column in self._rng.sample(COLUMNS[1:], 3):
+        records = [*(self._good(f"{name}-{i}") for i in range(good)), {}]
+        columns = {column: pa.array([record.get(column) for record in records]) for column in records[0]}
+        others = [column for column in self._columns if column not in columns]
+        for column in self._rng.sample(others, min(3, len(others))):
             odd = self._rng.choice(ODD_TYPES)()
             columns[column] = pa.concat_arrays([pa.nulls(good - 1, odd.type), odd])
         buffer = io.BytesIO()
@@ -114,41 +119,35 @@ class Files:
         return bytes(found)
 
 
-def stored(workspace: Workspace) -> list[tuple]:
-    with connect(workspace.data) as connection:
-        scan = workspace.data.store.scan(SESSION_SUBMISSIONS)
-        return connection.execute(f"SELECT source_file, session_id, rejected_reason, row_number FROM {scan}").fetchall()
-
-
 @pytest.mark.parametrize("is_damaged", [False, True], ids=["odd values", "damaged bytes"])
-def test_no_exception_leaves_the_intake_and_good_rows_go_through(is_damaged, record_property):
+def test_no_exception_leaves_the_intake_and_good_rows_go_through(is_damaged, folder, record_property):
     rng = random.Random(SEED)
-    make = Files(rng)
+    make = Files(rng, folder)
     workspace = Workspace.open()
+    suffixes = [s for s in ("txt", "csv", "jsonl", "parquet") if s not in folder.kind.refused_formats]
     for number in range(FILES):
-        suffix = rng.choice(["txt", "csv", "jsonl", "parquet"])
+        suffix = rng.choice(suffixes)
         content = getattr(make, suffix)(f"f{number}")
-        drop(workspace, f"f{number}.{suffix}", make.damaged(content) if is_damaged else content)
-        drop(workspace, f"whole{number}.txt", f"whole-{number}\n")
-    report = workspace.take_in()
+        folder.drop(workspace, f"f{number}.{suffix}", make.damaged(content) if is_damaged else content)
+        folder.drop(workspace, f"whole{number}.csv", folder.csv(f"whole-{number}"))
+    report = folder.take_in(workspace)
     outcomes = Counter("file rejected" if file.refused_because else "file read" for file in report.files)
     outcomes.update({name: report.total(name) for name in ("accepted", "duplicates", "rejected")})
-    record_property(f"intake of {'damaged' if is_damaged else 'odd'} files, seed {SEED}", dict(outcomes))
+    record_property(f"{folder.kind.folder}: {'damaged' if is_damaged else 'odd'} files, seed {SEED}", dict(outcomes))
     for file in report.files:
         assert file.rows_read == file.accepted + file.duplicates + file.rejected
     assert report.left == {}
-    found = stored(workspace)
-    accepted = {session_id for _, session_id, reason, _ in found if reason is None}
+    accepted = folder.ids(workspace)
     assert accepted >= {f"whole-{number}" for number in range(FILES)}
     if not is_damaged:
         read = [file for file in report.files if not file.refused_because and not file.source_file.startswith("whole")]
         wanted = {f"{file.source_file.split('.')[0]}-{i}" for file in read for i in range(GOOD_ROWS - 1)}
         assert wanted <= accepted
         assert all(file.source_file.endswith(".parquet") for file in report.files if file.refused_because)
-    assert workspace.take_in().files == []
+    assert folder.take_in(workspace).files == []
     build_all(workspace)
     workspace.publish()
-    rejected = sum(reason is not None for _, _, reason, _ in found)
+    rejected = len(folder.reasons(workspace))
     assert rows(workspace, "SELECT count(*) FROM data_issues WHERE rule LIKE 'rejected_%'") == [(rejected,)]
 
 

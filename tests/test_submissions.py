@@ -225,44 +225,45 @@ def test_undecodable_bytes_reject_only_their_row(workspace):
     assert counts == {"a.csv": (1, 1), "b.txt": (1, 1)}
 
 
-def test_an_unclosed_quote_costs_its_own_line_only(workspace):
-    drop(workspace, "a.csv", 'session_id,pack_id\na,1\nb,"open\nc,3\nd,4\n')
-    report = only_file(workspace)
-    assert (report.accepted, report.rejected) == (3, 1)
+def test_an_unclosed_quote_costs_its_own_line_only(folder, workspace):
+    folder.drop(workspace, "a.csv", folder.csv("a", "bad", "c", "d").replace("bad", '"bad'))
+    assert folder.take_in(workspace).total("rejected") == 1
+    assert folder.ids(workspace) == {"a", "c", "d"}
 
 
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.csv", "id\n1\n", "no column session_id"),
-        ("a.csv", "session_id,session_id\n1,2\n", "names a column twice"),
-        ("a.csv", "", "no column session_id"),
-        ("a.csv", "session_id\n1\n".encode("utf-16"), "UTF-16"),
-        ("a.txt", "1\n".encode("utf-16"), "UTF-16"),
+        ("a.csv", "id\n1\n", "no column {id}"),
+        ("a.csv", "{id},{id}\n1,2\n", "names a column twice"),
+        ("a.csv", "", "no column {id}"),
+        ("a.csv", "1\n".encode("utf-16"), "UTF-16"),
+        ("a.jsonl", "1\n".encode("utf-16"), "UTF-16"),
         ("a.parquet", b"PAR1 not really", "not readable Parquet"),
         ("a.xlsx", b"PK", "its name ends in .xlsx"),
         ("noext", b"x", "no suffix"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_rejected_whole_with_its_reason(name, content, reason, workspace):
-    drop(workspace, name, content)
-    drop(workspace, "good.txt", "fine\n")
-    by_name = {f.source_file: f for f in workspace.take_in().files}
+def test_a_file_that_cannot_be_read_is_rejected_whole_with_its_reason(name, content, reason, folder, workspace):
+    reason = reason.format(id=folder.id_column)
+    folder.drop(workspace, name, content.format(id=folder.id_column) if isinstance(content, str) else content)
+    folder.drop(workspace, "good.csv", folder.csv("fine"))
+    by_name = {f.source_file: f for f in folder.take_in(workspace).files}
     assert reason in by_name[name].refused_because
     assert by_name[name].rows_read == 0
-    assert by_name["good.txt"].accepted == 1
-    (stored,) = [row for row in taken_in(workspace) if row["row_number"] == 0]
+    assert by_name["good.csv"].accepted == 1
+    (stored,) = [row for row in folder.raw(workspace) if row["row_number"] == 0]
     assert reason in stored["rejected_reason"]
 
 
-def test_a_file_that_cannot_be_opened_is_tried_again(workspace):
-    path = drop(workspace, "a.txt", "one\n")
+def test_a_file_that_cannot_be_opened_is_tried_again(folder, workspace):
+    path = folder.drop(workspace, "a.csv", folder.csv("one"))
     path.unlink()
     path.symlink_to(path)  # a loop: listed, but not a file that can be read
-    assert workspace.take_in().files == []
+    assert folder.take_in(workspace).files == []
     path.unlink()
-    drop(workspace, "a.txt", "one\n")
-    assert only_file(workspace).accepted == 1
+    folder.drop(workspace, "a.csv", folder.csv("one"))
+    assert folder.take_in(workspace).total("accepted") == 1
 
 
 @pytest.mark.parametrize("name", [".hidden.txt", "a.txt.tmp", "a.part", "a.crdownload", ".folder/a.txt"])
@@ -322,12 +323,12 @@ def test_a_file_refused_as_one_format_is_read_under_another_name(workspace):
     assert only_file(workspace).accepted == 2
 
 
-def test_duplicates_are_counted_within_and_across_files(workspace):
-    drop(workspace, "a.txt", "one\none\ntwo\n")
-    report = only_file(workspace)
+def test_duplicates_are_counted_within_and_across_files(folder, workspace):
+    folder.drop(workspace, "a.csv", folder.csv("one", "one", "two"))
+    (report,) = folder.take_in(workspace).files
     assert (report.rows_read, report.accepted, report.duplicates) == (3, 2, 1)
-    drop(workspace, "b.txt", "two\nthree\n")
-    report = only_file(workspace)
+    folder.drop(workspace, "b.csv", folder.csv("two", "three"))
+    (report,) = folder.take_in(workspace).files
     assert (report.accepted, report.duplicates) == (1, 1)
 
 
@@ -409,13 +410,14 @@ def test_a_column_name_that_is_no_text_is_named_all_the_same(workspace):
     assert report.unknown_columns == {"a.jsonl": ["?col"]}
 
 
-def test_a_parquet_value_that_cannot_be_read_rejects_only_its_row(workspace):
-    columns = {"session_id": ["bad", "good"], "initiated_at": pa.array([10**18, 0], pa.timestamp("us"))}
+def test_a_parquet_value_that_cannot_be_read_rejects_only_its_row(folder, workspace):
+    time = {"inbox": "initiated_at", "sellbacks": "sold_at"}[folder.kind.folder]
+    columns = {folder.id_column: ["bad", "good"], time: pa.array([10**18, 0], pa.timestamp("us"))}
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer)
-    drop(workspace, "a.parquet", buffer.getvalue())
-    report = only_file(workspace)
-    assert (report.accepted, report.rejected) == (1, 1)
+    folder.drop(workspace, "a.parquet", buffer.getvalue())
+    assert folder.take_in(workspace).total("rejected") == 1
+    assert folder.ids(workspace) == {"good"}
 
 
 def test_whole_numbers_that_pandas_made_floats_are_ids_all_the_same(workspace):
