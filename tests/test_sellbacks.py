@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
+from pipeline.lake.database import connect
+from pipeline.schema import TABLES
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.submissions.inbox import new_files
 from pipeline.submissions.intake import take_in
@@ -177,8 +179,9 @@ def test_what_a_clock_that_was_ahead_read_ends_no_record_until_its_time_has_come
     def until(moment: datetime) -> list[tuple[datetime | None]]:
         with workspace.data.exclusive(), Builder(workspace.data, moment, 0) as builder:
             builder.build_published()
-        workspace.publish()
-        return rows(workspace, "SELECT DISTINCT sellbacks_until FROM buyback_outstanding")
+        with connect(workspace.data) as connection:
+            built = workspace.data.store.scan(TABLES["buyback_outstanding"])
+            return connection.execute(f"SELECT DISTINCT sellbacks_until FROM {built}").fetchall()
 
     assert until(now()) == [(None,)]
     assert until(ahead + timedelta(days=1)) == [(ahead - timedelta(hours=1),)]
