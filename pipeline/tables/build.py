@@ -143,17 +143,17 @@ class Builder:
         for name in table.sources:
             self._inspection.verify(TABLES[name])
         self._name(TABLES[name] for name in table.sources)
-        is_there = table.name in self._manifest.versions(table) and not report.is_rederived
-        # Prices of packs stand in every pull: a file that was only touched must not make them all anew.
-        if (
-            table is REFERENCE_PACKS
-            and is_there
-            and is_same(self._connection, query(table), f"FROM {self._store.scan(table)}")
-        ):
+        if table is REFERENCE_PACKS and not report.is_rederived and self._is_as_it_was(table):
+            # Prices of packs stand in every pull: a file that was only touched must not make them all anew.
             self._manifest.confirmed(table, table.name, inputs)
             report.unchanged_count += 1
         else:
             self._write(report, table.name, inputs, stream(self._connection, query(table)))
+
+    def _is_as_it_was(self, table: Table) -> bool:
+        """Whether a small table would be written with the rows that it has."""
+        is_there = table.name in self._existing[table.name] and table.name in self._manifest.versions(table)
+        return is_there and is_same(self._connection, query(table), f"FROM {self._store.scan(table)}")
 
     def _build_pending_sessions(self, report: BuildReport) -> None:
         """Found anew each time, since sessions expire as time goes by; written where they are not those of before."""
