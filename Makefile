@@ -46,8 +46,8 @@ check: setup ## Lint and type-check; changes nothing
 fix: setup ## Format and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/python -m pipeline.tables.dictionary README.md
-	$(BIN)/python -m pipeline.tables.lineage
+	$(BIN)/python -m pipeline.catalog.dictionary README.md
+	$(BIN)/python -m pipeline.catalog.lineage
 
 lock: setup ## Pin the newest allowed dependencies, with hashes, into requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-strip-extras \

@@ -10,7 +10,7 @@ COPY (
         arg_min(body_sha256, received_at) FILTER (outcome IN ('fulfilled', 'failed')) AS final_body_sha256,
         coalesce(last_pending_at > final_at, false) AS may_have_late_answer
     FROM status_responses GROUP BY session_id
-) TO 'FOLDER/session_polls.parquet' (COMPRESSION zstd);
+) TO 'FOLDER/session_day_polls.parquet' (COMPRESSION zstd);
 
 COPY (
     SELECT session_id, received_at, body_sha256, unnest(from_json(decode(body), '{"result":{
@@ -30,7 +30,7 @@ COPY (
         starts_with(tx_hash, 'sandbox_') AS is_sandbox, len(nfts) AS pull_count,
         list_sum(list_transform(nfts, lambda x: x.buyback_price)) AS buyback_value_usd, source_file
     FROM session_submissions AS submissions
-    LEFT JOIN 'FOLDER/session_polls.parquet' USING (session_id)
+    LEFT JOIN 'FOLDER/session_day_polls.parquet' USING (session_id)
     LEFT JOIN 'FOLDER/fulfilled_results.parquet' AS results USING (session_id)
 ) TO 'FOLDER/purchases.parquet' (COMPRESSION zstd);
 

@@ -34,8 +34,6 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.lake.directory import DataDirectory
-from pipeline.lake.response_log import ResponseLog
 from pipeline.polling.answers import Outcome
 from pipeline.polling.completion_law import CompletionLaw, band
 from pipeline.polling.engine import MICROSECONDS, Engine, Limits
@@ -44,6 +42,8 @@ from pipeline.polling.schedule import Schedule
 from pipeline.settings import Settings
 from pipeline.simulator.virtual_api import Asked, Conduct, Fate, VirtualApi
 from pipeline.simulator.virtual_time import VirtualTimeLoop
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.raw_log import ResponseLog
 
 SESSIONS = 3_000
 SEEDS = (1, 2, 3)

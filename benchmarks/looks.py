@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.schema import TABLES
-from pipeline.tables.queries import macros, query
+from pipeline.transform.queries import macros, query
 
 DAYS = 90
 LOOKS = (7, 14, 21, 30, 60, 90)  # days on which the exact test is made; daily it would be worse still

@@ -19,10 +19,9 @@ from statistics import fmean
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.lake.directory import DataDirectory
-from pipeline.lake.response_log import ResponseLog
+from pipeline.endpoint import STATUS_PATH
 from pipeline.polling.answers import Answer
-from pipeline.polling.client import STATUS_PATH, StatusClient
+from pipeline.polling.client import StatusClient
 from pipeline.polling.engine import MICROSECONDS, Engine, Limits
 from pipeline.polling.pace import Pace
 from pipeline.polling.pending import PendingSessions
@@ -33,6 +32,8 @@ from pipeline.simulator.server import Simulator
 from pipeline.simulator.service import serve
 from pipeline.simulator.virtual_api import Conduct, Fate, VirtualApi
 from pipeline.simulator.virtual_time import VirtualTimeLoop
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.raw_log import ResponseLog
 
 LIMIT = 40
 SECONDS = 60.0

@@ -27,13 +27,13 @@ from aiohttp import web
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.lake.directory import DataDirectory
-from pipeline.lake.response_log import ResponseLog
 from pipeline.polling.client import StatusClient
 from pipeline.polling.engine import Engine, Limits
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.schedule import Schedule
 from pipeline.simulator import catalogue
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.raw_log import ResponseLog
 
 SESSIONS = 20_000
 CONCURRENCY = (50, 500, 2_000)

@@ -20,10 +20,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.polling.client import STATUS_PATH
+from pipeline.endpoint import STATUS_PATH
 from pipeline.simulator import catalogue
 from pipeline.simulator.server import DEFAULT_SEED, FAILED
-from pipeline.submissions.columns import COLUMNS
+from pipeline.sources.columns import COLUMNS
 
 PATH = f"/api/v1{STATUS_PATH}"
 _TEMPLATES = 2_000

@@ -27,14 +27,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.payloads import MIXES, SIMULATED, Mix
-from pipeline.lake.database import connect
-from pipeline.lake.directory import DataDirectory
 from pipeline.polling import answers
+from pipeline.publish.warehouse import publish
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.simulator import catalogue
-from pipeline.tables.build import Builder
-from pipeline.warehouse.publish import publish
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.transform.builder import Builder
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 30

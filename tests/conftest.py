@@ -14,20 +14,21 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipeline.lake.database import connect
-from pipeline.lake.directory import DataDirectory
-from pipeline.lake.response_log import Response, ResponseLog
+from pipeline.clock import now
 from pipeline.polling.progress import Progress
+from pipeline.quality.checker import CHECKS, Checker
+from pipeline.quality.findings import Finding
+from pipeline.quality.rules import Check
 from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Simulator
 from pipeline.simulator.service import serve
-from pipeline.submissions.intake import IntakeReport
-from pipeline.submissions.kinds import SELLBACKS, SESSIONS, Kind
-from pipeline.tables.checks import CHECKS, Checker
-from pipeline.tables.findings import Finding
-from pipeline.tables.rules import Check
-from pipeline.workspace import Workspace, now
+from pipeline.sources.intake import IntakeReport
+from pipeline.sources.kinds import SELLBACKS, SESSIONS, Kind
+from pipeline.steps import Workspace
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.raw_log import Response, ResponseLog
 
 KEY = "sandbox-key-0123456789abcdef"
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"

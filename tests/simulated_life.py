@@ -14,10 +14,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from pipeline.lake import response_log
-from pipeline.lake.compaction import compact
-from pipeline.lake.directory import DataDirectory
-from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.polling.answers import Outcome
 from pipeline.polling.engine import MICROSECONDS, Engine, Limits
 from pipeline.polling.pending import NEVER, PendingSessions
@@ -26,6 +22,10 @@ from pipeline.polling.schedule import MAX_INTERVAL, PAUSE_AFTER_HOLD, Schedule
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.simulator.virtual_api import Asked, Conduct, Fate, VirtualApi
 from pipeline.simulator.virtual_time import VirtualTimeLoop
+from pipeline.storage import raw_log as response_log
+from pipeline.storage.compaction import compact
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.raw_log import Response, ResponseLog
 
 BEGIN = datetime(2026, 3, 1, 23, 50, tzinfo=UTC)  # ten minutes before midnight: runs cross into another day
 LONG_AFTER = datetime(2100, 1, 1, tzinfo=UTC)

@@ -9,14 +9,14 @@ import duckdb
 import pytest
 
 from benchmarks.tables import FIRST_DAY, add_day
-from pipeline.lake.database import connect
-from pipeline.lake.directory import DataDirectory
 from pipeline.schema import TABLES
 from pipeline.schema.table import TIME
 from pipeline.simulator.server import Reply, Simulator
-from pipeline.tables.build import Builder
-from pipeline.tables.queries import macros, query, time_macros
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.transform.builder import Builder
+from pipeline.transform.queries import macros, query, time_macros
 from tests.conftest import drop, records, refresh, rows
 from tests.test_refresh import lake_hashes
 from tests.test_tables import answer
@@ -53,7 +53,7 @@ def test_the_percentiles_of_counted_quotes_are_those_of_the_pulls(history):
     assert same(history, plain, f"SELECT item_type, {columns} FROM item_types ORDER BY item_type")
 
 
-def test_what_the_dearest_pulls_hold_is_that_of_the_pulls(history):
+def test_what_the_daily_top_pulls_hold_is_that_of_the_pulls(history):
     plain = """
         WITH ranked AS (
             SELECT pack_id, buyback_price_usd AS usd, sum(usd) OVER (PARTITION BY pack_id) AS total,
@@ -156,7 +156,7 @@ def test_whatever_came_after_a_session_was_settled_is_found(asked, answered, out
                 col2 AS outcome, col1 AS body_sha256, 200 AS http_status, NULL::VARCHAR AS detail FROM (VALUES
                     ('2026-01-05 11:59:00', '2026-01-05 12:00:00', 'fulfilled'),
                     ('2026-01-{asked}', '2026-01-{answered}', '{outcome}'));
-            INSERT INTO notable_answers BY NAME
+            INSERT INTO final_and_malformed_answers BY NAME
                 SELECT session_id, received_at, outcome, body_sha256 FROM answers WHERE outcome <> 'pending';
             INSERT INTO purchases BY NAME SELECT session_id, 'fulfilled' AS status, max(requested_at) AS last_polled_at,
                 '2026-01-05 12:00:00'::{TIME} AS resolved_at FROM answers GROUP BY session_id;
@@ -167,7 +167,7 @@ def test_whatever_came_after_a_session_was_settled_is_found(asked, answered, out
                 "CREATE OR REPLACE VIEW status_responses AS "
                 f"FROM answers WHERE received_at::DATE = DATE '2026-01-{day:02}'"
             )
-            connection.execute(f"INSERT INTO session_polls BY NAME {query(TABLES['session_polls'])}")
+            connection.execute(f"INSERT INTO session_day_polls BY NAME {query(TABLES['session_day_polls'])}")
         connection.execute(f"INSERT INTO late_requests {query(TABLES['late_requests'])}")
         found = connection.execute(query(TABLES["data_issues"])).fetchall()
     assert [row[0] for row in found] == ["contradicting_answer"] * (answered > "05 12:00:00")

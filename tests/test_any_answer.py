@@ -18,13 +18,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pipeline.lake.directory import DataDirectory
-from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.polling.answers import Answer, Meaning, Outcome, interpret
+from pipeline.quality.checker import CHECKS
 from pipeline.settings import Settings
-from pipeline.tables.checks import CHECKS
-from pipeline.tables.queries import macros
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.raw_log import Response, ResponseLog
+from pipeline.transform.queries import macros
 from tests import reference
 from tests.conftest import build_all, drop, findings, records, rows
 

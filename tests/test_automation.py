@@ -10,16 +10,17 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipeline.assets import automation
-from pipeline.assets.automation import inbox_sensor, pending_sensor
-from pipeline.assets.freshness import freshness_policy
+from pipeline.clock import now
 from pipeline.definitions import defs
+from pipeline.orchestration import automation
+from pipeline.orchestration.automation import inbox_sensor, pending_sensor
+from pipeline.orchestration.freshness import freshness_policy
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Simulator
-from pipeline.submissions import inbox
-from pipeline.tables import due as due_module
-from pipeline.tables.due import due, due_state
-from pipeline.workspace import Workspace, now
+from pipeline.sources import inbox
+from pipeline.steps import Workspace
+from pipeline.transform import due as due_module
+from pipeline.transform.due import due, due_state
 from tests.conftest import drop, refresh
 
 AUTOMATION = ("daily_refresh", "weekly_prune", "inbox_sensor", "pending_sensor", "failure_sensor")

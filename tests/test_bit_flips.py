@@ -16,26 +16,26 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.lake import response_log
-from pipeline.lake.compaction import compact
-from pipeline.lake.database import connect
-from pipeline.lake.directory import DataDirectory, DataDirectoryError
-from pipeline.lake.manifest import Manifest
-from pipeline.lake.object_errors import DamagedFileError
-from pipeline.lake.response_log import Response, ResponseLog
+from pipeline.publish.record import Record
+from pipeline.publish.warehouse import PublishError, publish
+from pipeline.quality.findings import Finding, FindingRecord
+from pipeline.quality.published_file import disagreements
 from pipeline.report.edition import is_current
 from pipeline.report.page import write_report
 from pipeline.schema import PUBLISHED
 from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.staging import PURCHASES
-from pipeline.submissions.inbox import InboxIndex
-from pipeline.submissions.intake import take_in
-from pipeline.submissions.listing import listing
-from pipeline.tables.build import Builder
-from pipeline.tables.findings import Finding, FindingRecord
-from pipeline.warehouse.agreement import disagreements
-from pipeline.warehouse.publish import PublishError, publish
-from pipeline.warehouse.record import Record
+from pipeline.sources.inbox import InboxIndex
+from pipeline.sources.intake import take_in
+from pipeline.sources.listing import listing
+from pipeline.storage import raw_log as response_log
+from pipeline.storage.compaction import compact
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory, DataDirectoryError
+from pipeline.storage.manifest import Manifest
+from pipeline.storage.object_errors import DamagedFileError
+from pipeline.storage.raw_log import Response, ResponseLog
+from pipeline.transform.builder import Builder
 from tests.test_refresh import fulfilled
 
 SEED = 20261128

@@ -58,7 +58,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
         patch.setenv("DAGSTER_HOME", str(home))
         patch.setenv("PHYGITALS_DATA_DIR", str(folder / "data"))
         patch.setenv("PHYGITALS_POLL_BUDGET", "3")
-        simulate = [sys.executable, "-m", "pipeline.cli", "simulate", "--submissions", "80"]
+        simulate = [sys.executable, "-m", "pipeline.cli.main", "simulate", "--submissions", "80"]
         subprocess.run(simulate, check=True, capture_output=True)
         with dg.DagsterInstance.get() as instance:
             port = free_port()

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from pipeline.schema.staging import ITEM_ATTRIBUTES, ITEM_DAYS, ITEMS, PULLS
 from pipeline.simulator.server import Reply, Simulator
-from pipeline.tables.queries import macros, query
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
+from pipeline.transform.queries import macros, query
 from tests.conftest import CORPUS, drop, records, refresh
 
 Traits = dict[str, Any]

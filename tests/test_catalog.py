@@ -9,13 +9,13 @@ import sys
 import dagster as dg
 import pytest
 
-from pipeline.assets.declared import column_lineage
+from pipeline.catalog.lineage import asset_origins
+from pipeline.catalog.markdown import INLINE
 from pipeline.definitions import defs
+from pipeline.orchestration.declared import column_lineage
 from pipeline.schema import TABLES
 from pipeline.simulator.server import PENDING, Reply, Simulator
-from pipeline.tables.lineage import asset_origins
-from pipeline.tables.markdown import INLINE
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
 from tests.conftest import drop
 
 ASSETS = [table for table in TABLES.values() if table.is_asset]
@@ -62,7 +62,7 @@ def test_keys_accepted_values_and_references_are_shown_as_constraints():
 def test_the_catalog_loads_while_the_settings_are_wrong(configure):
     configure(env="nowhere")
     program = (
-        "from pipeline.assets.declared import table_spec; from pipeline.schema import TABLES; "
+        "from pipeline.orchestration.declared import table_spec; from pipeline.schema import TABLES; "
         "print('dagster/uri' in table_spec(TABLES['pulls']).metadata)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -10,14 +10,16 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.assets.composition import build_definitions
-from pipeline.assets.resources import workspace_resource
-from pipeline.lake.response_log import Response, ResponseLog
+from pipeline.clock import now
+from pipeline.orchestration.composition import build_definitions
+from pipeline.orchestration.resources import workspace_resource
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.staging import PULLS
 from pipeline.simulator.server import FAILED, Simulator
-from pipeline.tables import derivation, queries
-from pipeline.workspace import Workspace, now
+from pipeline.steps import Workspace
+from pipeline.storage.raw_log import Response, ResponseLog
+from pipeline.transform import fingerprint as derivation
+from pipeline.transform import queries
 from tests.conftest import drop, refresh, rows
 from tests.test_refresh import fulfilled, lake_hashes
 
@@ -28,7 +30,7 @@ CHANGES = {
         ("SELECT DISTINCT name FROM pulls", [("GLIMMERWING",)]),
     ),
     "the query of a step on the way": (
-        ("strange_results.sql", "json_text(result.public_id) AS", "'strange' AS"),
+        ("slow_path_results.sql", "json_text(result.public_id) AS", "'strange' AS"),
         "fulfilled_results",
         ("SELECT session_id FROM purchases WHERE public_id = 'strange'", [("odd",)]),
     ),
@@ -117,13 +119,13 @@ def test_words_about_the_rules_and_rules_that_no_query_uses_change_nothing(works
 
 
 def test_changed_columns_are_noticed_too(workspace):
-    last = PULLS.columns[-1]
-    changed = dataclasses.replace(PULLS, columns=(*PULLS.columns[:-1], dataclasses.replace(last, type="DATE")))
+    columns = (dataclasses.replace(c, type="DATE") if c.name == "resolved_at" else c for c in PULLS.columns)
+    changed = dataclasses.replace(PULLS, columns=tuple(columns))
     with workspace.builder() as builder:
         report = builder.build(changed)
     assert report.line and len(report.written) == 2
     for paths in workspace.data.store.parts(PULLS).values():
-        assert [str(pq.read_schema(path).field(last.name).type) for path in paths] == ["date32[day]"]
+        assert [str(pq.read_schema(path).field("resolved_at").type) for path in paths] == ["date32[day]"]
 
 
 def test_a_changed_reader_of_the_answers_text_is_noticed_too(workspace, tmp_path, monkeypatch):

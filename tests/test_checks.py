@@ -13,16 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.lake.database import connect
-from pipeline.lake.directory import DataDirectory, DataDirectoryError
+from pipeline.clock import now
+from pipeline.quality import checker as checks
+from pipeline.quality.checker import CHECKS, Checker, checks_of
+from pipeline.quality.published_file import disagreements
+from pipeline.quality.rules import Check, Severity
 from pipeline.schema import TABLES
 from pipeline.simulator import catalogue
 from pipeline.simulator.server import DEFAULT_SEED
-from pipeline.tables import checks
-from pipeline.tables.checks import CHECKS, Checker, checks_of
-from pipeline.tables.rules import Check, Severity
-from pipeline.warehouse.agreement import disagreements
-from pipeline.workspace import Workspace, now
+from pipeline.steps import Workspace
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory, DataDirectoryError
 from tests.conftest import build_all, drop, findings, refresh, rows
 
 # For each check, the change to the lake that it must notice.
@@ -220,7 +221,7 @@ def test_a_disk_that_does_not_take_the_record_of_findings_stops_nothing(own_lake
     def full(*_: object) -> None:
         raise DataDirectoryError("no space left")
 
-    monkeypatch.setattr("pipeline.lake.kept_record.replace_file", full)
+    monkeypatch.setattr("pipeline.storage.kept_record.replace_file", full)
     with Checker(own_lake, now) as checker:
         assert computed(checker, "pulls")
 

@@ -14,16 +14,16 @@ import urllib.request
 
 import pytest
 
+from pipeline.catalog.trace import trace
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Reply, Simulator
-from pipeline.tables.trace import trace
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
 from tests.conftest import KEY, drop, rows
 from tests.test_refresh import fulfilled
 
 
 def phygitals(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.cli", *arguments]
+    command = [sys.executable, "-m", "pipeline.cli.main", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -159,7 +159,7 @@ def test_an_unknown_command_fails():
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_the_simulator_serves_until_it_is_stopped(signal_number):
-    command = [sys.executable, "-u", "-m", "pipeline.cli", "simulate", "--mode", "sandbox", "--port", "0"]
+    command = [sys.executable, "-u", "-m", "pipeline.cli.main", "simulate", "--mode", "sandbox", "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
     assert process.stdout is not None
     url = process.stdout.readline().split(" at ")[1].split(";")[0]
@@ -222,7 +222,7 @@ def test_rows_that_are_too_wide_for_a_table_are_printed_name_by_name(api):
 def on_a_terminal(*arguments: str, interrupt_at: bytes | None = None) -> tuple[str, int]:
     """What a command writes on a terminal, and its exit code; Ctrl-C is pressed when the given bytes were written."""
     terminal, its_end = pty.openpty()
-    command = [sys.executable, "-m", "pipeline.cli", *arguments]
+    command = [sys.executable, "-m", "pipeline.cli.main", *arguments]
     process = subprocess.Popen(command, stdout=its_end, stderr=its_end, env={**os.environ, "TERM": "xterm"})
     os.close(its_end)
     written = b""

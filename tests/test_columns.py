@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.lake.columns import column
+from pipeline.storage.arrow_columns import column
 
 NO_SURROGATES = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = {
@@ -35,8 +35,8 @@ def test_polling_and_its_log_do_without_pandas(tmp_path):
     script = """
 import sys, pathlib, datetime
 import pipeline.polling.run
-from pipeline.lake.directory import DataDirectory
-from pipeline.lake.response_log import Response, ResponseLog
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.raw_log import Response, ResponseLog
 log = ResponseLog(DataDirectory(pathlib.Path(sys.argv[1])), datetime.datetime.now(datetime.UTC))
 log.append(Response("a", 1, 2, 200, None, b"{}", "pending", None))
 log.close()

@@ -15,19 +15,19 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import workspace as workspace_module
-from pipeline.commands.refresh import run_refresh
-from pipeline.lake import response_log
-from pipeline.lake.compaction import GRACE, compact
-from pipeline.lake.database import connect
-from pipeline.lake.directory import DataDirectory
-from pipeline.lake.object_errors import DamagedFileError, StoreError
-from pipeline.lake.response_log import Response, ResponseLog
-from pipeline.lake.store import is_merged
+from pipeline import steps as workspace_module
+from pipeline.cli.refresh import run_refresh
 from pipeline.schema import PUBLISHED
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.simulator.server import PENDING, Simulator
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
+from pipeline.storage import raw_log as response_log
+from pipeline.storage.compaction import GRACE, compact
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.object_errors import DamagedFileError, StoreError
+from pipeline.storage.objects import is_merged
+from pipeline.storage.raw_log import Response, ResponseLog
 from tests.conftest import build_all, drop, refresh
 from tests.test_refresh import fulfilled, lake_hashes
 
@@ -235,8 +235,8 @@ COMPACT_UNTIL_KILLED = """
 import os, sys
 from datetime import datetime
 from pathlib import Path
-from pipeline.lake import compaction, store
-from pipeline.lake.directory import DataDirectory
+from pipeline.storage import compaction, objects as store
+from pipeline.storage.data_directory import DataDirectory
 
 root, moment, steps_left = Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2]), int(sys.argv[3])
 
@@ -288,8 +288,8 @@ import sys
 from datetime import datetime
 from pathlib import Path
 import pyarrow as pa
-from pipeline.lake.compaction import compact
-from pipeline.lake.directory import DataDirectory
+from pipeline.storage.compaction import compact
+from pipeline.storage.data_directory import DataDirectory
 
 data = DataDirectory(Path(sys.argv[1]))
 with data.exclusive():

@@ -11,17 +11,17 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from pipeline import workspace as workspace_module
-from pipeline.lake.directory import DataDirectory
-from pipeline.lake.object_errors import StoreError
+from pipeline import steps as workspace_module
 from pipeline.polling import run as run_module
 from pipeline.polling.completion_law import CompletionLaw, band
-from pipeline.schema.staging import PURCHASES, SESSION_POLLS
+from pipeline.schema.staging import PURCHASES, SESSION_DAY_POLLS
 from pipeline.schema.table import Table
 from pipeline.simulator.server import Simulator
-from pipeline.tables import completion_times
-from pipeline.tables.completion_times import learned_law
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.object_errors import StoreError
+from pipeline.transform import completion_times
+from pipeline.transform.completion_times import learned_law
 from tests.conftest import drop, refresh
 
 FIRST_DAY = datetime(2026, 3, 1, tzinfo=UTC)
@@ -56,6 +56,7 @@ class History:
                 "status": status,
                 "initiated_at": initiated_at,
                 "submitted_at": submitted_at,
+                "submitted_date": submitted_at.date(),
                 "first_polled_at": submitted_at,
                 "resolved_at": resolved_at,
             }
@@ -68,7 +69,7 @@ class History:
     def write(self, data: DataDirectory) -> None:
         for day, rows in enumerate(self.purchases):
             data.store.write(PURCHASES, part(day), batches(PURCHASES, rows))
-        data.store.write(SESSION_POLLS, part(len(self.purchases)), batches(SESSION_POLLS, self.polls))
+        data.store.write(SESSION_DAY_POLLS, part(len(self.purchases)), batches(SESSION_DAY_POLLS, self.polls))
 
     def law(self, days: slice) -> CompletionLaw:
         counts = sum(self.expected[days], Counter())
@@ -132,7 +133,7 @@ def test_of_many_purchases_a_sample_gives_nearly_the_same_law(data, monkeypatch)
     assert chances(sampled) != chances(whole)
 
 
-@pytest.mark.parametrize("table", [PURCHASES, SESSION_POLLS], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [PURCHASES, SESSION_DAY_POLLS], ids=lambda table: table.name)
 def test_a_damaged_table_leaves_the_assumed_law_and_does_not_stop_polling(table, data):
     History(random.Random(6), days=2, a_day=100).write(data)
     (path, *_) = data.store.parts(table)[max(data.store.parts(table))]

@@ -16,22 +16,23 @@ import pytest
 from dagster import DagsterEvent, DagsterEventType
 from dagster._core.storage.tags import ROOT_RUN_ID_TAG, WILL_RETRY_TAG
 
-from pipeline.assets import automation, dead_runs
-from pipeline.assets import instance as instance_module
-from pipeline.assets import publish as publish_module
-from pipeline.assets.automation import inbox_sensor
-from pipeline.assets.dead_runs import DATA_DIRECTORY
-from pipeline.assets.instance import recorded_runs
-from pipeline.commands.refresh import RefreshError, run_refresh
+from pipeline.cli.refresh import RefreshError, run_refresh
+from pipeline.clock import now
 from pipeline.definitions import defs
-from pipeline.lake.directory import DataDirectory
+from pipeline.orchestration import automation, dead_runs
+from pipeline.orchestration import instance as instance_module
+from pipeline.orchestration import publish as publish_module
+from pipeline.orchestration.automation import inbox_sensor
+from pipeline.orchestration.dead_runs import DATA_DIRECTORY
+from pipeline.orchestration.instance import recorded_runs
+from pipeline.quality.checker import CHECKS
+from pipeline.quality.findings import Finding
 from pipeline.schema import PUBLISHED
 from pipeline.schema.staging import PULLS
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Reply, Simulator
-from pipeline.tables.checks import CHECKS
-from pipeline.tables.findings import Finding
-from pipeline.workspace import Workspace, now
+from pipeline.steps import Workspace
+from pipeline.storage.data_directory import DataDirectory
 from tests.conftest import KEY, drop, refresh, rows
 from tests.test_polling import Arrivals
 from tests.test_refresh import assert_secret_is_nowhere
@@ -42,7 +43,7 @@ GROUPS = {
     "marts": {
         *("item_types", "buyback_values", "pack_economics", "resolution_funnel", "data_issues"),
         *("pending_ageing", "buyback_outstanding", "top_pulls", "daily_type_mix", "repulled_items", "tier_hit_rates"),
-        *("pack_weeks", "users", "set_values", "quote_accuracy", "sellback_shares"),
+        *("pack_weeks", "users", "set_values", "quote_accuracy", "sellback_shares", "daily_signals"),
     },
     "publish": {"warehouse", "report"},
 }

@@ -12,18 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.clock import now
 from pipeline.errors import PipelineError
-from pipeline.lake import database
-from pipeline.lake.compaction import compact
-from pipeline.lake.database import connect
-from pipeline.lake.object_errors import DamagedFileError, StoreError
-from pipeline.lake.response_log import Response, ResponseLog
+from pipeline.publish.warehouse import PublishError
 from pipeline.schema import TABLES
 from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.table import Zone
 from pipeline.simulator.server import Simulator
-from pipeline.warehouse.publish import PublishError
-from pipeline.workspace import Workspace, now
+from pipeline.steps import Workspace
+from pipeline.storage import connection as database
+from pipeline.storage.compaction import compact
+from pipeline.storage.connection import connect
+from pipeline.storage.object_errors import DamagedFileError, StoreError
+from pipeline.storage.raw_log import Response, ResponseLog
 from tests.conftest import build_all, drop, refresh, rows
 from tests.test_cli import assert_one_line_error, phygitals
 from tests.test_refresh import lake_hashes
@@ -270,7 +271,7 @@ BUILD_WITH_SMALL_FILES_ONLY = """
 import resource
 from pipeline.errors import PipelineError
 from pipeline.schema import PUBLISHED
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
 workspace = Workspace.open()
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:
@@ -372,7 +373,7 @@ def test_a_derived_file_with_damaged_rows_is_named_and_built_again_when_it_is_de
 
 
 def test_damage_in_what_a_table_is_built_from_is_named_before_the_table_is_touched(workspace):
-    (path,) = (workspace.data.root / "staging" / "session_polls").glob("*.parquet")
+    (path,) = (workspace.data.root / "staging" / "session_day_polls").glob("*.parquet")
     damage_rows(path)
     drop(workspace, "b.txt", "s0\n")
     before = lake_hashes(workspace)

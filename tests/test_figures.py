@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.simulator.server import FAILED, Reply, Simulator
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
 from tests.conftest import drop, refresh
 from tests.test_statistics import clustered_wilson
 from tests.test_tables import answer

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from pipeline.submissions.listing import UnavailableFileError, listing, open_file
-from pipeline.workspace import Workspace
+from pipeline.sources.listing import UnavailableFileError, listing, open_file
+from pipeline.steps import Workspace
 from tests.conftest import build_all, drop
 
 LEADS_OUT = "it is a link that leads out of the folder {}, which is not followed; put the file itself there"
@@ -125,7 +125,7 @@ def test_a_pipe_that_takes_a_files_place_is_not_waited_for(folder, workspace):
 
 
 TAKE_IN = """
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
 print(*Workspace.open().take_in().lines, *Workspace.open().take_in_sellbacks().lines, sep="\\n")
 """
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.tables.reference import read_packs
-from pipeline.workspace import Workspace
+from pipeline.sources.packs_file import read_packs
+from pipeline.steps import Workspace
 from tests.conftest import FOLDERS, Folder, build_all, rows
 
 SEED = 20261128

@@ -14,14 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.clock import now
 from pipeline.simulator.server import Simulator
-from pipeline.submissions import formats, parquet_rows
-from pipeline.submissions.columns import RowError
-from pipeline.submissions.csv_rows import csv_rows, rows_of
-from pipeline.submissions.formulas import escaped, unescaped
-from pipeline.submissions.intake import take_in
-from pipeline.submissions.listing import UnavailableFileError
-from pipeline.workspace import Workspace, now
+from pipeline.sources import formats, parquet_rows
+from pipeline.sources.columns import RowError
+from pipeline.sources.csv_rows import csv_rows, rows_of
+from pipeline.sources.formulas import escaped, unescaped
+from pipeline.sources.intake import take_in
+from pipeline.sources.listing import UnavailableFileError
+from pipeline.steps import Workspace
 from tests.conftest import build_all, drop, refresh, rows
 from tests.test_cli import assert_one_line_error, phygitals
 from tests.test_refresh import fulfilled
@@ -222,7 +223,7 @@ def test_an_object_of_an_earlier_version_is_known_in_every_format(folder, worksp
 
 OUT_OF_MEMORY = """
 import resource
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
 workspace = Workspace.open()
 workspace.take_in()
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -322,7 +323,7 @@ def test_an_escaped_cell_stands_for_its_text(text):
 
 
 def test_standard_input_names_ids_a_line():
-    command = [sys.executable, "-m", "pipeline.cli", "submit", "-"]
+    command = [sys.executable, "-m", "pipeline.cli.main", "submit", "-"]
 
     def submit(text: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=False)

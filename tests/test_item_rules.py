@@ -8,10 +8,10 @@ import dagster as dg
 import pytest
 
 from pipeline.definitions import defs
+from pipeline.quality.checker import CHECKS
+from pipeline.quality.findings import Finding
 from pipeline.simulator.server import PENDING, Reply, Simulator
-from pipeline.tables.checks import CHECKS
-from pipeline.tables.findings import Finding
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
 from tests.conftest import drop, findings, records, refresh, rows
 from tests.test_tables import answer
 

@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 
+from pipeline.catalog import lineage
+from pipeline.catalog.lineage import LineageError, asset_origins, origins, render
+from pipeline.catalog.recorded_lineage import RECORD, Origin
+from pipeline.catalog.recorded_lineage import asset_origins as recorded_origins
 from pipeline.schema import TABLES
-from pipeline.tables import lineage
-from pipeline.tables.lineage import LineageError, asset_origins, origins, render
-from pipeline.tables.recorded_lineage import RECORD, Origin
-from pipeline.tables.recorded_lineage import asset_origins as recorded_origins
 
 DERIVED = [table for table in TABLES.values() if table.sources]
 # The columns whose values stand in the query itself, as the bounds of bands do.

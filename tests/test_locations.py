@@ -10,22 +10,23 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 import pytest
 
-from pipeline.lake.database import connect
-from pipeline.lake.directory import DataDirectory, DataDirectoryError
-from pipeline.lake.object_errors import DamagedFileError
-from pipeline.lake.parquet_query import literal_path
-from pipeline.lake.response_log import Response, ResponseLog
+from pipeline.catalog.table_profile import table_profile
+from pipeline.clock import now
+from pipeline.publish.warehouse import publish
+from pipeline.quality.checker import Checker
+from pipeline.quality.published_file import disagreements
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.schema.staging import PULLS
 from pipeline.simulator.server import Simulator
-from pipeline.submissions.intake import take_in
-from pipeline.tables.build import Builder
-from pipeline.tables.checks import Checker
-from pipeline.tables.vital_signs import vital_signs
-from pipeline.warehouse.agreement import disagreements
-from pipeline.warehouse.publish import publish
-from pipeline.workspace import Workspace, now
+from pipeline.sources.intake import take_in
+from pipeline.steps import Workspace
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory, DataDirectoryError
+from pipeline.storage.object_errors import DamagedFileError
+from pipeline.storage.parquet_query import literal_path
+from pipeline.storage.raw_log import Response, ResponseLog
+from pipeline.transform.builder import Builder
 from tests.conftest import drop, refresh, rows
 from tests.test_cli import phygitals
 from tests.test_compaction import compact_at
@@ -165,7 +166,7 @@ def test_a_refresh_and_the_commands_say_the_same_below_any_folders(api, configur
     with Checker(workspace.data, now) as checker:
         for table in TABLES.values():
             if table.is_asset:
-                vital_signs(checker.connection_with(table), workspace.data, table, now())
+                table_profile(checker.connection_with(table), workspace.data, table, now())
 
 
 def test_the_past_can_be_written_into_a_folder_that_is_named_like_a_column(api, tmp_path):

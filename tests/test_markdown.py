@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.tables.markdown import INLINE, code, preview, sparkline
+from pipeline.catalog.markdown import INLINE, code, preview, sparkline
 
 HOSTILE = [
     "](http://evil.example) [click",

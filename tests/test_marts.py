@@ -10,15 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import pipeline.workspace as workspace_module
+import pipeline.steps as workspace_module
 from benchmarks import coverage
 from benchmarks.tables import FIRST_DAY, add_day
+from pipeline.clock import now
+from pipeline.publish.warehouse import publish
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
-from pipeline.tables.build import Builder
-from pipeline.tables.queries import macros, query, time_macros
-from pipeline.warehouse.publish import publish
-from pipeline.workspace import Workspace, now
+from pipeline.steps import Workspace
+from pipeline.transform.builder import Builder
+from pipeline.transform.queries import macros, query, time_macros
 from tests.conftest import drop, records, refresh, rows
 from tests.test_refresh import lake_hashes
 from tests.test_tables import answer
@@ -235,7 +236,7 @@ def test_what_is_outstanding_is_summed_for_windows_back_from_the_latest_in_the_d
     assert [got] == [(*expected[0][:2], pytest.approx(expected[0][2]))]
 
 
-def test_the_dearest_pulls_are_ranked_with_their_share_and_multiple(api):
+def test_the_daily_top_pulls_are_ranked_with_their_share_and_multiple(api):
     workspace = with_answers(
         api,
         "session_id,pack_id,price_usd,initiated_at\na,p,20,2026-01-02\nb,,,2026-01-01\n",
@@ -270,7 +271,7 @@ def test_of_equal_quotes_the_earlier_pulls_are_ranked(api):
     assert rows(workspace, "SELECT session_id, pull_number FROM top_pulls ORDER BY pull_rank") == expected
 
 
-def test_the_dearest_pulls_of_several_days_are_ranked_together(tmp_path, configure):
+def test_the_daily_top_pulls_of_several_days_are_ranked_together(tmp_path, configure):
     workspace = with_history(configure, tmp_path / "history", dict.fromkeys(range(3), 150))
     ranked = "buyback_price_usd DESC NULLS LAST, pulled_at, session_id, pull_number"
     expected = rows(

@@ -14,13 +14,14 @@ import pytest
 from cryptography import x509
 from yarl import URL
 
-from pipeline import network, webhook
-from pipeline.lake.directory import DataDirectory
+from pipeline import network
 from pipeline.network import NetworkError
+from pipeline.orchestration import webhook
+from pipeline.orchestration.webhook import WebhookError
 from pipeline.polling.refusals import ApiUnreachableError
 from pipeline.settings import Settings, SettingsError
-from pipeline.webhook import WebhookError
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
+from pipeline.storage.data_directory import DataDirectory
 from tests.conftest import KEY, drop, refresh, rows
 from tests.raw_server import RawServer, serve_raw
 from tests.test_cli import assert_one_line_error, phygitals

@@ -10,9 +10,9 @@ import pytest
 
 from pipeline.polling.answers import Outcome
 from pipeline.polling.progress import Progress
+from pipeline.quality.reconciliations import RECONCILIATIONS
 from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
-from pipeline.tables.reconciliations import RECONCILIATIONS
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
 from tests.conftest import build_all, drop, findings, keep_answer, refresh, rows
 from tests.raw_server import Act, RawServer, response, says
 from tests.test_refresh import fulfilled

@@ -12,8 +12,6 @@ from statistics import fmean
 
 import pytest
 
-from pipeline.lake.directory import DataDirectory
-from pipeline.lake.response_log import ResponseLog
 from pipeline.polling.engine import MICROSECONDS, Engine, Limits
 from pipeline.polling.pace import Pace
 from pipeline.polling.pending import PendingSessions
@@ -21,6 +19,8 @@ from pipeline.polling.schedule import Schedule
 from pipeline.simulator.limiters import AtRandom, Changing, ClockSecond, Limiter, Shared, SlidingWindow, TokenBucket
 from pipeline.simulator.virtual_api import Asked, Conduct, Fate, VirtualApi
 from pipeline.simulator.virtual_time import VirtualTimeLoop
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.raw_log import ResponseLog
 
 LIMIT = 40
 MINUTE = 60.0

@@ -16,12 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.assets.instance import recorded_runs
+from pipeline.clock import now
 from pipeline.definitions import defs
-from pipeline.lake.database import connect
-from pipeline.lake.directory import DataDirectoryError
-from pipeline.lake.files import sync
-from pipeline.lake.response_log import ResponseLog
+from pipeline.orchestration.instance import recorded_runs
 from pipeline.schema.marts import ITEM_TYPES
 from pipeline.schema.staging import PURCHASES
 from pipeline.settings import (
@@ -33,7 +30,11 @@ from pipeline.settings import (
     exposed_secrets,
 )
 from pipeline.simulator.server import Simulator
-from pipeline.workspace import Workspace, now
+from pipeline.steps import Workspace
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectoryError
+from pipeline.storage.files import sync
+from pipeline.storage.raw_log import ResponseLog
 from tests.conftest import KEY, drop, refresh, rows
 from tests.test_cli import assert_one_line_error, phygitals
 
@@ -219,7 +220,7 @@ def test_an_installed_package_keeps_everything_in_the_working_directory(installe
     environment["PYTHONPATH"] = str(installed)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pipeline.cli", *arguments]
+        command = [sys.executable, "-m", "pipeline.cli.main", *arguments]
         return subprocess.run(command, capture_output=True, text=True, cwd=work, env=environment, timeout=120)
 
     assert run("submit", "one").returncode == 0
@@ -267,7 +268,7 @@ def test_dagsters_own_command_records_in_the_history_of_the_environment(workspac
 
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-"])
 def test_a_refresh_with_closed_streams_does_its_work(workspace, closed):
-    command = f"exec {sys.executable} -m pipeline.cli refresh {closed}"
+    command = f"exec {sys.executable} -m pipeline.cli.main refresh {closed}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert rows(workspace, "SELECT count(*) FROM purchases WHERE status <> 'pending'") == [(2,)]
@@ -275,7 +276,7 @@ def test_a_refresh_with_closed_streams_does_its_work(workspace, closed):
 
 def test_whoever_stops_reading_early_gets_no_traceback(workspace):
     refresh(workspace)
-    command = f"{sys.executable} -m pipeline.cli query 'FROM range(3000)' --limit 0 | head -n 1"
+    command = f"{sys.executable} -m pipeline.cli.main query 'FROM range(3000)' --limit 0 | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=120)
     assert done.stderr == ""
 
@@ -296,7 +297,7 @@ def test_ctrl_c_in_a_terminal_is_answered_by_one_line(workspace, monkeypatch):
     process, terminal = pty.fork()
     if process == 0:
         os.environ["TERM"] = "xterm"
-        os.execv(sys.executable, [sys.executable, "-m", "pipeline.cli", "refresh"])
+        os.execv(sys.executable, [sys.executable, "-m", "pipeline.cli.main", "refresh"])
     written, is_pressed = b"", False
     with contextlib.suppress(OSError):  # how a terminal says that nobody writes to it any more
         while chunk := os.read(terminal, 65_536):

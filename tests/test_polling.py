@@ -13,17 +13,17 @@ import time
 import pyarrow as pa
 import pytest
 
-from pipeline.lake.database import connect
 from pipeline.polling.pace import Pace
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.simulator.server import Reply, Simulator
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
+from pipeline.storage.connection import connect
 from tests.conftest import drop, refresh, rows
 from tests.test_refresh import fulfilled
 
 POLL = """
 from pipeline.schema.raw import PENDING_SESSIONS
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
 workspace = Workspace.open()
 workspace.take_in()
 with workspace.builder() as builder:
@@ -139,7 +139,7 @@ def test_a_signal_ends_the_command_with_what_came_written_and_the_next_run_carri
     configure(requests_per_second=40)
     workspace = Workspace.open()
     drop(workspace, "a.txt", "\n".join(f"s{i}" for i in range(100)))
-    command = [sys.executable, "-m", "pipeline.cli", "refresh"]
+    command = [sys.executable, "-m", "pipeline.cli.main", "refresh"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ)
     assert arrivals.reached.wait(60)
     process.send_signal(signal_number)
@@ -156,8 +156,8 @@ def test_a_signal_ends_the_command_with_what_came_written_and_the_next_run_carri
 def test_a_torn_journal_gives_what_was_synced(api):
     from datetime import UTC, datetime
 
-    from pipeline.lake import response_log
-    from pipeline.lake.response_log import Response, ResponseLog
+    from pipeline.storage import raw_log as response_log
+    from pipeline.storage.raw_log import Response, ResponseLog
 
     api(Simulator(hold=0))
     workspace = Workspace.open()
@@ -182,7 +182,7 @@ def test_a_torn_journal_gives_what_was_synced(api):
 def test_answers_are_kept_by_the_day_on_which_they_came(api):
     from datetime import UTC, datetime
 
-    from pipeline.lake.response_log import Response, ResponseLog
+    from pipeline.storage.raw_log import Response, ResponseLog
 
     api(Simulator(hold=0))
     workspace = Workspace.open()

@@ -16,16 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.lake.directory import DataDirectory
-from pipeline.lake.object_errors import StoreError
+from pipeline.publish import warehouse as publish_module
+from pipeline.publish.record import Record
+from pipeline.publish.warehouse import STORAGE_VERSION, PublishError, open_warehouse, publish
 from pipeline.schema import PUBLISHED
 from pipeline.schema.marts import ITEM_TYPES
 from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS
 from pipeline.simulator.server import Simulator
-from pipeline.warehouse import publish as publish_module
-from pipeline.warehouse.publish import STORAGE_VERSION, PublishError, open_warehouse, publish
-from pipeline.warehouse.record import Record
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.object_errors import StoreError
 from tests.conftest import drop, refresh, rows
 
 
@@ -142,8 +142,8 @@ def test_a_crash_while_building_leaves_the_published_file(workspace, monkeypatch
 PUBLISH_UNTIL_KILLED = """
 import contextlib, os, sys
 from pathlib import Path
-from pipeline.lake.directory import DataDirectory
-from pipeline.warehouse import publish, record
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.publish import warehouse as publish, record
 
 root, steps, last_step = Path(sys.argv[1]), 0, int(sys.argv[2])
 
@@ -288,7 +288,7 @@ PUT_ASIDE_AND_WAIT = """
 import sys
 from pathlib import Path
 from pathlib import Path
-from pipeline.lake.directory import DataDirectory
+from pipeline.storage.data_directory import DataDirectory
 with DataDirectory(Path(sys.argv[1])).spill_folder() as folder:
     (folder / "duckdb_temp_storage-0.tmp").write_bytes(b"rows")
     print(folder, flush=True)

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.schema.staging import PULLS
 from pipeline.simulator.server import PENDING, Reply, Simulator
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
 from tests.conftest import build_all, drop, records, refresh, rows
 from tests.test_tables import answer
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.commands.export import ExportError, chosen_format, export
+from pipeline.cli.export import ExportError, chosen_format, export
+from pipeline.publish.warehouse import open_warehouse
 from pipeline.simulator.server import Simulator
-from pipeline.warehouse.publish import open_warehouse
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
 from tests.conftest import drop, refresh
 from tests.test_cli import assert_one_line_error, on_a_terminal, phygitals
 from tests.test_refresh import fulfilled
@@ -74,7 +74,7 @@ def test_a_format_goes_to_standard_output_unless_a_file_is_named(workspace):
     ]
     assert json.loads(written("SELECT 1 AS one WHERE false", "--format", "json")) == []
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "query", "FROM pulls", "--format", "parquet"],
+        [sys.executable, "-m", "pipeline.cli.main", "query", "FROM pulls", "--format", "parquet"],
         capture_output=True,
         check=True,
     )
@@ -163,7 +163,7 @@ def test_parquet_is_not_written_to_a_terminal(workspace):
 
 
 def test_a_reader_that_stops_early_is_no_error(workspace):
-    command = f"{sys.executable} -m pipeline.cli query 'FROM range(1000000)' --format csv | head -n 1"
+    command = f"{sys.executable} -m pipeline.cli.main query 'FROM range(1000000)' --format csv | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("range\n", "")
 

@@ -11,13 +11,14 @@ import dagster as dg
 import duckdb
 import pytest
 
-from pipeline.assets.automation import daily_refresh, inbox_sensor, pending_sensor
-from pipeline.commands.export import FORMATS
+from pipeline.cli.export import FORMATS
+from pipeline.clock import now
 from pipeline.errors import PipelineError
-from pipeline.lake.directory import DataDirectoryError
+from pipeline.orchestration.automation import daily_refresh, inbox_sensor, pending_sensor
+from pipeline.publish.reading import QueryError, open_for_queries, refuse_what_does_not_read
 from pipeline.simulator.server import Simulator
-from pipeline.warehouse.reading import QueryError, open_for_queries, refuse_what_does_not_read
-from pipeline.workspace import SnapshotError, Workspace, now
+from pipeline.steps import SnapshotError, Workspace
+from pipeline.storage.data_directory import DataDirectoryError
 from tests.conftest import drop, refresh, rows
 from tests.test_cli import assert_one_line_error, phygitals
 

@@ -7,12 +7,12 @@ import shlex
 import subprocess
 import sys
 
-from pipeline.cli import cli
+from pipeline.cli.main import cli
 from pipeline.definitions import defs
 from pipeline.schema import PUBLISHED
 from pipeline.settings import PROJECT_ROOT, Settings
-from pipeline.submissions.columns import COLUMNS
-from pipeline.submissions.formats import SUFFIXES
+from pipeline.sources.columns import COLUMNS
+from pipeline.sources.formats import SUFFIXES
 from tests.conftest import rows
 
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
@@ -84,6 +84,6 @@ def test_its_first_query_runs_as_it_stands(demo):
 
 def test_its_query_from_the_shell_runs_as_it_stands(demo):
     (command,) = re.findall(r"`\.venv/bin/phygitals (query [^`]+)`", README)
-    arguments = [sys.executable, "-m", "pipeline.cli", *shlex.split(command)]
+    arguments = [sys.executable, "-m", "pipeline.cli.main", *shlex.split(command)]
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert all(word in done.stdout for word in ("pack_id", "return_ratio", "win_rate", "elite-50"))

@@ -8,20 +8,22 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 import pytest
 
-import pipeline.workspace as workspace_module
-from pipeline.lake.database import connect
-from pipeline.lake.directory import DataDirectory, DataDirectoryError
-from pipeline.lake.response_log import Response, ResponseLog
-from pipeline.lake.store import Store
+import pipeline.steps as workspace_module
+from pipeline.clock import now
 from pipeline.schema import PUBLISHED, TABLES
-from pipeline.schema.aggregates import SUBMISSION_DAYS
+from pipeline.schema.intermediate import SUBMISSION_DAYS
 from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.schema.staging import FULFILLED_RESULTS, PULLS, PURCHASES
 from pipeline.simulator.server import FAILED, PENDING, Simulator
-from pipeline.submissions.intake import take_in
-from pipeline.tables import build, fulfilled_answers
-from pipeline.tables.build import Builder
-from pipeline.workspace import SnapshotError, Workspace, now
+from pipeline.sources.intake import take_in
+from pipeline.steps import SnapshotError, Workspace
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory, DataDirectoryError
+from pipeline.storage.objects import Store
+from pipeline.storage.raw_log import Response, ResponseLog
+from pipeline.transform import builder as build
+from pipeline.transform import fulfilled_answers
+from pipeline.transform.builder import Builder
 from tests.conftest import drop, refresh, rows
 from tests.test_cli import assert_one_line_error, phygitals
 from tests.test_refresh import fulfilled, lake_hashes

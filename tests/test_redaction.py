@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.polling.redaction import Redaction
 from pipeline.simulator.server import Reply, Simulator
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
 from tests.conftest import KEY as CONFIGURED_KEY
 from tests.conftest import drop, keep_answer, refresh, rows
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.lake.directory import DataDirectory
+from pipeline.clock import now
 from pipeline.schema import TABLES
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Reply, Simulator
-from pipeline.tables.queries import macros
-from pipeline.tables.reference import COLUMNS, PackRow, read_packs
-from pipeline.workspace import Workspace, now
+from pipeline.sources.packs_file import COLUMNS, PackRow, read_packs
+from pipeline.steps import Workspace
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.transform.queries import macros
 from tests.conftest import build_all, drop, records, refresh, rows
 from tests.test_refresh import lake_hashes
 from tests.test_tables import answer

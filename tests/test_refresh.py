@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import workspace as workspace_module
-from pipeline.assets.resources import WorkspaceResource
-from pipeline.lake.directory import DataDirectoryError
+from pipeline import steps as workspace_module
+from pipeline.clock import now
+from pipeline.orchestration.resources import WorkspaceResource
 from pipeline.polling.refusals import ApiRefusedError, ApiUnreachableError
 from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
-from pipeline.submissions import inbox
-from pipeline.workspace import Workspace, now
+from pipeline.sources import inbox
+from pipeline.steps import Workspace
+from pipeline.storage.data_directory import DataDirectoryError
 from tests.conftest import KEY, build_all, drop, records, refresh, rows
 
 
@@ -85,8 +86,8 @@ def test_answers_of_every_kind_come_to_what_the_specification_says(api, configur
 
 
 def test_every_answer_is_kept_byte_for_byte(api, configure):
-    from pipeline.lake.database import connect
     from pipeline.schema.raw import STATUS_RESPONSES
+    from pipeline.storage.connection import connect
 
     api(Simulator(delay_scale=0, hold=0, scripts=EVERY_KIND))
     configure(poll_budget=3)
@@ -231,18 +232,18 @@ def test_an_answer_that_contradicts_a_final_one_is_an_issue_and_changes_nothing(
     workspace = Workspace.open()
     drop(workspace, "a.txt", "s\n")
     refresh(workspace)
-    before = rows(workspace, "SELECT * EXCLUDE (poll_count, last_polled_at) FROM purchases")
+    before = rows(workspace, "SELECT * EXCLUDE (poll_count, last_polled_at, last_pending_at) FROM purchases")
     for _ in range(3):
         # Nothing asks a final session again; a raw log of another machine could hold such answers all the same.
         from pipeline.polling.pending import PendingSessions
         from pipeline.polling.run import poll
-        from pipeline.simulator.service import status_url
+        from pipeline.steps import serving_url
 
-        with workspace.data.exclusive(), status_url(workspace.settings) as url:
+        with workspace.data.exclusive(), serving_url(workspace.settings) as url:
             workspace_settings = workspace.settings.model_copy(update={"poll_budget": 0.05, "poll_interval": 1.0})
             poll(workspace.data, workspace_settings, url, PendingSessions.of(["s"], 0.0), lambda _: None)
     refresh(workspace)
-    assert rows(workspace, "SELECT * EXCLUDE (poll_count, last_polled_at) FROM purchases") == before
+    assert rows(workspace, "SELECT * EXCLUDE (poll_count, last_polled_at, last_pending_at) FROM purchases") == before
     assert rows(workspace, "SELECT item_id FROM pulls") == [("first",)]
     found = rows(workspace, "SELECT detail FROM data_issues WHERE rule = 'contradicting_answer' ORDER BY observed_at")
     assert found == [

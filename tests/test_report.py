@@ -11,14 +11,15 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from pipeline.clock import now
+from pipeline.publish.warehouse import PublishError, open_warehouse
 from pipeline.report import wording
 from pipeline.report.drawing import labels
 from pipeline.report.page import ReportError, render, write_report
 from pipeline.report.queries import DAYS_SHOWN, Facts, read
 from pipeline.schema import PUBLISHED
 from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
-from pipeline.warehouse.publish import PublishError, open_warehouse
-from pipeline.workspace import Workspace, now
+from pipeline.steps import Workspace
 from tests.conftest import drop, refresh, rows
 from tests.test_cli import assert_one_line_error, phygitals
 from tests.test_refresh import fulfilled

@@ -14,12 +14,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipeline.assets import retention
-from pipeline.assets.checks import ASSET_CHECKS
-from pipeline.assets.retention import Pruned, prune
+from pipeline.clock import now
 from pipeline.definitions import defs
+from pipeline.orchestration import retention
+from pipeline.orchestration.checks import ASSET_CHECKS
+from pipeline.orchestration.retention import Pruned, prune
 from pipeline.simulator.server import Simulator
-from pipeline.workspace import Workspace, now
+from pipeline.steps import Workspace
 from tests.conftest import drop
 
 
@@ -168,7 +169,7 @@ def test_a_history_that_is_busy_is_pruned_without_being_shrunk(instance, in_fort
 
 def test_the_command_says_what_it_removed(configure):
     def phygitals(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pipeline.cli", "prune", *arguments]
+        command = [sys.executable, "-m", "pipeline.cli.main", "prune", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     assert phygitals("--keep-days", "7").stdout == (

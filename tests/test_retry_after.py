@@ -8,11 +8,12 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-from pipeline.assets.automation import daily_refresh, inbox_sensor, pending_sensor
+from pipeline.clock import now
+from pipeline.orchestration.automation import daily_refresh, inbox_sensor, pending_sensor
 from pipeline.polling.progress import Exit
 from pipeline.polling.waits import Waits
 from pipeline.simulator.server import Reply, Simulator
-from pipeline.workspace import Workspace, now
+from pipeline.steps import Workspace
 from tests.conftest import drop, refresh, rows
 from tests.test_cli import phygitals
 from tests.test_refresh import fulfilled
@@ -74,7 +75,7 @@ def test_when_the_wait_is_over_everybody_is_asked_again(api, monkeypatch):
     workspace = started(Workspace.open(), "a")
     refresh(workspace)
     assert isinstance(daily_refresh(), dg.SkipReason)
-    monkeypatch.setattr("pipeline.workspace.now", lambda: now() + timedelta(hours=2))
+    monkeypatch.setattr("pipeline.steps.now", lambda: now() + timedelta(hours=2))
     assert isinstance(daily_refresh(), dg.RunRequest)
     refresh(workspace)
     assert rows(workspace, "SELECT status FROM purchases") == [("fulfilled",)]

@@ -11,18 +11,19 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipeline.assets import step as step_module
-from pipeline.assets.checks import ASSET_CHECKS
-from pipeline.assets.instance import kept_open, recorded_runs
-from pipeline.commands.refresh import RefreshError, run_refresh
+from pipeline.cli.refresh import RefreshError, run_refresh
+from pipeline.clock import now
 from pipeline.definitions import defs
-from pipeline.lake.directory import DataDirectory
+from pipeline.orchestration import step as step_module
+from pipeline.orchestration.checks import ASSET_CHECKS
+from pipeline.orchestration.instance import kept_open, recorded_runs
 from pipeline.report import ReportError
 from pipeline.report.drawing_process import DrawingProcess
 from pipeline.schema import PUBLISHED
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Simulator
-from pipeline.workspace import Workspace, now
+from pipeline.steps import Workspace
+from pipeline.storage.data_directory import DataDirectory
 from tests.conftest import drop
 
 # What importing the definitions may load beside Dagster itself, by top-level package. The HTTP client, the simulator,

@@ -14,14 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from pipeline.lake.database import connect
+from pipeline.clock import now
 from pipeline.schema import TABLES
 from pipeline.simulator.server import Reply, Simulator
-from pipeline.submissions.inbox import new_files
-from pipeline.submissions.intake import take_in
-from pipeline.submissions.kinds import SELLBACKS
-from pipeline.tables.build import Builder
-from pipeline.workspace import Workspace, now
+from pipeline.sources.inbox import new_files
+from pipeline.sources.intake import take_in
+from pipeline.sources.kinds import SELLBACKS
+from pipeline.steps import Workspace
+from pipeline.storage.connection import connect
+from pipeline.transform.builder import Builder
 from tests.conftest import build_all, records, refresh, rows
 from tests.conftest import drop as drop_into_inbox
 from tests.test_groups import derived
@@ -325,7 +326,9 @@ def test_the_share_sold_back_is_kaplan_and_meier_s(seed, days, share):
                     }
                 )
     quotes = [{"pulled_date": at, "pull_count": 1, "item_type": "enft"} for at, _ in pulled]
-    found = records_of(derived({"sellbacks": sales, "quote_days": quotes}, "sellback_shares"), "FROM sellback_shares")
+    found = records_of(
+        derived({"sellbacks": sales, "daily_quote_counts": quotes}, "sellback_shares"), "FROM sellback_shares"
+    )
     if not sales:
         assert found == []
         return

@@ -18,7 +18,7 @@ import pytest
 
 from pipeline.settings import PROJECT_ROOT, Environment
 from pipeline.simulator.server import Simulator
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
 from tests.conftest import drop, rows
 from tests.processes import free_port, is_served, living, started, wait_until
 from tests.test_polling import Arrivals

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from pipeline.schema import TABLES
-from pipeline.tables.queries import macros, query
+from pipeline.transform.queries import macros, query
 from tests.test_statistics import clustered_wilson
 
 DAYS = 60
@@ -20,7 +20,7 @@ def signals(submitted: np.ndarray, failed: np.ndarray, pulls: pa.Table | None = 
     """The table of so many settled purchases a day, of which so many failed, and of pulls for $10 by day and quote."""
     with duckdb.connect() as connection:
         connection.execute(macros())
-        for name in ("submission_days", "quote_days"):
+        for name in ("submission_days", "daily_quote_counts"):
             columns = ", ".join(f'"{c.name}" {c.type}' for c in TABLES[name].columns)
             connection.execute(f"CREATE TABLE {name} ({columns})")
         days = pa.table({"day": np.arange(len(submitted)), "submitted": submitted, "failed": failed})
@@ -36,7 +36,8 @@ def signals(submitted: np.ndarray, failed: np.ndarray, pulls: pa.Table | None = 
             connection.register("pulls_of_days", pulls)
             connection.execute(
                 """
-                INSERT INTO quote_days BY NAME SELECT DATE '2026-01-01' + day::INTEGER AS pulled_date, 'p' AS pack_id,
+                INSERT INTO daily_quote_counts BY NAME
+                SELECT DATE '2026-01-01' + day::INTEGER AS pulled_date, 'p' AS pack_id,
                     10 AS session_price_usd, 1 AS pulls_a_session, quote AS buyback_price_usd, count(*) AS pull_count
                 FROM pulls_of_days GROUP BY day, quote
                 """
@@ -171,7 +172,7 @@ def compared(wins: np.ndarray, pulls: np.ndarray) -> dict[str, list]:
             INSERT INTO purchases BY NAME SELECT pack || '-' || i AS session_id, pack::VARCHAR AS pack_id,
                 'fulfilled' AS status, 1 AS pull_count, 10 AS price_usd, 1 AS buyback_value_usd
                 FROM (SELECT pack, unnest(range(pulls)) AS i FROM packs);
-            INSERT INTO quote_days BY NAME SELECT DATE '2026-01-01' AS pulled_date, pack::VARCHAR AS pack_id,
+            INSERT INTO daily_quote_counts BY NAME SELECT DATE '2026-01-01' AS pulled_date, pack::VARCHAR AS pack_id,
                 'enft' AS item_type, 10 AS session_price_usd, 1 AS pulls_a_session,
                 CASE WHEN is_won THEN 20 ELSE 5 END AS buyback_price_usd, n AS pull_count, n AS session_count,
                 n AS session_quotes, n AS session_quotes_squared, n AS session_ranks,

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.lake.directory import DataDirectory
 from pipeline.polling.engine import Limits
 from pipeline.polling.progress import Exit
 from pipeline.simulator.limiters import AtRandom, ClockSecond, Limiter, SlidingWindow, TokenBucket, Unlimited
 from pipeline.simulator.virtual_api import Conduct, Fate
 from pipeline.simulator.virtual_time import DeadlockError, VirtualTimeLoop
+from pipeline.storage.data_directory import DataDirectory
 from tests.simulated_life import Life
 
 SEEDS = range(60)

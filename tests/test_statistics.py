@@ -12,7 +12,7 @@ from scipy import special, stats
 
 from benchmarks import coverage, looks
 from pipeline.schema import TABLES
-from pipeline.tables.queries import macros, query
+from pipeline.transform.queries import macros, query
 
 
 @pytest.fixture(scope="module")

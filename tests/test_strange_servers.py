@@ -25,13 +25,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from pipeline.lake.database import connect
 from pipeline.polling.answers import MAX_BODY_BYTES, REPEATED_KEYS
 from pipeline.polling.refusals import ApiUnreachableError
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.simulator.service import serve
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
+from pipeline.storage.connection import connect
 from tests.conftest import KEY, build_all, drop, refresh, rows
 from tests.raw_server import Act, RawServer, chunked, goes_on_for_ever, hangs_up_after, response, says, serve_raw
 from tests.test_polling import POLL

@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.lake.directory import DataDirectoryError
+from pipeline.clock import now
 from pipeline.schema.raw import SESSION_SUBMISSIONS
-from pipeline.submissions import inbox
-from pipeline.submissions.columns import RowError
-from pipeline.submissions.csv_rows import rows_of
-from pipeline.workspace import Workspace, now
+from pipeline.sources import inbox
+from pipeline.sources.columns import RowError
+from pipeline.sources.csv_rows import rows_of
+from pipeline.steps import Workspace
+from pipeline.storage.data_directory import DataDirectoryError
 from tests.conftest import build_all, drop, rows
 
 
@@ -27,7 +28,7 @@ def workspace():
 
 def taken_in(workspace) -> list[dict]:
     """The raw rows, as they were stored."""
-    from pipeline.lake.database import connect
+    from pipeline.storage.connection import connect
 
     with connect(workspace.data) as connection:
         found = connection.execute(f"FROM {workspace.data.store.scan(SESSION_SUBMISSIONS)} ORDER BY ALL")

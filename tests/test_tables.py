@@ -8,10 +8,10 @@ from decimal import Decimal
 
 import pytest
 
-from pipeline.lake.database import connect
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.simulator.server import Reply, Simulator
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
+from pipeline.storage.connection import connect
 from tests import reference
 from tests.conftest import CORPUS, drop, records, refresh, rows
 

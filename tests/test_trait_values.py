@@ -13,9 +13,9 @@ import pytest
 
 from pipeline.polling.answers import Answer, Outcome, interpret
 from pipeline.polling.redaction import Redaction
-from pipeline.tables import fulfilled_answers
-from pipeline.tables.fulfilled_answers import read_results
-from pipeline.tables.queries import macros
+from pipeline.transform import fulfilled_answers
+from pipeline.transform.fulfilled_answers import read_results
+from pipeline.transform.queries import macros
 from tests.conftest import CORPUS
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

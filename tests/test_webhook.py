@@ -10,13 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import dagster as dg
 import pytest
 
-from pipeline import webhook
-from pipeline.assets.failures import failure_sensor
 from pipeline.definitions import defs
+from pipeline.orchestration import webhook
+from pipeline.orchestration.failures import failure_sensor
+from pipeline.orchestration.webhook import WebhookError
 from pipeline.settings import Settings, SettingsError, WebhookSettings
 from pipeline.simulator.server import Simulator
-from pipeline.webhook import WebhookError
-from pipeline.workspace import Workspace
+from pipeline.steps import Workspace
 from tests.conftest import drop
 from tests.test_cli import assert_one_line_error, phygitals
 

@@ -18,7 +18,6 @@ from pipeline.polling.body import Body, BodyError
 from pipeline.polling.connections import transport
 from pipeline.polling.redaction import Redaction
 
-STATUS_PATH = "/vm/buy/status"
 _LONGEST_WORDS = 200
 _HEADERS = {
     "Accept": "application/json",

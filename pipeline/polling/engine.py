@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.errors import PipelineError
-from pipeline.lake.object_errors import StoreError
-from pipeline.lake.response_log import Response, ResponseLog
 from pipeline.polling.answers import (
     LONGEST_WAIT,
     WAIT_INSTEAD,
@@ -30,6 +28,8 @@ from pipeline.polling.pace import Pace
 from pipeline.polling.progress import Exit, Progress
 from pipeline.polling.refusals import Watch
 from pipeline.polling.schedule import Schedule
+from pipeline.storage.object_errors import StoreError
+from pipeline.storage.raw_log import Response, ResponseLog
 
 WRITE_EVERY = 0.5  # seconds; an answer is on disk within a second of its coming, well below the two promised
 REPORT_EVERY = 1.0  # seconds

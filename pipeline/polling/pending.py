@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from pipeline.lake.columns import column
+from pipeline.storage.arrow_columns import column
 
 NEVER = -math.inf
 _PIECE = 10_000

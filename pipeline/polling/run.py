@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.lake.directory import DataDirectory
-from pipeline.lake.response_log import ResponseLog
 from pipeline.polling.client import StatusClient
 from pipeline.polling.completion_law import CompletionLaw
 from pipeline.polling.engine import Engine, Limits, PollingInterruptedError
@@ -23,6 +21,8 @@ from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Progress
 from pipeline.polling.schedule import Schedule
 from pipeline.settings import Settings
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.raw_log import ResponseLog
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 _OTHER_FILES = 256

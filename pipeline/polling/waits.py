@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pipeline.lake.directory import DataDirectory
-from pipeline.lake.kept_record import load_record, save_record
 from pipeline.polling.answers import LONGEST_WAIT
 from pipeline.polling.progress import Progress
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.kept_record import load_record, save_record
 
 
 @dataclass(frozen=True)

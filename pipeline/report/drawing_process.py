@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.lake.directory import DataDirectory
 from pipeline.report import ReportError
+from pipeline.storage.data_directory import DataDirectory
 
 
 class DrawingProcess:

@@ -10,8 +10,8 @@ import datetime as dt
 import zlib
 from pathlib import Path
 
-from pipeline.lake.directory import DataDirectory
-from pipeline.lake.manifest import digest
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.manifest import digest
 
 _MARK = '<meta name="edition" content="{}">'
 _HEAD_BYTES = 4096  # the mark stands near the page's beginning

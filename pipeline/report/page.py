@@ -11,13 +11,13 @@ import jinja2
 from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
 
-from pipeline.lake.directory import DataDirectory, DataDirectoryError, replace_file
-from pipeline.lake.store import first_line
+from pipeline.publish.warehouse import open_warehouse
 from pipeline.report import ReportError, charts, sentences, wording
 from pipeline.report.drawing import Drawing
 from pipeline.report.edition import edition, mark, with_checksum
 from pipeline.report.queries import DAYS_SHOWN, Facts, Row, read
-from pipeline.warehouse.publish import open_warehouse
+from pipeline.storage.data_directory import DataDirectory, DataDirectoryError, replace_file
+from pipeline.storage.objects import first_line
 
 _STALE_AFTER = dt.timedelta(hours=36)  # a daily run that was missed
 _BY_FEW = 0.5  # share of a pack's value in ten pulls from which its mean is theirs

@@ -4,7 +4,9 @@ From these declarations come the Parquet schemas, the DuckDB types and comments,
 schemas, the asset checks and the README's table dictionary.
 """
 
-from pipeline.schema import aggregates, findings, groups, marts, raw, reference, signals, sold, staging
+from pipeline.schema import findings, groups, marts, raw, signals, sold, staging
+from pipeline.schema import intermediate as aggregates
+from pipeline.schema import packs as reference
 from pipeline.schema.table import Table, Zone
 
 TABLES: dict[str, Table] = {

@@ -41,7 +41,7 @@ PACK_WEEKS = Table(
         Column("multiple_mean_capped_5x", "DOUBLE", "Mean of quote over price per pull, each capped at 5"),
     ),
     group="marts",
-    sources=("quote_days", "submission_days"),
+    sources=("daily_quote_counts", "submission_days"),
 )
 
 USERS = Table(
@@ -69,7 +69,7 @@ USERS = Table(
         Column("last_purchased_date", "DATE", "UTC day of `last_purchased_at`", nullable=False),
     ),
     group="marts",
-    sources=("user_days", "user_quote_days"),
+    sources=("user_days", "user_daily_quote_counts"),
 )
 
 SET_VALUES = Table(

@@ -1,6 +1,6 @@
 """Marts: the tables that answer an analyst's questions."""
 
-from pipeline.schema.aggregates import LATENCIES
+from pipeline.schema.intermediate import LATENCIES
 from pipeline.schema.table import MONEY, SHARE, TIME, Column, Reference, Table
 
 
@@ -86,7 +86,7 @@ ITEM_TYPES = Table(
         ),
     ),
     group="marts",
-    sources=("quote_days", "item_days"),
+    sources=("daily_quote_counts", "item_days"),
 )
 
 BUYBACK_VALUES = Table(
@@ -110,7 +110,7 @@ BUYBACK_VALUES = Table(
         _IS_COMPLETE,
     ),
     group="marts",
-    sources=("quote_days", "submission_days"),
+    sources=("daily_quote_counts", "submission_days"),
     references=(Reference(("item_type",), "item_types"),),
 )
 
@@ -176,7 +176,7 @@ PACK_ECONOMICS = Table(
         ),
     ),
     group="marts",
-    sources=("purchases", "quote_days", "reference_packs"),
+    sources=("purchases", "daily_quote_counts", "reference_packs"),
     references=(Reference(("pack_id",), "purchases"),),
 )
 
@@ -280,7 +280,7 @@ TOP_PULLS = Table(
         Column("image_url", "VARCHAR", "Front image"),
     ),
     group="marts",
-    sources=("dearest_pulls", "quote_days"),
+    sources=("daily_top_pulls", "daily_quote_counts"),
     references=(Reference(("session_id", "pull_number"), "pulls"),),
 )
 
@@ -299,7 +299,7 @@ DAILY_TYPE_MIX = Table(
         _IS_COMPLETE,
     ),
     group="marts",
-    sources=("quote_days", "submission_days"),
+    sources=("daily_quote_counts", "submission_days"),
 )
 
 REPULLED_ITEMS = Table(

@@ -40,5 +40,5 @@ DAILY_SIGNALS = Table(
         Column("sentence", "VARCHAR", "All this in words", nullable=False),
     ),
     group="marts",
-    sources=("submission_days", "quote_days"),
+    sources=("submission_days", "daily_quote_counts"),
 )

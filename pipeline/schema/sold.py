@@ -87,5 +87,5 @@ SELLBACK_SHARES = Table(
         Column("sold_share", "DOUBLE", "Share sold back so many days after the pull or earlier", unit=SHARE),
     ),
     group="marts",
-    sources=("sellbacks", "quote_days"),
+    sources=("sellbacks", "daily_quote_counts"),
 )

@@ -32,8 +32,8 @@ _CARD_EXTRAS = (
 )
 _ON_CHAIN = ("mint_address", "collection_address", "token_standard")
 
-SESSION_POLLS = Table(
-    "session_polls",
+SESSION_DAY_POLLS = Table(
+    "session_day_polls",
     "One row per session and day on which it was asked.",
     (
         Column("session_id", "VARCHAR", "The session", key=True),
@@ -89,7 +89,7 @@ FULFILLED_RESULTS = Table(
     reads_answer_text=True,
     steps=(
         Table(
-            "strange_results",
+            "slow_path_results",
             "The rows of the sessions that had several answers that day, or one with something strange in it.",
             _RESULT_COLUMNS,
             zone=Zone.STAGING,
@@ -99,8 +99,8 @@ FULFILLED_RESULTS = Table(
     ),
 )
 
-NOTABLE_ANSWERS = Table(
-    "notable_answers",
+FINAL_AND_MALFORMED_ANSWERS = Table(
+    "final_and_malformed_answers",
     "One row per answer of a day that a finding may be about, without its body: final, malformed and the like.",
     (
         Column("session_id", "VARCHAR", "The session", nullable=False),
@@ -187,7 +187,7 @@ PURCHASES = Table(
     ),
     group="staging",
     partition=Partition.SUBMITTED,
-    sources=("session_submissions", "session_polls", "fulfilled_results"),
+    sources=("session_submissions", "session_day_polls", "fulfilled_results"),
 )
 
 PULLS = Table(

@@ -7,11 +7,11 @@ import io
 import random
 from datetime import UTC, datetime, timedelta
 
-from pipeline.lake.directory import DataDirectory, replace_file
 from pipeline.simulator import catalogue
 from pipeline.simulator.server import DEFAULT_SEED
-from pipeline.submissions.columns import COLUMNS
-from pipeline.submissions.intake import take_in
+from pipeline.sources.columns import COLUMNS
+from pipeline.sources.intake import take_in
+from pipeline.storage.data_directory import DataDirectory, replace_file
 
 DAYS = 30
 _STUCK_BEFORE = timedelta(days=8)  # only sessions that are old enough to expire are ever stuck

@@ -17,7 +17,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from pipeline.polling.client import STATUS_PATH
+from pipeline.endpoint import STATUS_PATH
 from pipeline.simulator import catalogue
 from pipeline.simulator.limiters import Limiter, SlidingWindow, Unlimited
 

@@ -10,14 +10,9 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from pipeline.polling.client import STATUS_PATH
-from pipeline.settings import Settings
 from pipeline.simulator.server import Simulator
 
 _T = TypeVar("_T")
-
-_LOCAL_HOLD = 1.0  # seconds; shorter than the API's six, so that trying things out stays quick
-_LOCAL_FAULT_RATE = 0.01
 
 
 @contextlib.contextmanager
@@ -52,14 +47,3 @@ def serve(simulator: Simulator, port: int = 0) -> Iterator[str]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
-
-
-@contextlib.contextmanager
-def status_url(settings: Settings) -> Iterator[str]:
-    """The URL of buy/status: the API's, or in `local` without a URL that of a simulator started for the block."""
-    if settings.base_url is not None:
-        yield settings.base_url + settings.api_prefix + STATUS_PATH
-        return
-    simulator = Simulator(prefix=settings.api_prefix, hold=_LOCAL_HOLD, fault_rate=_LOCAL_FAULT_RATE)
-    with serve(simulator) as url:
-        yield url + settings.api_prefix + STATUS_PATH

@@ -1,0 +1,189 @@
+"""Where the values of a column come from, read out of the SQL that derives them.
+
+Only what a value is made of counts as its source, not what its rows are joined, filtered or sorted by. Macros are
+taken as functions of their arguments. `python -m pipeline.catalog.lineage` renews the record that `recorded_lineage`
+reads; it needs sqlglot, which only developers have.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+
+from sqlglot import exp, parse_one
+from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.qualify import qualify
+from sqlglot.optimizer.scope import Scope, build_scope
+
+from pipeline.catalog.recorded_lineage import RECORD, Origin
+from pipeline.errors import PipelineError
+from pipeline.schema import TABLES
+from pipeline.schema.raw import STATUS_RESPONSES
+from pipeline.schema.table import Table
+from pipeline.transform.queries import query
+
+_ANSWERS = "answers"  # the view that `Table.reads_answer_text` stands for
+_ANSWER_COLUMNS = {"text": "body"} | {
+    name: name for name in ("session_id", "received_at", "body_sha256", "outcome", "body", "detail")
+}
+_DAYS = "days"  # the table by which the builder tells the query of purchases what to make
+
+
+class LineageError(PipelineError):
+    """A query cannot be followed to the sources of its columns. The message names it."""
+
+
+@functools.cache
+def origins(table: Table) -> dict[str, tuple[Origin, ...]]:
+    """For each column of a table that SQL derives, what its values are made of, in the tables that the SQL reads.
+
+    Raises LineageError.
+    """
+    if not table.sources:
+        return {column.name: () for column in table.columns}
+    columns: dict[str, object] = {
+        source.name: {c.name: "VARCHAR" for c in source.columns} for source in TABLES.values()
+    }
+    columns[_ANSWERS] = dict.fromkeys(_ANSWER_COLUMNS, "VARCHAR")
+    columns[_DAYS] = {"day": "DATE"}
+    try:
+        tree = parse_one(query(table), dialect="duckdb")
+        scope = build_scope(qualify(tree, dialect="duckdb", schema=columns, validate_qualify_columns=False))
+    except SqlglotError as error:
+        raise LineageError(f"the query of {table.name} cannot be followed: {error}") from error
+    if scope is None:
+        raise LineageError(f"the query of {table.name} selects nothing")
+    found = _Reader(table).outputs(scope)
+    return {column.name: _in_order(found.get(column.name, set())) for column in table.columns}
+
+
+@functools.cache
+def asset_origins(table: Table) -> dict[str, tuple[Origin, ...]]:
+    """The same in the tables that users see, and those read from files, looking through the steps of derivations."""
+    return {
+        name: _in_order({seen for origin in direct for seen in _visible(origin)})
+        for name, direct in origins(table).items()
+    }
+
+
+def _in_order(found: set[Origin]) -> tuple[Origin, ...]:
+    return tuple(sorted(found, key=lambda origin: origin.label))
+
+
+def _visible(origin: Origin) -> Iterator[Origin]:
+    table = TABLES[origin.table]
+    if table.is_asset or not table.sources:
+        yield origin
+    elif origin.column is None:
+        yield from (Origin(name, None) for name in table.sources if TABLES[name].is_asset)
+    else:
+        for inner in origins(table)[origin.column]:
+            yield from _visible(inner)
+
+
+class _Reader:
+    """Follows the columns of one query through its subqueries."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._known: dict[int, dict[str, set[Origin]]] = {}
+
+    def outputs(self, scope: Scope) -> dict[str, set[Origin]]:
+        """What each column that the scope selects is made of."""
+        if id(scope) not in self._known:
+            self._known[id(scope)] = self._union(scope) if scope.set_operation_scopes else self._selected(scope)
+        return self._known[id(scope)]
+
+    def _union(self, scope: Scope) -> dict[str, set[Origin]]:
+        first, *others = (list(self.outputs(branch).items()) for branch in scope.set_operation_scopes)
+        return {
+            name: found.union(*(branch[position][1] for branch in others))
+            for position, (name, found) in enumerate(first)
+        }
+
+    def _selected(self, scope: Scope) -> dict[str, set[Origin]]:
+        # By position as well as by name: the later branches of a union need no names.
+        found: dict[str, set[Origin]] = {}
+        for position, selected in enumerate(scope.expression.expressions):
+            found[selected.alias_or_name or str(position)] = set(self._sources(scope, selected))
+        return found
+
+    def _sources(self, scope: Scope, expression: exp.Expression) -> Iterator[Origin]:
+        for column in expression.find_all(exp.Column):
+            is_own = column.find_ancestor(exp.Select) is scope.expression
+            if is_own and not _is_parameter(column) and not _only_ranks(column):
+                yield from self._of_column(scope, column)
+        for count in expression.find_all(exp.Count):
+            if isinstance(count.this, exp.Star) and count.find_ancestor(exp.Select) is scope.expression:
+                yield from self._of_rows(scope)
+        inside = {id(select) for select in expression.find_all(exp.Query)}
+        for inner in scope.subquery_scopes:
+            if id(inner.expression) in inside:
+                yield from set().union(*self.outputs(inner).values())
+
+    def _of_column(self, scope: Scope, column: exp.Column) -> Iterator[Origin]:
+        source = scope.sources.get(column.table)
+        if isinstance(source, Scope) and isinstance(source.expression, exp.Values):
+            return  # what the query says itself comes from nowhere
+        if isinstance(source, Scope):
+            outputs = self.outputs(source)
+            if column.name in outputs:
+                yield from outputs[column.name]
+                return
+        elif source is not None:
+            yield from self._declared(source.name, column.name)
+            return
+        raise LineageError(f"in the query of {self._table.name} nothing tells where {column.sql('duckdb')} comes from")
+
+    def _of_rows(self, scope: Scope) -> Iterator[Origin]:
+        for branch in scope.set_operation_scopes:
+            yield from self._of_rows(branch)
+        for _, relation in scope.selected_sources.values():
+            if isinstance(relation, Scope):
+                yield from self._of_rows(relation)
+            else:
+                yield from self._declared(relation.name, None)
+
+    def _declared(self, relation: str, column: str | None) -> Iterator[Origin]:
+        """What a column of a relation that the query itself does not define is made of, in the table's sources."""
+        if relation == _ANSWERS:
+            yield Origin(STATUS_RESPONSES.name, _ANSWER_COLUMNS[column] if column else None)
+        else:
+            yield Origin(relation, column)
+
+
+def _only_ranks(column: exp.Column) -> bool:
+    """Whether arg_min, arg_max or a window only looks at it to choose among the values of other columns."""
+    chooser = column.find_ancestor(exp.ArgMin, exp.ArgMax, exp.Window)
+    if chooser is None:
+        return False
+    values = [id(value) for value in chooser.this.find_all(exp.Column)]
+    return bool(values) and id(column) not in values
+
+
+def _is_parameter(column: exp.Column) -> bool:
+    """Whether it is the parameter of a lambda, or a field of one."""
+    first = column.parts[0].name
+    ancestor = column.find_ancestor(exp.Lambda)
+    while ancestor is not None:
+        if first in {parameter.name for parameter in ancestor.expressions}:
+            return True
+        ancestor = ancestor.find_ancestor(exp.Lambda)
+    return False
+
+
+def render() -> str:
+    """The record of every asset's columns, a line a column, for people who compare two versions of it."""
+    tables = [
+        f"{json.dumps(table.name)}: {{\n"
+        + ",\n".join(f"  {json.dumps(name)}: {json.dumps(found)}" for name, found in asset_origins(table).items())
+        + "\n}"
+        for table in TABLES.values()
+        if table.is_asset and table.sources
+    ]
+    return "{\n" + ",\n".join(tables) + "\n}\n"
+
+
+if __name__ == "__main__":
+    RECORD.write_text(render(), encoding="utf-8")

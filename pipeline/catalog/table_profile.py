@@ -1,0 +1,118 @@
+"""What a person on call wants to know of a table: its size, its rows a day, its counts, and how old what waits is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from pipeline.catalog.markdown import code, preview, sparkline
+from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
+from pipeline.schema.table import TIME, Partition, Table
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.parquet_query import row_counts_of
+
+_SAMPLE_ROWS = 2
+_OLDEST_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class TableProfile:
+    """Numbers, whose names depend on the table alone, so that they can be plotted over time; and texts in Markdown."""
+
+    numbers: dict[str, int | float]
+    texts: dict[str, str]
+
+
+def table_profile(
+    connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table, now: datetime
+) -> TableProfile:
+    """The vital signs of a table as it stands, on a connection that has it under its name."""
+    by_day = _rows_by_day(connection, data, table)
+    numbers: dict[str, int | float] = {
+        "dagster/row_count": _scalar(connection, f"SELECT count(*) FROM {table.name}"),
+        "bytes": data.store.byte_count(table),
+        **_counts_by_value(connection, table),
+    }
+    texts = {"rows_by_day": _in_words(by_day)} if by_day else {}
+    texts["preview"] = preview(_sample(connection, table))
+    if table is PENDING_SESSIONS:
+        numbers["oldest_age_seconds"] = _oldest_age(connection, now)
+        texts["oldest"] = _oldest(connection)
+    return TableProfile(numbers, texts)
+
+
+def retries(connection: duckdb.DuckDBPyConnection, data: DataDirectory, since: datetime) -> int:
+    """How many requests since a moment asked a session that had been asked since then already."""
+    days = [day for day in data.store.parts(STATUS_RESPONSES) if day >= f"{since:%Y-%m-%d}"]
+    return _scalar(
+        connection,
+        f"SELECT count(*) - count(DISTINCT session_id) FROM {data.store.scan(STATUS_RESPONSES, days)} "
+        f"WHERE requested_at >= TIMESTAMPTZ '{since.isoformat()}'",
+    )
+
+
+def _rows_by_day(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table) -> list[tuple[str, int]]:
+    """The rows of each UTC day: of the days that the table is cut by, else of its key's day, else of its time."""
+    if table.partition is not Partition.NONE:
+        day_of = {path: day for day, paths in data.store.parts(table).items() for path in paths}
+        if not day_of:
+            return []
+        # The objects' own counts: nothing of what is in them has to be read.
+        by_day: dict[str, int] = {}
+        for path, count in row_counts_of(connection, list(day_of)).items():
+            by_day[day_of[path]] = by_day.get(day_of[path], 0) + count
+        return sorted((day, count) for day, count in by_day.items() if count)
+    times = [c.name for c in table.columns if c.key and c.type == "DATE"]
+    times += [c.name for c in table.columns if c.is_required and c.type == TIME]
+    if not times:
+        return []
+    counted = connection.execute(
+        f"SELECT {times[0]}::DATE::VARCHAR, count(*) FROM {table.name} GROUP BY ALL ORDER BY 1"
+    )
+    return counted.fetchall()
+
+
+def _in_words(by_day: list[tuple[str, int]]) -> str:
+    line = sparkline([count for _, count in by_day], "rows by day")
+    most_day, most = max(by_day, key=lambda pair: pair[1])
+    (first, _), (last, latest) = by_day[0], by_day[-1]
+    days = f"{len(by_day)} days with rows, {first} to {last}" if len(by_day) > 1 else first
+    return f"{line} {days}; {latest:,} on the last, at most {most:,} on {most_day}"
+
+
+def _counts_by_value(connection: duckdb.DuckDBPyConnection, table: Table) -> dict[str, int | float]:
+    """The rows of each value of the columns that accept certain values only, with a zero for those that have none."""
+    counts: dict[str, int | float] = {}
+    for column in (column for column in table.columns if column.accepted):
+        found = dict(connection.execute(f"SELECT {column.name}, count(*) FROM {table.name} GROUP BY ALL").fetchall())
+        counts |= {f"{column.name}_{value}_rows": found.get(value, 0) for value in column.accepted}
+    return counts
+
+
+def _sample(connection: duckdb.DuckDBPyConnection, table: Table) -> list[dict[str, object]]:
+    """A few rows, of texts only their beginnings: a body may be as large as an answer may be."""
+    names = ", ".join(f'left("{c.name}"::VARCHAR, 200) AS "{c.name}"' for c in table.columns)
+    found = connection.execute(f"SELECT {names} FROM (FROM {table.name} LIMIT {_SAMPLE_ROWS})")
+    return [dict(zip((c.name for c in table.columns), row, strict=True)) for row in found.fetchall()]
+
+
+def _oldest_age(connection: duckdb.DuckDBPyConnection, now: datetime) -> float:
+    """Seconds since the session that waits longest was submitted; 0 when none waits."""
+    (first,) = connection.execute("SELECT min(submitted_at) FROM pending_sessions").fetchone() or (None,)
+    return round((now - first).total_seconds(), 1) if first else 0.0
+
+
+def _oldest(connection: duckdb.DuckDBPyConnection) -> str:
+    found = connection.execute(
+        f"SELECT session_id, strftime(submitted_at, '%Y-%m-%d %H:%M UTC'), poll_count FROM pending_sessions "
+        f"ORDER BY submitted_at, session_id LIMIT {_OLDEST_SHOWN}"
+    ).fetchall()
+    lines = [f"- {code(session_id)} submitted {at}, asked {count:,} times" for session_id, at, count in found]
+    return "\n".join(lines) or "none is pending"
+
+
+def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
+    row = connection.execute(sql).fetchone()
+    return int(row[0]) if row else 0

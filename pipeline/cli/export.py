@@ -1,0 +1,171 @@
+"""Writes the rows of a query as CSV, Parquet or JSON, to a file or to standard output.
+
+The query's connection can write nothing; its rows go as Arrow batches to a second DuckDB, which writes them, so rows of
+any number pass through without being held. A file is written beside its place and moved there whole; nothing of a query
+that fails half-way comes out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import duckdb
+
+from pipeline.errors import PipelineError
+from pipeline.sources.formulas import NEEDS_ESCAPE, escaped
+from pipeline.storage.connection import ROWS_A_BATCH
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.files import place_of
+from pipeline.storage.spill import temporary_folder
+
+_OPTIONS = {
+    "csv": "FORMAT csv, HEADER true",
+    "json": "FORMAT json, ARRAY true",
+    "parquet": "FORMAT parquet, COMPRESSION zstd",
+}
+FORMATS = tuple(_OPTIONS)
+
+_FLOATS = {"float", "double"}
+# What a spreadsheet takes for a number, a time or a truth value, and so never for a formula.
+_NEVER_FORMULAS = _FLOATS | {
+    *(
+        "tinyint",
+        "smallint",
+        "integer",
+        "bigint",
+        "hugeint",
+        "utinyint",
+        "usmallint",
+        "uinteger",
+        "ubigint",
+        "uhugeint",
+    ),
+    *("decimal", "boolean", "date", "time", "time with time zone", "timestamp", "timestamp with time zone"),
+    *("timestamp_s", "timestamp_ms", "timestamp_ns"),
+}
+
+
+class ExportError(PipelineError):
+    """The rows cannot be written where or as they were asked for. Nothing was written."""
+
+
+def chosen_format(asked: str | None, output: Path | None) -> str | None:
+    """The format to write: the one asked for, else the one that the file's name says; None for a table on screen.
+
+    Raises ExportError where a file's name says none.
+    """
+    if asked or output is None:
+        return asked
+    suffix = output.suffix.removeprefix(".").lower()
+    if suffix not in FORMATS:
+        raise ExportError(
+            f"{output}: its name does not say in which format to write; "
+            f"end it in .{', .'.join(FORMATS)}, or give --format"
+        )
+    return suffix
+
+
+def export(
+    connection: duckdb.DuckDBPyConnection, sql: str, chosen: str, output: Path | None, data: DataDirectory
+) -> None:
+    """Writes the rows of `sql` to `output`, replacing what is there, or to standard output.
+
+    Raises ExportError, and duckdb.Error for what is wrong with the query.
+    """
+    if output is None and chosen == "parquet" and sys.stdout.isatty():
+        raise ExportError("Parquet is not for reading on a terminal: give --output FILE, or send it on with > or |")
+    if output is not None:
+        _refuse_bad_places(output, data)
+    rows = connection.sql(sql)
+    if rows is None:
+        raise ExportError("the statement gives no rows to write: give a query such as 'FROM item_types'")
+    with temporary_folder() as folder, duckdb.connect(config={"temp_directory": str(folder)}) as writer:
+        writer.execute("SET TimeZone = 'UTC'")
+
+        def write(path: Path) -> None:
+            quoted = str(path).replace("'", "''")
+            writer.register(
+                "rows_to_write", rows.query("rows_to_write", _cells(rows, chosen)).to_arrow_reader(ROWS_A_BATCH)
+            )
+            writer.execute(f"COPY ({_named(rows.columns, chosen)}) TO '{quoted}' ({_OPTIONS[chosen]})")
+
+        if output is None:
+            _to_standard_output(folder / "rows", write)
+        else:
+            _to_file(output, write)
+
+
+def _cells(rows: duckdb.DuckDBPyRelation, chosen: str) -> str:
+    """The rows as the format needs them; columns are told by position, since two may have one name."""
+    positions = _positions(rows.columns)
+    cells = [
+        f"{_cell(position, kind.id, chosen)} AS {position}"
+        for position, kind in zip(positions, rows.types, strict=True)
+    ]
+    return f"SELECT {', '.join(cells)} FROM rows_to_write AS r({', '.join(positions)})"
+
+
+def _named(columns: Sequence[str], chosen: str) -> str:
+    """The same with their own names."""
+    named = zip(_positions(columns), columns, strict=True)
+    return f"SELECT {', '.join(f'{p} AS {_identifier(_header(name, chosen))}' for p, name in named)} FROM rows_to_write"
+
+
+def _positions(columns: Sequence[str]) -> list[str]:
+    return [f"column_{i}" for i in range(len(columns))]
+
+
+def _cell(column: str, kind: str, chosen: str) -> str:
+    if chosen == "csv" and kind not in _NEVER_FORMULAS:
+        text = f"{column}::VARCHAR"
+        pattern = NEEDS_ESCAPE.replace("'", "''")
+        return f"CASE WHEN regexp_matches({text}, '{pattern}') THEN '''' || {text} ELSE {text} END"
+    if chosen == "json" and kind in _FLOATS:
+        return f"CASE WHEN isfinite({column}) THEN {column} END"  # JSON has no infinity, and no NaN
+    return column
+
+
+def _header(name: str, chosen: str) -> str:
+    return escaped(name) if chosen == "csv" else name
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _refuse_bad_places(output: Path, data: DataDirectory) -> None:
+    place = output.absolute()
+    if output.is_dir():
+        raise ExportError(f"{output} is a folder: name a file in it")
+    if not place.parent.is_dir():
+        raise ExportError(f"there is no folder {place.parent}: make it first, or write elsewhere")
+    own = (data.root, place_of(data.warehouse), place_of(data.report))
+    if any(place.resolve().is_relative_to(path.resolve()) for path in own):
+        raise ExportError(f"{output} lies in the data directory, in which queries write nothing: write elsewhere")
+
+
+def _to_file(output: Path, write: Callable[[Path], object]) -> None:
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(output)
+    except (OSError, duckdb.IOException) as error:
+        words = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise ExportError(f"{output} could not be written: {words}; what was there before is untouched") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _to_standard_output(whole: Path, write: Callable[[Path], object]) -> None:
+    write(whole)
+    with whole.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,232 @@
+"""The command line: `phygitals`. How commands are called; what they do is in `commands`."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import duckdb
+
+from pipeline.cli.console import complain, console, let_nobody_listen, open_closed_streams, say
+from pipeline.cli.export import FORMATS, chosen_format, export
+from pipeline.cli.submit import submit_all
+from pipeline.clock import now
+from pipeline.errors import PipelineError
+from pipeline.settings import Settings, exposed_secrets
+from pipeline.steps import Workspace
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:  # noqa: ARG001 - `main` looks for it, whatever else is wrong with the arguments
+    """Follows Phygitals pack purchases to their end and publishes what was pulled."""
+    if warning := exposed_secrets():
+        complain(f"Warning: {warning}")
+
+
+@cli.command()
+@click.argument("ids_or_files", nargs=-1, required=True, metavar="ID... | FILE... | -")
+def submit(ids_or_files: tuple[str, ...]) -> None:
+    """Put session ids, or files of them, into the inbox.
+
+    An argument that is an existing file is submitted as a file (.txt, .csv, .jsonl, .ndjson, .parquet), any other as a
+    session id; - reads ids from standard input, one a line. The next refresh takes them in.
+    """
+    for line in submit_all(Workspace.open().data, ids_or_files, now()):
+        say(line)
+
+
+@cli.command()
+def refresh() -> None:
+    """Run the whole job: take in, ask, rebuild what changed, publish."""
+    workspace = Workspace.open()
+    # Dagster takes seconds to import, which the other commands need not wait for.
+    from pipeline.cli.progress import polling_progress
+    from pipeline.cli.refresh import run_refresh
+    from pipeline.cli.summary import print_summary
+
+    with polling_progress(console()) as on_progress:
+        run_refresh(say, on_progress)
+    print_summary(console(), workspace.data.warehouse)
+    say(f"DuckDB:  {workspace.data.warehouse}")
+    say(f"Parquet: {workspace.data.root / 'lake'}")
+    say(f"Report:  {workspace.data.report}")
+
+
+@cli.command()
+def status() -> None:
+    """Show what is pending, and since when."""
+    from pipeline.cli.status import print_status
+
+    print_status(console(), Workspace.open_for_reading())
+
+
+@cli.command()
+@click.option("--as-of", metavar="TIME", help="The tables as they stood then (ISO 8601; UTC where it names no zone).")
+@click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="A new folder for the tables of the past.")
+def rebuild(as_of: str | None, into: Path | None) -> None:
+    """Make every table anew from raw, and the report; with --as-of and --into, the tables of a moment of the past."""
+    workspace = Workspace.open_for_reading()
+    if as_of is None and into is None:
+        published = workspace.rebuild()
+        workspace.report()
+    elif as_of is None or into is None:
+        raise click.UsageError("--as-of and --into go together")
+    else:
+        try:
+            moment = datetime.fromisoformat(as_of)
+        except ValueError as error:
+            raise click.UsageError(f"--as-of {as_of}: allowed is a time such as 2026-03-01T12:00") from error
+        published = workspace.rebuild_as_of(moment if moment.tzinfo else moment.replace(tzinfo=UTC), into)
+    for name, count in published.row_counts.items():
+        say(f"{count:>12,} {name}")
+    say(f"DuckDB: {published.path}")
+
+
+@cli.command()
+def report() -> None:
+    """Make the report anew from the published DuckDB file, and tell where it is."""
+    say(f"Report: {Workspace.open_for_reading().report()}")
+
+
+@cli.command()
+@click.argument("session_id")
+def trace(session_id: str) -> None:
+    """Tell a session's whole story: submitted where, each answer, the rows that came of it, its issues."""
+    from pipeline.catalog import trace as traces
+    from pipeline.cli.table_output import print_rows
+
+    told = 0
+    for title, chapter in traces.trace(Workspace.open_for_reading().data, session_id):
+        told += print_rows(console(), chapter, title)
+    if not told:
+        raise click.ClickException(f"{session_id!r} was never submitted, as far as the runs so far have read the inbox")
+
+
+@cli.command()
+@click.argument("sql")
+@click.option("--format", "asked", type=click.Choice(FORMATS), help="Instead of a table. [default: as FILE ends]")
+@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="A file, replaced whole.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=200, show_default=True, help="Rows in a table at most; 0 = all."
+)
+def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
+    """Run SQL on the published DuckDB file and print the rows, or write them as CSV, JSON or Parquet.
+
+    In CSV, text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """
+    from pipeline.cli.table_output import print_rows
+    from pipeline.publish.reading import open_for_queries, refuse_what_does_not_read
+
+    if not sql.strip(" \n\t;"):
+        raise click.ClickException("there is no SQL to run: give a query such as 'FROM item_types'")
+    chosen = chosen_format(asked, output)
+    data = Workspace.open_for_reading().data
+    with open_for_queries(data.warehouse) as connection:
+        try:
+            refuse_what_does_not_read(connection, sql)
+            if chosen:
+                export(connection, sql, chosen, output, data)
+                return
+            cursor = connection.execute(sql)
+            count = print_rows(console(), cursor, limit=limit or None)
+            is_cut = cursor.description is not None and cursor.fetchone() is not None
+        except duckdb.Error as error:
+            raise click.ClickException(" ".join(str(error).split())) from error
+    if is_cut:
+        say(f"the first {count:,} rows; --limit 0 prints all, --output FILE writes all")
+    else:
+        say(f"{count:,} {'row' if count == 1 else 'rows'}")
+
+
+@cli.command()
+@click.option("--keep-days", type=click.IntRange(1, 36_500), help="Days to keep; PHYGITALS_KEEP_RUN_DAYS if not given.")
+def prune(keep_days: int | None) -> None:
+    """Remove old runs, with their logs, from Dagster's history; no data.
+
+    What asset pages show the latest state of is kept, and every run that has not ended.
+    """
+    from pipeline.orchestration.retention import prune_history
+
+    days = Settings.load(needs_key=False).keep_run_days if keep_days is None else keep_days
+    say(prune_history(days, say).line)
+
+
+@cli.command()
+@click.option("--mode", type=click.Choice(["sandbox", "production"]), default="production", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes any free one.")
+@click.option("--hold", type=click.FloatRange(min=0), default=6.0, show_default=True, help="Seconds a call is held.")
+@click.option(
+    "--fault-rate", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of broken calls."
+)
+@click.option("--rate-limit", type=click.IntRange(min=0), default=0, show_default=True, help="Calls a second; 0 = all.")
+@click.option("--seed", type=int, default=None, help="Decides what became of each session.")
+@click.option("--submissions", type=click.IntRange(min=1), help="Instead of serving, put so many into the local inbox.")
+def simulate(
+    mode: str, port: int, hold: float, fault_rate: float, rate_limit: int, seed: int | None, submissions: int | None
+) -> None:
+    """Serve the bundled simulator on loopback until Ctrl-C.
+
+    In sandbox mode it knows every session whose id is a UUID, and no other; in production mode it knows all.
+    """
+    from pipeline.cli.simulate import serve_until_interrupted, submit_history
+    from pipeline.simulator.catalogue import is_session_id
+    from pipeline.simulator.server import DEFAULT_SEED, Simulator
+
+    if submissions is not None:
+        say(submit_history(Workspace.open(), submissions))
+        return
+    simulator = Simulator(
+        mode="sandbox" if mode == "sandbox" else "production",
+        seed=DEFAULT_SEED if seed is None else seed,
+        hold=hold,
+        fault_rate=fault_rate,
+        rate_limit=rate_limit,
+        known=is_session_id if mode == "sandbox" else lambda _: True,
+    )
+    serve_until_interrupted(simulator, port)
+
+
+def main() -> None:
+    """The console script. Errors are one line on stderr; the exit code is 0 only on success."""
+    open_closed_streams()
+    try:
+        sys.exit(cli(standalone_mode=False))
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.exceptions.NoArgsIsHelpError as without_arguments:
+        without_arguments.show()
+        sys.exit(without_arguments.exit_code)
+    except BrokenPipeError:  # whoever read had enough, `head` say
+        let_nobody_listen()
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        complain("Stopped.")
+        sys.exit(130)
+    except Exception as error:
+        if "--debug" in sys.argv[1:2]:
+            complain("".join(traceback.format_exception(error)).rstrip())
+            sys.exit(1)
+        complain("Error: " + _in_one_line(error).replace("\n", "\\n"))
+        sys.exit(error.exit_code if isinstance(error, click.ClickException) else 1)
+
+
+def _in_one_line(error: Exception) -> str:
+    match error:
+        case click.UsageError(ctx=click.Context(command_path=command)):
+            return f"{error.format_message()} (`{command} --help` shows what there is)"
+        case click.ClickException():
+            return error.format_message()
+        case PipelineError():
+            return str(error)
+        case _:
+            # The traceback is for who can read it.
+            words = " ".join(str(error).split()) or type(error).__name__
+            return f"{words} (this is unexpected; `phygitals --debug ...` shows where it happened)"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Runs the whole Dagster job in this process, with progress, and raises what a person must know."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+
+from pipeline.errors import PipelineError
+from pipeline.orchestration.composition import build_definitions
+from pipeline.orchestration.dead_runs import fail_dead_runs
+from pipeline.orchestration.failures import notify
+from pipeline.orchestration.instance import recorded_runs
+from pipeline.orchestration.resources import workspace_resource
+from pipeline.polling.progress import Progress
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def _captured_by_nobody(log_key: Sequence[str]) -> contextlib.AbstractContextManager[SimpleNamespace]:
+    """What replaces the capturing of output in a run that somebody watches.
+
+    Dagster mirrors what it captures to the terminal through processes, each of which answers Ctrl-C with a traceback.
+    """
+    nowhere = dict.fromkeys(("external_url", "external_stdout_url", "external_stderr_url", "shell_cmd"))
+    return contextlib.nullcontext(SimpleNamespace(log_key=log_key, **nowhere))
+
+
+class RefreshError(PipelineError):
+    """The job failed. The message is that of the step that failed first."""
+
+
+def run_refresh(on_line: Callable[[str], None], on_progress: Callable[[Progress], None]) -> None:
+    """Runs the job `refresh`, recorded in DAGSTER_HOME (the project's own unless set) for the UI to show.
+
+    A webhook for failures is told here: Dagster's sensors see only runs that Dagster itself started.
+    Raises RefreshError.
+    """
+    definitions = build_definitions(workspace_resource(on_line, on_progress))
+    job = definitions.resolve_job_def("refresh")
+    with recorded_runs() as instance:
+        fail_dead_runs(instance)
+        # setattr, because it stands in for a method
+        setattr(instance.compute_log_manager, "capture_logs", _captured_by_nobody)  # noqa: B010
+        result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
+        if not result.success:
+            failed = RefreshError(notify(instance, result.dagster_run, result.all_events, on_line))
+            for event in result.get_step_failure_events():
+                failed.add_note(f"In {event.step_key}: {event.step_failure_data.error_display_string}")
+            raise failed

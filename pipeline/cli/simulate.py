@@ -1,0 +1,41 @@
+"""Serves the simulator, or fills the local inbox with a month of simulated submissions."""
+
+from __future__ import annotations
+
+import signal
+
+from pipeline.cli.console import say
+from pipeline.clock import now
+from pipeline.errors import PipelineError
+from pipeline.simulator.history import DAYS, write_history
+from pipeline.simulator.server import Simulator
+from pipeline.simulator.service import serve
+from pipeline.steps import Workspace
+
+
+class SimulationError(PipelineError):
+    """The simulator cannot do what was asked."""
+
+
+def serve_until_interrupted(simulator: Simulator, port: int) -> None:
+    """Serves on the port until SIGINT or SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with serve(simulator, port) as url:
+            say(f"Simulating {simulator.mode} at {url}{simulator.prefix}; Ctrl-C stops it.")
+            signal.pause()
+    except KeyboardInterrupt:
+        say("Stopped.")
+    except OSError as error:
+        raise SimulationError(f"port {port} cannot be served: {error.strerror}; choose another with --port") from error
+
+
+def submit_history(workspace: Workspace, session_count: int) -> str:
+    """Writes the submissions and says so. Simulated ids have no place among real ones."""
+    if workspace.settings.env != "local":
+        raise SimulationError("simulated submissions belong into PHYGITALS_ENV=local only")
+    if any(workspace.data.inbox.iterdir()):
+        return f"{workspace.data.inbox} has files already; nothing was added."
+    with workspace.data.exclusive():
+        write_history(workspace.data, session_count, now())
+    return f"{session_count} submissions of the last {DAYS} days -> {workspace.data.inbox}"

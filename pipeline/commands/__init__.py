@@ -1,1 +1,0 @@
-"""What the commands of `phygitals` do; `cli` says how they are called."""

@@ -1,0 +1,94 @@
+"""The tables' checks, and the published file's, as Dagster asset checks.
+
+A refresh evaluates them within the step that makes the assets. Each also stands for itself, so that its page has an
+Execute button: those of one asset run in one step.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import dagster as dg
+
+from pipeline.orchestration.resources import WorkspaceResource
+from pipeline.quality.checker import Checker, checks_of
+from pipeline.quality.findings import Finding
+from pipeline.quality.published_file import DESCRIPTION, disagreements
+from pipeline.quality.rules import Check, Severity
+from pipeline.schema import TABLES
+from pipeline.schema.table import Table
+
+PUBLISHED_CHECK = "holds_what_the_lake_holds"
+
+
+def evaluations(checker: Checker, table: Table, is_reported: bool) -> list[dg.AssetCheckEvaluation]:
+    """What the checks of a table find. Of a table that the run does not report, only what had to be computed."""
+    return [
+        evaluation(table.name, check.name, finding, check.severity)
+        for check, finding in checker.findings(checks_of(table)).items()
+        if is_reported or finding.computed_at is None
+    ]
+
+
+def evaluation(asset: str, name: str, finding: Finding, severity: Severity) -> dg.AssetCheckEvaluation:
+    """What one check found, as an event of a step that makes the asset."""
+    result = _result(asset, name, finding, severity)
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(asset),
+        check_name=name,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
+        blocking=severity is Severity.ERROR,
+    )
+
+
+def _result(asset: str, name: str, finding: Finding, severity: Severity) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=name,
+        passed=finding.offender_count == 0 or severity is Severity.INFO,
+        severity=dg.AssetCheckSeverity.ERROR if severity is Severity.ERROR else dg.AssetCheckSeverity.WARN,
+        description=_message(finding),
+        metadata={"offending_rows": finding.offender_count},
+    )
+
+
+def _message(finding: Finding) -> str | None:
+    if finding.computed_at is None:
+        return finding.message
+    unchanged = (
+        f"not computed again: nothing that it reads has changed since {finding.computed_at:%Y-%m-%d %H:%M:%S} UTC"
+    )
+    return f"{finding.message} ({unchanged})" if finding.message else unchanged
+
+
+def _spec(check: Check) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        check.name, asset=check.table.name, description=check.description, blocking=check.is_blocking
+    )
+
+
+def _checks_of(table: Table) -> dg.AssetChecksDefinition:
+    by_key: Mapping[dg.AssetCheckKey, Check] = {_spec(check).key: check for check in checks_of(table)}
+
+    @dg.multi_asset_check(
+        name=f"checks_of_{table.name}", specs=[_spec(check) for check in by_key.values()], can_subset=True
+    )
+    def execute(
+        context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[WorkspaceResource]
+    ) -> Iterator[dg.AssetCheckResult]:
+        chosen = [by_key[key] for key in by_key if key in context.selected_asset_check_keys]
+        with workspace.read() as opened:
+            for check, finding in workspace.checker(opened).compute(chosen).items():
+                yield _result(table.name, check.name, finding, check.severity)
+
+    return execute
+
+
+@dg.asset_check(asset="warehouse", name=PUBLISHED_CHECK, description=DESCRIPTION, blocking=True)
+def holds_what_the_lake_holds(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.AssetCheckResult:
+    with workspace.read() as opened:
+        return _result("warehouse", PUBLISHED_CHECK, disagreements(opened.data), Severity.ERROR)
+
+
+ASSET_CHECKS = [*(_checks_of(table) for table in TABLES.values() if table.is_asset), holds_what_the_lake_holds]

@@ -1,0 +1,28 @@
+"""The composition root: the definitions, put together around one workspace resource."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from pipeline.orchestration.automation import daily_refresh, inbox_sensor, pending_sensor, refresh
+from pipeline.orchestration.checks import ASSET_CHECKS
+from pipeline.orchestration.definition_settings import SETTINGS
+from pipeline.orchestration.failures import failure_sensor
+from pipeline.orchestration.freshness import freshness_policy
+from pipeline.orchestration.pipeline_step import run_pipeline
+from pipeline.orchestration.retention import prune_runs, weekly_prune
+
+
+def build_definitions(workspace: dg.ResourceDefinition) -> dg.Definitions:
+    """The definitions around one workspace resource."""
+    policy = freshness_policy(SETTINGS.daily_cron, SETTINGS.poll_budget)
+    return dg.Definitions(
+        assets=dg.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=policy), [run_pipeline]),
+        asset_checks=ASSET_CHECKS,
+        jobs=[refresh, prune_runs],
+        schedules=[daily_refresh, weekly_prune],
+        sensors=[inbox_sensor, pending_sensor, failure_sensor],
+        resources={"workspace": workspace},
+        # The step runs in the run's own process: another one would take seconds to start.
+        executor=dg.in_process_executor,
+    )

@@ -1,0 +1,155 @@
+"""What an asset shows of its table, from the table's declaration and from where its SQL takes each column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from pipeline.catalog.recorded_lineage import Origin, asset_origins
+from pipeline.catalog.table_profile import table_profile
+from pipeline.clock import now
+from pipeline.orchestration.definition_settings import VALID_SETTINGS
+from pipeline.schema import TABLES
+from pipeline.schema.table import Column, Partition, Table, Zone
+from pipeline.steps import Workspace
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.transform.build_report import BuildReport
+from pipeline.transform.fingerprint import Derivations
+
+OWNERS = ["team:data"]
+_DERIVATIONS = Derivations()
+
+
+def table_spec(table: Table, deps: list[str] | None = None) -> dg.AssetSpec:
+    """The asset of a declared table, which a run need not report; `deps` where the sources do not say it."""
+    return dg.AssetSpec(
+        table.name,
+        group_name=table.group,
+        description=_description(table),
+        kinds={"parquet"} if table.zone is Zone.RAW else {"duckdb", "parquet"},
+        owners=OWNERS,
+        tags={"zone": table.zone.value},
+        code_version=None if table.zone is Zone.RAW else _DERIVATIONS.of(table)[:12],
+        metadata={
+            "dagster/column_schema": column_schema(table),
+            "dagster/table_name": table.name,
+            **_uri(table),
+        },
+        deps=upstream(table) if deps is None else deps,
+        skippable=True,
+    )
+
+
+def upstream(table: Table) -> list[str]:
+    """The assets that the table is derived from, looking through the intermediate tables."""
+    found: dict[str, None] = {}
+    for source in (TABLES[name] for name in table.sources):
+        found.update(dict.fromkeys([source.name] if source.is_asset else upstream(source)))
+    return list(found)
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                column.type,
+                _column_description(column, asset_origins(table)[column.name]),
+                dg.TableColumnConstraints(
+                    nullable=not column.is_required,
+                    unique=table.key == (column.name,),
+                    other=_constraints(table, column),
+                ),
+            )
+            for column in table.columns
+        ]
+    )
+
+
+def column_lineage(table: Table) -> dg.TableColumnLineage:
+    """The columns that each column is made of. The assets of counted rows are named in its description alone."""
+    return dg.TableColumnLineage(
+        {
+            column: [
+                dg.TableColumnDep(dg.AssetKey(o.table), o.column)
+                for o in origins
+                if o.column and TABLES[o.table].is_asset
+            ]
+            for column, origins in asset_origins(table).items()
+        }
+    )
+
+
+def materialized(
+    workspace: Workspace,
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    numbers: Mapping[str, int | float],
+    files: Sequence[dg.TableRecord] = (),
+) -> dg.MaterializeResult[None]:
+    """What the materialization of a table shows: what this run did, with which files, and how the table stands.
+
+    `connection` has the table under its name.
+    """
+    signs = table_profile(connection, workspace.data, table, now())
+    metadata: dict[str, Any] = {**signs.numbers, **numbers}
+    metadata |= {name: dg.MetadataValue.md(text) for name, text in signs.texts.items()}
+    if files:
+        metadata["files"] = dg.MetadataValue.table(files)
+    if table.sources:
+        metadata["dagster/column_lineage"] = column_lineage(table)
+    return dg.MaterializeResult(asset_key=table.name, metadata=metadata)
+
+
+def built(
+    workspace: Workspace, connection: duckdb.DuckDBPyConnection, report: BuildReport, seconds: float
+) -> dg.MaterializeResult[None]:
+    """The same for a table that a builder made, in so many seconds."""
+    done = {"parts_written": len(report.written), "parts_unchanged": report.unchanged_count}
+    return materialized(workspace, connection, report.table, {**done, "seconds": round(seconds, 2)})
+
+
+def _uri(table: Table) -> dict[str, str]:
+    """Where the table's Parquet objects lie; nothing while the settings are wrong, which a run then says."""
+    if VALID_SETTINGS is None:
+        return {}
+    return {"dagster/uri": f"file://{DataDirectory(VALID_SETTINGS.data_directory).store.folder(table)}"}
+
+
+def _description(table: Table) -> str:
+    lines = [table.grain, ""]
+    if table.key:
+        lines.append(f"- Key: {', '.join(f'`{name}`' for name in table.key)}.")
+    if table.partition is not Partition.NONE:
+        lines.append(f"- Parquet: by UTC day, the {table.partition.value}.")
+    for reference in table.references:
+        columns = ", ".join(f"`{name}`" for name in reference.columns)
+        lines.append(f"- Refers by {columns} to {_link(reference.table, reference.table)}.")
+    if table.sources:
+        lines.append(f"- Derived from {', '.join(_link(name, name) for name in upstream(table))}.")
+    return "\n".join(lines).strip()
+
+
+def _column_description(column: Column, origins: Iterable[Origin]) -> str:
+    parts = [column.meaning]
+    if sources := ", ".join(_origin(origin) for origin in origins):
+        parts.append(f"From {sources}")
+    return ". ".join(parts)
+
+
+def _origin(origin: Origin) -> str:
+    return _link(origin.table, origin.label) if TABLES[origin.table].is_asset else origin.label
+
+
+def _constraints(table: Table, column: Column) -> list[str]:
+    named = ["key"] if column.key else []
+    named += [f"one of {', '.join(column.accepted)}"] if column.accepted else []
+    return named + [f"in {reference.table}" for reference in table.references if column.name in reference.columns]
+
+
+def _link(asset: str, text: str) -> str:
+    """A link to the asset's page within the UI."""
+    return f"[{text}](/assets/{asset})"

@@ -1,0 +1,33 @@
+"""Groups `staging` and `marts`: one asset for each declared table, all made the same way."""
+
+import time
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pipeline.orchestration.declared import built, table_spec, upstream
+from pipeline.orchestration.step import Step
+from pipeline.schema import PUBLISHED
+from pipeline.transform.builder import Builder
+
+TABLE_SPECS = [table_spec(table) for table in PUBLISHED]
+
+
+def build(step: Step, builder: Builder) -> Iterator[dg.MaterializeResult[None]]:
+    """Brings the tables that are asked for up to date. Nothing is built on one that fails a blocking check."""
+    not_to_build_on: set[str] = set()
+    for table in (table for table in PUBLISHED if step.is_asked_for(table.name)):
+        if not not_to_build_on.isdisjoint(upstream(table)):
+            not_to_build_on.add(table.name)
+            step.log.warning(f"{table.name} is left as it was: a table that it is derived from fails a check")
+            continue
+        started = time.monotonic()
+        report = builder.build(table)
+        if report.line:
+            step.notify(report.line)
+        is_reported = bool(report.written) or step.has_to_report(table.name)
+        if is_reported:
+            yield built(step.opened, step.connection_with(table), report, time.monotonic() - started)
+        if not step.check(table, is_reported):
+            not_to_build_on.add(table.name)
+    step.stop_if_a_check_failed()

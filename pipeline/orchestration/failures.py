@@ -1,0 +1,118 @@
+"""What a failed run says to people: one line with what happened and what to do, in its log and to a webhook."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+
+import dagster as dg
+
+from pipeline.errors import PipelineError
+from pipeline.settings import WebhookSettings
+
+_TICK_SECONDS = 30
+_TAG_LENGTH = 250  # it stands in the list of runs
+_PUBLISHED = dg.AssetKey("warehouse")
+_TELLING = [
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+    dg.DagsterEventType.RUN_FAILURE,
+]
+
+
+def what_to_do(events: Sequence[dg.DagsterEvent]) -> str:
+    """The line of a failed run, from its events in their order: that of the step that failed first."""
+    for event in events:
+        if event.is_step_failure:
+            return _of_step(event, events)
+    for event in events:
+        if event.event_type is dg.DagsterEventType.RUN_FAILURE and event.message:
+            return event.message
+    return "the run failed; its page in the Dagster UI says why"
+
+
+def _of_step(event: dg.DagsterEvent, events: Sequence[dg.DagsterEvent]) -> str:
+    failure = event.step_failure_data
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    error = failure.error
+    if error and error.cls_name == "DagsterExecutionInterruptedError":
+        return "stopped by a signal; what came is kept, and the next refresh carries on"
+    if error and error.cls_name == "DagsterAssetCheckFailedError":
+        return _of_checks(events)
+    while error and error.cause:
+        error = error.cause
+    return f"{event.step_key}: {error.message.strip() if error else 'failed'}"
+
+
+def _of_checks(events: Sequence[dg.DagsterEvent]) -> str:
+    evaluations = [
+        event.asset_check_evaluation_data
+        for event in events
+        if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    ]
+    return failed_checks(
+        [check for check in evaluations if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR]
+    )
+
+
+def failed_checks(failed: Sequence[dg.AssetCheckEvaluation]) -> str:
+    """What to do about blocking checks that failed."""
+    names = "; ".join(
+        f"{check.asset_key.to_user_string()} fails its check {check.check_name} ({check.description})"
+        for check in failed
+    )
+    outcome = (
+        "the file that was published is not to be relied on"
+        if any(check.asset_key == _PUBLISHED for check in failed)
+        else "nothing was published, and the published file is as it was"
+    )
+    return f"{names}: {outcome}; run `phygitals rebuild`, then `phygitals refresh`; if this is said again, report it"
+
+
+def notify(
+    instance: dg.DagsterInstance,
+    run: dg.DagsterRun,
+    events: Sequence[dg.DagsterEvent],
+    on_trouble: Callable[[str], object],
+) -> str:
+    """Says what to do about a failed run in its log, in a tag and to the webhook, where one is set; returns the line.
+
+    A webhook that fails is told of through `on_trouble`, and changes nothing.
+    """
+    line = what_to_do(events)
+    instance.report_engine_event(f"What to do: {line}", run)
+    instance.add_run_tags(run.run_id, {"what_to_do": line[:_TAG_LENGTH]})
+    url = WebhookSettings.failure_webhook_url()
+    if url is not None:
+        message = {
+            # Slack and its like take these signs of a text for markup: `<!channel>` would call everybody.
+            "text": html.escape(f"{run.job_name} failed: {line}", quote=False),
+            "job": run.job_name,
+            "run_id": run.run_id,
+            "what_to_do": line,
+        }
+        from pipeline.orchestration import webhook  # its HTTP client takes long to import, and few runs fail
+
+        try:
+            webhook.post(url, message)
+        except PipelineError as error:
+            on_trouble(f"nobody was told of run {run.run_id}: {error}")
+    return line
+
+
+@dg.run_failure_sensor(
+    name="failure_sensor",
+    minimum_interval_seconds=_TICK_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Ends the log of a failed run with one line that says what to do, tags the run with it, and posts it as JSON "
+        "to the webhook in PHYGITALS_FAILURE_WEBHOOK, where one is set. A webhook that fails is told of here, and "
+        "changes nothing. `phygitals refresh` does the same for its own runs, which sensors do not see."
+    ),
+)
+def failure_sensor(context: dg.RunFailureSensorContext) -> None:
+    run = context.dagster_run
+    records = context.instance.get_records_for_run(run.run_id, of_type=set(_TELLING)).records
+    events = [event for record in records if (event := record.event_log_entry.dagster_event)]
+    notify(context.instance, run, events, context.log.warning)

@@ -1,0 +1,68 @@
+"""Group `publish`: the DuckDB file that notebooks open, and the report on it that anybody can open."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pipeline.orchestration.checks import PUBLISHED_CHECK
+from pipeline.orchestration.declared import OWNERS
+from pipeline.orchestration.step import Step
+from pipeline.quality.published_file import disagreements
+from pipeline.report.drawing_process import DrawingProcess
+from pipeline.schema import PUBLISHED
+from pipeline.storage.object_errors import StoreError
+from pipeline.transform.builder import Builder
+
+WAREHOUSE = dg.AssetSpec(
+    "warehouse",
+    group_name="publish",
+    description="One DuckDB file with every table, replaced in one step; notebooks may keep it open.",
+    kinds={"duckdb"},
+    owners=OWNERS,
+    deps=[table.name for table in PUBLISHED],
+    skippable=True,
+)
+REPORT = dg.AssetSpec(
+    "report",
+    group_name="publish",
+    description="One HTML page on what the DuckDB file holds, for any browser, with no network. When it fails, the "
+    "tables are published all the same.",
+    kinds={"html"},
+    owners=OWNERS,
+    deps=["warehouse"],
+    skippable=True,
+)
+
+
+def publish(step: Step, builder: Builder) -> Iterator[dg.MaterializeResult[None]]:
+    """Publishes what the builder built, where the file does not hold it already."""
+    published = step.opened.publish(builder)
+    try:
+        step.opened.compact()
+    except StoreError as error:  # the tables are published, and the report waits for nothing else
+        step.notify(f"raw objects were left unmerged: {error}")
+    if published.is_unchanged and not step.has_to_report("warehouse"):
+        return
+    yield dg.MaterializeResult(
+        asset_key="warehouse",
+        metadata={
+            "path": dg.MetadataValue.path(str(published.path)),
+            "bytes": published.size,
+            "rows_kept_from_before": published.kept_row_count,
+            **{f"{name}_rows": count for name, count in published.row_counts.items()},
+        },
+    )
+    step.check_published(PUBLISHED_CHECK, disagreements(step.opened.data))
+    step.stop_if_a_check_failed()
+
+
+def draw_report(step: Step, process: DrawingProcess | None) -> Iterator[dg.MaterializeResult[None]]:
+    """Draws the report, where it would be another than the one that is there, in the process if there is one."""
+    is_current = step.opened.is_report_current()
+    if is_current and not step.has_to_report("report"):
+        return
+    path = step.opened.data.report if is_current else step.opened.report(process)
+    yield dg.MaterializeResult(
+        asset_key="report",
+        metadata={"path": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size},
+    )

@@ -1,0 +1,106 @@
+"""Group `raw`: what came in. Submissions, records of sellbacks, who is still pending, and the API's answers."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import dagster as dg
+
+from pipeline.catalog.table_profile import retries
+from pipeline.clock import now
+from pipeline.orchestration.declared import built, materialized, table_spec
+from pipeline.orchestration.step import Step
+from pipeline.polling.progress import Exit, Progress
+from pipeline.schema.raw import PENDING_SESSIONS, SELLBACK_SUBMISSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.schema.table import Table
+from pipeline.sources.intake import IntakeReport
+
+_LOG_EVERY = 5.0  # seconds between two progress lines in the run's log
+
+RAW_SPECS = [
+    table_spec(SESSION_SUBMISSIONS),
+    table_spec(SELLBACK_SUBMISSIONS),
+    # They are found from the answers of earlier runs, too; in the lineage that would be a circle.
+    table_spec(PENDING_SESSIONS, deps=["session_submissions"]),
+    table_spec(STATUS_RESPONSES, deps=["pending_sessions"]),
+]
+
+
+def take_in(step: Step) -> Iterator[dg.MaterializeResult[None]]:
+    """Reads the inbox's new files."""
+    yield from _taken_in(step, SESSION_SUBMISSIONS, step.opened.take_in)
+
+
+def take_in_sellbacks(step: Step) -> Iterator[dg.MaterializeResult[None]]:
+    """Reads the new files of the folder `sellbacks`."""
+    yield from _taken_in(step, SELLBACK_SUBMISSIONS, step.opened.take_in_sellbacks)
+
+
+def _taken_in(
+    step: Step, table: Table, take_in_files: Callable[[], IntakeReport]
+) -> Iterator[dg.MaterializeResult[None]]:
+    started = time.monotonic()
+    report = take_in_files()
+    for line in report.lines:
+        step.notify(line)
+    step.has_news |= bool(report.files)
+    is_reported = bool(report.lines) or step.has_to_report(table.name)
+    if is_reported:
+        numbers = {
+            "files_read": len(report.files),
+            "files_already_known": len(report.already_known),
+            "files_left": len(report.left),
+            "files_rejected": sum(file.refused_because is not None for file in report.files),
+            **{count: report.total(count) for count in ("rows_read", "accepted", "duplicates", "rejected")},
+            "seconds": round(time.monotonic() - started, 2),
+        }
+        files = [dg.TableRecord(vars(file)) for file in report.files]
+        yield materialized(step.opened, step.connection_with(table), table, numbers, files)
+    step.check(table, is_reported)
+    step.stop_if_a_check_failed()
+
+
+def find_pending(step: Step) -> Iterator[dg.MaterializeResult[None]]:
+    """Lists the sessions that are to be asked."""
+    started = time.monotonic()
+    with step.opened.builder() as builder:
+        report = builder.build(PENDING_SESSIONS)
+    is_reported = bool(report.written) or step.has_to_report(PENDING_SESSIONS.name)
+    if is_reported:
+        yield built(step.opened, step.connection_with(PENDING_SESSIONS), report, time.monotonic() - started)
+    step.check(PENDING_SESSIONS, is_reported)
+    step.stop_if_a_check_failed()
+
+
+def poll(step: Step) -> Iterator[dg.MaterializeResult[None]]:
+    """Asks the pending sessions."""
+    last_line = 0.0
+
+    def log_progress(progress: Progress) -> None:
+        nonlocal last_line
+        step.on_progress(progress)
+        if time.monotonic() - last_line >= _LOG_EVERY:
+            last_line = time.monotonic()
+            step.log.info(progress.line)
+
+    since = now()
+    progress = step.opened.poll(log_progress, step.notify)
+    step.log.info(f"{progress.line}; {progress.ending}")
+    if progress.exit in (Exit.ASKED_TO_WAIT, Exit.SESSIONS_WAIT):
+        step.notify(f"polling ended early: {progress.ending}")
+    step.has_news |= bool(progress.requests)
+    is_reported = bool(progress.total) or step.has_to_report(STATUS_RESPONSES.name)
+    if is_reported:
+        connection = step.connection_with(STATUS_RESPONSES)
+        numbers = {
+            "sessions_asked": progress.total,
+            "requests": progress.requests,
+            "retries": retries(connection, step.opened.data, since),
+            "requests_per_second": round(progress.rate, 2),
+            "seconds": round(progress.seconds, 1),
+            "resolved": progress.fulfilled + progress.failed,
+            "still_pending": progress.pending,
+            **{outcome.value: count for outcome, count in progress.all_outcomes.items()},
+        }
+        yield materialized(step.opened, connection, STATUS_RESPONSES, numbers)
+    step.check(STATUS_RESPONSES, is_reported)
+    step.stop_if_a_check_failed()

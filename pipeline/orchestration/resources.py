@@ -1,0 +1,111 @@
+"""The resource through which assets reach the workspace, and the way errors reach people."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import dagster as dg
+
+from pipeline.clock import now
+from pipeline.errors import PipelineError
+from pipeline.orchestration.dead_runs import DATA_DIRECTORY
+from pipeline.orchestration.instance import kept_open
+from pipeline.polling.progress import Progress
+from pipeline.quality.checker import Checker
+from pipeline.report.wording import harmless
+from pipeline.steps import Workspace
+from pipeline.storage.connection import explained
+from pipeline.storage.data_directory import DataDirectory
+
+_LONGEST_WORDS = 500
+
+
+class WorkspaceResource:
+    """The workspace of one run, opened when a step needs it, so that definitions load whatever the settings are.
+
+    The first step that writes takes the right to write, and the run keeps it to its end: nobody comes
+    between two steps. `on_lock` is told of it. Where somebody watches the run, `on_line` and `on_progress` are told
+    what its log is told.
+    """
+
+    def __init__(
+        self,
+        on_line: Callable[[str], None],
+        on_progress: Callable[[Progress], None],
+        on_lock: Callable[[DataDirectory], None] = lambda _data: None,
+    ) -> None:
+        self.on_line = on_line
+        self.on_progress = on_progress
+        self._on_lock = on_lock
+        self._workspace: Workspace | None = None
+        self._checker: Checker | None = None
+        self._held = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Workspace]:
+        """The workspace, for writing. What stops the work fails the step with its one line, and is not retried."""
+        with _told_to_people():
+            if self._workspace is None:
+                workspace = Workspace.open()
+                self._held.enter_context(workspace.data.exclusive())
+                self._on_lock(workspace.data)
+                self._workspace = workspace
+            with explained(self._workspace.data):
+                yield self._workspace
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Workspace]:
+        """The workspace, for reading, which any number may do at any time."""
+        with _told_to_people():
+            opened = self._workspace or Workspace.open_for_reading()
+            with explained(opened.data):
+                yield opened
+
+    def checker(self, opened: Workspace) -> Checker:
+        """The run's checker, one for all of its steps."""
+        if self._checker is None:
+            self._checker = self._held.enter_context(Checker(opened.data, now))
+        return self._checker
+
+    def close(self) -> None:
+        """Closes the checker and gives back the right to write."""
+        self._held.close()
+
+
+def workspace_resource(
+    on_line: Callable[[str], None] = lambda _line: None,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
+) -> dg.ResourceDefinition:
+    """The definition: one WorkspaceResource a run."""
+
+    @dg.resource(description="The data directory of one environment, with its settings.")
+    def workspace(context: dg.InitResourceContext) -> Iterator[WorkspaceResource]:
+        def tag_run(data: DataDirectory) -> None:
+            if context.instance and context.run:
+                context.instance.add_run_tags(context.run.run_id, {DATA_DIRECTORY: str(data.root)})
+
+        with contextlib.ExitStack() as stack:
+            if context.instance and context.run:
+                stack.enter_context(kept_open(context.instance, context.run.run_id))
+            yield stack.enter_context(contextlib.closing(WorkspaceResource(on_line, on_progress, tag_run)))
+
+    return workspace
+
+
+@contextlib.contextmanager
+def _told_to_people() -> Iterator[None]:
+    try:
+        yield
+    except dg.Failure:
+        raise
+    except PipelineError as error:
+        # From None: the line says it all, and a person should not have to find it in a traceback.
+        raise dg.Failure(harmless(str(error)), allow_retries=False) from None
+    except Exception as error:
+        words = harmless(" ".join(str(error).split()))[:_LONGEST_WORDS]
+        raise dg.Failure(
+            f"{type(error).__name__}: {words} (this is unexpected: start the run once more, and if it fails again, "
+            "report what its page says)",
+            allow_retries=False,
+        ) from error

@@ -1,0 +1,95 @@
+"""What the published file holds: which parts of which tables, so that publishing copies only what is new.
+
+The record is a cache of knowledge: without it, or where the file is not the one that it speaks of, the next
+publishing copies everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+from pipeline.schema.table import Table
+from pipeline.storage.checksum import crc_until
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.kept_record import load_record, save_record
+from pipeline.storage.manifest import digest
+
+
+class Part(NamedTuple):
+    """One object of the lake: its path, what tells its content from another's, and its rows."""
+
+    path: str
+    stamp: str
+    row_count: int
+
+
+_Tables = dict[str, tuple[str, list[Part]]]  # of each table its declaration and its parts
+
+
+class _Content(TypedDict):
+    file: tuple[int, int]  # its size and the time of its last change, which tell it from another
+    crc32: int
+    tables: _Tables
+
+
+class Record:
+    """The parts of the published tables, in the order of their rows."""
+
+    def __init__(self, data: DataDirectory) -> None:
+        self._path = data.root / "staging" / "published.json"
+        self._warehouse = data.warehouse
+
+    def parts(self, table: Table) -> list[Part]:
+        """The parts that the published file holds; none where that is not known or the declaration has changed."""
+        return self._parts(self._tables(), table)
+
+    def all_parts(self, published: Iterable[Table]) -> dict[Table, list[Part]] | None:
+        """The parts of each of these tables, where all are known and the file has no other table; else None."""
+        tables = self._tables()
+        parts = {table: self._parts(tables, table) for table in published}
+        if tables.keys() != {table.name for table in parts}:
+            return None
+        return parts if all(parts.values()) else None
+
+    def _tables(self) -> _Tables:
+        record = load_record(self._path, _Content)
+        try:
+            return record["tables"] if record and record["file"] == _identity(self._warehouse) else {}
+        except OSError:  # nothing is published
+            return {}
+
+    def _parts(self, tables: _Tables, table: Table) -> list[Part]:
+        declaration, parts = tables.get(table.name, (None, []))
+        return parts if declaration == _declaration(table) else []
+
+    def is_whole(self, copy: Path) -> bool:
+        """Whether a copy of the published file is what was published, byte for byte."""
+        record = load_record(self._path, _Content)
+        return record is not None and record["crc32"] == _crc(copy)
+
+    def save(self, parts: Mapping[Table, list[Part]]) -> None:
+        """Notes what the published file holds now. Raises DataDirectoryError."""
+        tables = {table.name: (_declaration(table), held) for table, held in parts.items()}
+        file = {"file": _identity(self._warehouse), "crc32": _crc(self._warehouse)}
+        save_record(self._path, file | {"tables": tables})
+
+    def forget(self) -> None:
+        """Makes the next publishing copy everything."""
+        self._path.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return (found.st_size, found.st_mtime_ns)
+
+
+def _crc(path: Path) -> int:
+    with path.open("rb") as file:
+        return crc_until(file, path.stat().st_size)
+
+
+def _declaration(table: Table) -> str:
+    columns = [(c.name, c.type, c.is_required, c.meaning) for c in table.columns]
+    return digest(table.grain, columns)

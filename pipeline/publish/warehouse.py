@@ -1,0 +1,256 @@
+"""Builds the DuckDB file beside the published one and replaces it in one step.
+
+DuckDB locks a file that a notebook has open, so the published file is never written to: readers that
+have it open keep the state they opened, and the next to open it sees the new one. The new file has the former one's
+mode and group, and where the published file is a link, it lies where that leads.
+
+Where most rows are the published file's already, the new file begins as a copy of it. Rows lie in the order of
+the parts that they came from, so of each table the parts up to the first that changed stay, and the rest
+is copied anew: the rows and their order are those of a file that was built from nothing. A copy that is not what was
+published, byte for byte, is not built on. What is copied anew is verified first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from io import BufferedWriter, FileIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+
+from pipeline.errors import PipelineError
+from pipeline.publish.record import Part, Record
+from pipeline.schema import PUBLISHED
+from pipeline.schema.table import Table
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.files import keep_access, place_of, sync
+from pipeline.storage.objects import first_line
+from pipeline.storage.parquet_query import quoted, read_parquet, row_counts_of
+from pipeline.storage.write_behind import WriteBehind
+
+Config = dict[str, str | bool | int | float | list[str]]
+STORAGE_VERSION = "v1.2.0"  # what any DuckDB from 1.2 on can read
+_COPIED_AT_ONCE = 32 << 20  # bytes
+_PIECES_AHEAD = 4  # of the disk
+_LEAST_KEPT_SHARE = 0.5  # of the rows; with less in common, copying everything is faster
+_MOST_FREE_SHARE = 0.5  # of the blocks; a file with more is built from nothing the next time
+
+
+class PublishError(PipelineError):
+    """The DuckDB file could not be built. The published one, if any, is untouched."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """The published file, its size in bytes, the rows of each table, and how many of all rows were there before.
+
+    `is_unchanged` where it held all of the lake already, and was left as it is.
+    """
+
+    path: Path
+    size: int
+    row_counts: dict[str, int]
+    kept_row_count: int
+    is_unchanged: bool = False
+
+
+def publish(data: DataDirectory) -> Published:
+    """Publishes every table of the lake, unless the file holds it already. Needs the directory's lock.
+
+    Raises PublishError.
+    """
+    held = Record(data).all_parts(PUBLISHED)
+    if held is not None and all(_holds(held[table], data.store.stamps(table)) for table in PUBLISHED):
+        row_counts = {table.name: _rows({table: parts}) for table, parts in held.items()}
+        _wal(data.warehouse).unlink(missing_ok=True)
+        return Published(data.warehouse, data.warehouse.stat().st_size, row_counts, _rows(held), is_unchanged=True)
+    return _publish_anew(data)
+
+
+def _holds(parts: list[Part], stamps: Mapping[str, str]) -> bool:
+    return {part.path: part.stamp for part in parts} == stamps
+
+
+def _publish_anew(data: DataDirectory) -> Published:
+    place = place_of(data.warehouse)
+    building = place.with_name(".phygitals.duckdb.building")
+    record = Record(data)
+    try:
+        _remove(building)
+        with connect(data) as connection, _attachable(building) as attached:
+            parts = {table: _parts(connection, data, table) for table in PUBLISHED}
+            held = {table: record.parts(table) for table in PUBLISHED}
+            kept = {table: _kept(parts[table], held[table]) for table in PUBLISHED}
+            is_patch = _rows(kept) > 0 and _rows(kept) >= _LEAST_KEPT_SHARE * _rows(parts)
+            if is_patch:
+                _copy(data.warehouse, attached)
+                is_patch = record.is_whole(attached)  # or damage would be copied on from run to run
+            if is_patch:
+                connection.execute(f"ATTACH '{quoted(attached)}' AS published")
+                _drop_former(connection)
+            else:
+                _remove(attached)
+                kept = {table: [] for table in PUBLISHED}
+                connection.execute(f"ATTACH '{quoted(attached)}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
+            for table in PUBLISHED:
+                if parts[table] != held[table] or not is_patch:
+                    data.store.verify(part.path for part in parts[table][len(kept[table]) :])
+                    _sync_table(connection, table, kept[table], parts[table])
+            connection.execute("CHECKPOINT published")
+            is_wasteful = _free_share(connection) > _MOST_FREE_SHARE
+            connection.execute("DETACH published")
+        keep_access(building, place)
+        sync(building)
+        for path in {data.warehouse, place}:
+            _wal(path).unlink(missing_ok=True)
+        building.replace(place)
+        if is_wasteful:
+            record.forget()
+        else:
+            record.save(parts)
+    except (duckdb.Error, OSError, PipelineError) as error:
+        with suppress(OSError):
+            _remove(building)
+        raise PublishError(
+            f"{data.warehouse} could not be replaced: {first_line(error)}; "
+            "the published file is as it was: mend the cause and run again"
+        ) from error
+    row_counts = {table.name: _rows({table: published}) for table, published in parts.items()}
+    return Published(data.warehouse, data.warehouse.stat().st_size, row_counts, _rows(kept))
+
+
+@contextmanager
+def _attachable(target: Path) -> Iterator[Path]:
+    """A path under which DuckDB can write what becomes the target at the end of the block.
+
+    It is the target itself, unless a folder's name has a `?`: behind one, DuckDB does not find the log of its own file.
+    """
+    if "?" not in str(target.parent):
+        yield target
+        return
+    with TemporaryDirectory(prefix="phygitals-") as folder:
+        elsewhere = Path(folder, target.name)
+        yield elsewhere
+        shutil.move(elsewhere, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a large file that is deleted soon, each piece going to the disk while the next is copied.
+
+    Left for later, the disk's work would hold up the first thing that DuckDB writes. And memory that was not used
+    lately is slow to be had, in a virtual machine above all: what the source was held in serves the target, which
+    stays in memory instead, for those who read it next.
+    """
+    with (
+        source.open("rb", buffering=0) as reading,
+        target.open("wb") as writing,
+        WriteBehind(_PIECES_AHEAD) as disk,
+    ):
+        while _copy_piece(reading, writing):
+            disk.submit(os.fsync, writing.fileno())
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(reading.fileno(), 0, reading.tell(), os.POSIX_FADV_DONTNEED)
+
+
+def _copy_piece(reading: FileIO, writing: BufferedWriter) -> bool:
+    """Copies what comes next, within the system where it can do so: some file systems only note that it is the same.
+
+    Where it cannot, which it says in many ways, the piece is read and written, and what is wrong with the disk shows.
+    """
+    with suppress(AttributeError, OSError):
+        if os.copy_file_range(reading.fileno(), writing.fileno(), _COPIED_AT_ONCE) > 0:
+            return True
+    written = writing.write(reading.read(_COPIED_AT_ONCE))
+    writing.flush()
+    return written > 0
+
+
+def _parts(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table) -> list[Part]:
+    paths = [path for of_part in data.store.parts(table).values() for path in of_part]
+    row_counts = row_counts_of(connection, paths)
+    stamps = data.store.stamps(table)
+    return [Part(path, stamps[path], row_counts[path]) for path in paths]
+
+
+def _kept(wanted: list[Part], held: list[Part]) -> list[Part]:
+    """The parts that both begin with."""
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(wanted, held, strict=False))
+    return [part for part, _ in pairs]
+
+
+def _rows(parts: Mapping[Table, list[Part]]) -> int:
+    return sum(part.row_count for of_table in parts.values() for part in of_table)
+
+
+def _sync_table(connection: duckdb.DuckDBPyConnection, table: Table, kept: list[Part], wanted: list[Part]) -> None:
+    """Makes the published table hold what is wanted, of which it holds what is kept, and after that anything."""
+    name = f"published.{table.name}"
+    if kept:
+        connection.execute(
+            f"DELETE FROM {name} WHERE rowid >= (SELECT rowid FROM {name} LIMIT 1 OFFSET {_rows({table: kept})})"
+        )
+    else:
+        connection.execute(f"DROP TABLE IF EXISTS {name}")
+        _create(connection, table)
+    if new := [part.path for part in wanted[len(kept) :]]:
+        selected = ", ".join(f'"{c.name}"' for c in table.columns)
+        connection.execute(f"INSERT INTO {name} SELECT {selected} FROM {read_parquet(table, new)}")
+
+
+def _drop_former(connection: duckdb.DuckDBPyConnection) -> None:
+    """Drops what an earlier version of the pipeline published and this one does not."""
+    found = connection.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'published'").fetchall()
+    for name in {name for (name,) in found} - {table.name for table in PUBLISHED}:
+        connection.execute(f'DROP TABLE published."{name}"')
+
+
+def _create(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    columns = ", ".join(f'"{c.name}" {c.type}{" NOT NULL" if c.is_required else ""}' for c in table.columns)
+    name = f"published.{table.name}"
+    connection.execute(f"CREATE TABLE {name} ({columns})")
+    connection.execute(f"COMMENT ON TABLE {name} IS '{quoted(table.grain)}'")
+    for column in table.columns:
+        connection.execute(f"COMMENT ON COLUMN {name}.\"{column.name}\" IS '{quoted(column.meaning)}'")
+
+
+def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
+    """The share of the new file's blocks that hold nothing, as rows that were deleted leave them."""
+    row = connection.execute(
+        "SELECT free_blocks / greatest(total_blocks, 1) FROM pragma_database_size() WHERE database_name = 'published'"
+    ).fetchone()
+    return float(row[0]) if row else 0.0
+
+
+def open_warehouse(path: Path, config: Config | None = None) -> closing[duckdb.DuckDBPyConnection]:
+    """The published file, for reading, with times shown in UTC, and with further settings of DuckDB.
+
+    Raises PublishError when nothing has been published yet, or the file does not open.
+    """
+    if not path.exists():
+        raise PublishError(f"{path} does not exist yet: run `phygitals refresh` first")
+    try:
+        connection = duckdb.connect(path, read_only=True, config=config or {})
+    except duckdb.Error as error:
+        raise PublishError(
+            f"{path} cannot be opened: {first_line(error)}; "
+            "if it is damaged, delete it: `phygitals refresh` publishes it anew"
+        ) from error
+    connection.execute("SET TimeZone = 'UTC'")
+    return closing(connection)
+
+
+def _remove(building: Path) -> None:
+    building.unlink(missing_ok=True)
+    _wal(building).unlink(missing_ok=True)
+
+
+def _wal(path: Path) -> Path:
+    """The write-ahead log of a file. One that is left beside the published file breaks every new reader."""
+    return path.with_name(path.name + ".wal")

@@ -1,0 +1,146 @@
+"""Checks of every table that users see: from its declaration, and from what must add up or is unusual."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from pipeline.catalog.markdown import code
+from pipeline.quality.findings import Finding, FindingRecord
+from pipeline.quality.observations import OBSERVATIONS
+from pipeline.quality.reconciliations import RECONCILIATIONS
+from pipeline.quality.rules import Check, declared
+from pipeline.schema import TABLES
+from pipeline.schema.table import Table
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory, DataDirectoryError
+from pipeline.storage.manifest import digest
+from pipeline.transform.queries import macros, macros_used_by
+
+_SHOWN = 5
+
+CHECKS: tuple[Check, ...] = (
+    *(check for table in TABLES.values() if table.is_asset for check in declared(table)),
+    *RECONCILIATIONS,
+    *OBSERVATIONS,
+)
+
+
+class Checker:
+    """Runs the checks of one data directory over one connection, on which each table is named once.
+
+    Use as a context manager; the connection is made when the first check has to be computed.
+    """
+
+    def __init__(self, data: DataDirectory, clock: Callable[[], datetime]) -> None:
+        self._data = data
+        self._clock = clock
+        self._record = FindingRecord.of(data)
+        self._told = FindingRecord()
+        self._named: dict[str, str] = {}
+        self._stack = contextlib.ExitStack()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def __enter__(self) -> Checker:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        # The record is a cache: a disk that does not take it must not fail a run that has done its work.
+        with contextlib.suppress(DataDirectoryError):
+            self._record.save(self._data)
+        self._stack.__exit__(*error)
+
+    def findings(self, checks: Sequence[Check]) -> dict[Check, Finding]:
+        """What each check of one table finds in the data as it stands: as recorded, where it reads the same as then."""
+        return self._found(checks, self._record)
+
+    def compute(self, checks: Sequence[Check]) -> dict[Check, Finding]:
+        """The same, whatever earlier runs recorded. What this checker has told already is told again."""
+        return self._found(checks, self._told)
+
+    def _found(self, checks: Sequence[Check], known: FindingRecord) -> dict[Check, Finding]:
+        states = self._states(checks)
+        inputs = {check: _fingerprint(check, states) for check in checks}
+        found = {check: known.finding(check.key, inputs[check]) for check in checks}
+        computed = self._computed([check for check in checks if found[check] is None], states)
+        for check, finding in computed.items():
+            self._record.note(check.key, inputs[check], replace(finding, computed_at=self._clock()))
+        findings = {check: found[check] or computed[check] for check in checks}
+        for check, finding in findings.items():
+            self._told.note(check.key, inputs[check], finding)
+        return findings
+
+    def connection_with(self, table: Table) -> duckdb.DuckDBPyConnection:
+        """The connection, on which the table as it stands has its name."""
+        connection = self._connected()
+        self._name(connection, table, digest(self._data.store.stamps(table)))
+        return connection
+
+    def _name(self, connection: duckdb.DuckDBPyConnection, table: Table, state: str) -> None:
+        if self._named.get(table.name) != state:
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS FROM {self._data.store.scan(table)}")
+            self._named[table.name] = state
+
+    def _states(self, checks: Sequence[Check]) -> dict[str, str]:
+        read = {table.name: table for check in checks for table in check.reads}
+        return {name: digest(self._data.store.stamps(table)) for name, table in read.items()}
+
+    def _computed(self, checks: Sequence[Check], states: dict[str, str]) -> dict[Check, Finding]:
+        if not checks:
+            return {}
+        connection = self._connected()
+        for name in {table.name for check in checks for table in check.reads}:
+            self._name(connection, TABLES[name], states[name])
+        unbroken = _unbroken(connection, checks)
+        return {check: Finding(0, []) if check in unbroken else run(check, connection) for check in checks}
+
+    def _connected(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            self._connection = self._stack.enter_context(connect(self._data))
+            self._connection.execute(macros())
+        return self._connection
+
+
+def checks_of(table: Table) -> tuple[Check, ...]:
+    """The checks of one table."""
+    return tuple(check for check in CHECKS if check.table is table)
+
+
+def run(check: Check, connection: duckdb.DuckDBPyConnection) -> Finding:
+    """Computes one check, on a connection that has the macros and the tables that the check reads."""
+    found = connection.execute(check.offenders)
+    names = [column[0] for column in found.description or []]
+    rows = found.fetchmany(_SHOWN + 1)
+    examples = [_row(names, row) for row in rows[:_SHOWN]]
+    count = len(rows) if len(rows) <= _SHOWN else _count(connection, check.offenders)
+    is_of_nothing = check.compared is not None and _count(connection, check.compared) == 0
+    return Finding(count, examples, is_of_nothing)
+
+
+def _unbroken(connection: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> set[Check]:
+    """The checks of single rows that no row breaks, found in one scan of their table."""
+    of_rows = [check for check in checks if check.condition]
+    if not of_rows:
+        return set()
+    counted = ", ".join(f"count(*) FILTER ({check.condition})" for check in of_rows)
+    counts = connection.execute(f"SELECT {counted} FROM {of_rows[0].table.name}").fetchone() or ()
+    return {check for check, count in zip(of_rows, counts, strict=True) if count == 0}
+
+
+def _fingerprint(check: Check, states: dict[str, str]) -> str:
+    sql = f"{check.offenders};{check.compared}"
+    return digest(sql, macros_used_by(sql), {table.name: states[table.name] for table in check.reads})
+
+
+def _row(names: list[str], values: tuple[object, ...]) -> str:
+    return ", ".join(f"{name} {code(value) or 'NULL'}" for name, value in zip(names, values, strict=True))
+
+
+def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM ({query})").fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,76 @@
+"""What a check found, and the record of findings that spares computing one again from the same data.
+
+A finding follows from the check's SQL and from the objects of the tables that it reads. While neither changes, the
+recorded finding stands. The record is a cache: losing it costs one computation of every check.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.kept_record import load_record, save_record
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How many rows break a check, and the first few of them, in Markdown.
+
+    `computed_at` is set where an earlier run computed it, and nothing that the check reads has changed since.
+    """
+
+    offender_count: int
+    examples: list[str]
+    is_of_nothing: bool = False
+    computed_at: datetime | None = None
+
+    @property
+    def message(self) -> str | None:
+        """The rows that break it, in words, or that there was nothing to compare; None when all is well."""
+        if self.is_of_nothing:
+            return "nothing was compared: what the rule compares with is not known"
+        if not self.examples:
+            return None
+        more = self.offender_count - len(self.examples)
+        return "; ".join(self.examples) + (f"; and {more} more" if more else "")
+
+
+class FindingRecord:
+    """The latest finding of each check, by the check's key, with a fingerprint of what it was computed from."""
+
+    def __init__(self, findings: dict[str, tuple[str, Finding]] | None = None) -> None:
+        self._findings = findings or {}
+        self._is_changed = False
+
+    @classmethod
+    def of(cls, data: DataDirectory) -> FindingRecord:
+        """What earlier runs found; nothing where the record is absent, damaged or of another version."""
+        return cls(load_record(_file(data), dict[str, tuple[str, Finding]]))
+
+    def finding(self, key: str, inputs: str) -> Finding | None:
+        """The finding of a check; None where it was computed from something else, or never."""
+        recorded, finding = self._findings.get(key, (None, None))
+        return finding if recorded == inputs else None
+
+    def note(self, key: str, inputs: str, finding: Finding) -> None:
+        self._findings[key] = (inputs, finding)
+        self._is_changed = True
+
+    def save(self, data: DataDirectory) -> None:
+        """Writes the record for later runs, where it has changed. Raises DataDirectoryError."""
+        if self._is_changed:
+            recorded = {key: (inputs, _recorded(finding)) for key, (inputs, finding) in self._findings.items()}
+            save_record(_file(data), recorded)
+            self._is_changed = False
+
+
+def _file(data: DataDirectory) -> Path:
+    return data.root / "staging" / "findings.json"
+
+
+def _recorded(finding: Finding) -> dict[str, Any]:
+    computed_at = finding.computed_at.isoformat() if finding.computed_at else None
+    return {**vars(finding), "computed_at": computed_at}

@@ -1,0 +1,335 @@
+"""Checks of what was received: strange, but kept and counted as it came, so that they warn or note and block nothing.
+
+What one answer or row shows by itself is a row of `data_issues`; here is what shows between rows, or only in
+tables. Receiving what the API's reference does not promise is no error of the pipeline.
+"""
+
+from __future__ import annotations
+
+from pipeline.quality.rules import Check, Severity, of_each_row
+from pipeline.schema import TABLES
+
+_LARGE_QUOTE = 250_000  # USD; dearer than any card the packs are known to hold
+_LARGE_MULTIPLE = 1000  # times the session's price
+_LONGEST_NAME = 32  # characters; what an on-chain name has room for
+_FEW_SESSIONS = 20  # with fewer resolved, a rate says nothing
+_RECENT_DAYS = 7
+
+
+def _observation(
+    table: str,
+    name: str,
+    description: str,
+    offenders: str,
+    severity: Severity = Severity.WARNING,
+    compared: str | None = None,
+) -> Check:
+    return Check(TABLES[table], name, description, offenders, severity, compared)
+
+
+def _of_each_row(
+    table: str,
+    name: str,
+    description: str,
+    shown: str,
+    condition: str,
+    severity: Severity = Severity.WARNING,
+    order: str = "",
+) -> Check:
+    return of_each_row(TABLES[table], name, description, shown.split(), condition, severity, order)
+
+
+def _is_of_one_session(column: str, what: str) -> Check:
+    return _observation(
+        "purchases",
+        f"{column}_is_of_one_session",
+        f"No two sessions share {what}.",
+        f"""
+        SELECT {column}, count(*) AS sessions, min(session_id) AS first, max(session_id) AS last
+        FROM purchases WHERE {column} IS NOT NULL GROUP BY {column} HAVING count(*) > 1
+        """,
+    )
+
+
+_OF_PURCHASES = (
+    _is_of_one_session("tx_hash", "a transaction"),
+    _is_of_one_session("public_id", "a public id"),
+    _of_each_row(
+        "purchases",
+        "times_are_in_order",
+        "No session was initiated after it was submitted, asked before that, or resolved before it was asked.",
+        "session_id initiated_at submitted_at first_polled_at resolved_at",
+        "initiated_at > submitted_at OR submitted_at > first_polled_at OR first_polled_at > resolved_at",
+    ),
+    _of_each_row(
+        "purchases",
+        "fulfilled_is_identified",
+        "Each fulfilled purchase has at least one item, a user and a public id.",
+        "session_id pull_count user_id public_id",
+        "status = 'fulfilled' AND (coalesce(pull_count, 0) = 0 OR user_id IS NULL OR public_id IS NULL)",
+    ),
+    _of_each_row(
+        "purchases",
+        "pull_count_is_quantity",
+        "Each fulfilled purchase has as many items as packs were bought, where that was submitted.",
+        "session_id quantity pull_count",
+        "status = 'fulfilled' AND pull_count <> quantity",
+    ),
+    _observation(
+        "purchases",
+        "is_of_one_environment",
+        "Transactions are a sandbox's or real ones, never both in one data directory.",
+        """
+        SELECT is_sandbox, count(*) AS purchases, min(session_id) AS for_example FROM purchases
+        WHERE (SELECT count(DISTINCT is_sandbox) FROM purchases) > 1 AND is_sandbox IS NOT NULL GROUP BY is_sandbox
+        """,
+    ),
+)
+
+# What the highest tier of a pack can be quoted at. A pack has such a bound only when all of its tiers are known and
+# each has an upper end.
+_HIGHEST_QUOTES = """
+    SELECT pack_id, max(quote_high_usd) AS highest_usd
+    FROM reference_tiers
+    GROUP BY pack_id
+    HAVING count(quote_high_usd) = count(*)
+"""
+
+
+def _is_in_one_session_at_a_time(name: str, description: str, whose: str, held_until: str, severity: Severity) -> Check:
+    """An item is a session's from buy/init on, whose response names it already, until it is sold back, which it cannot
+    be before the session is fulfilled. `held_until` is how long that is sure.
+
+    Only days that are near the latest are compared, for all pulls of an item have to be put in order.
+    """
+    return _observation(
+        "pulls",
+        name,
+        description,
+        f"""
+        WITH pulled AS (
+            SELECT DISTINCT item_id, session_id FROM pulls
+            WHERE item_id IS NOT NULL
+                AND resolved_at >
+                    (SELECT max(resolved_at) FROM pulls WHERE resolved_at <= now()) - to_days({_RECENT_DAYS})
+        ),
+        recurring AS (
+            FROM pulled WHERE item_id IN (SELECT item_id FROM pulled GROUP BY item_id HAVING count(*) > 1)
+        ),
+        held AS (
+            SELECT item_id, purchases.session_id, started_at(initiated_at, submitted_at) AS held_from,
+                {held_until} AS held_until
+            FROM recurring
+            JOIN purchases ON purchases.session_id = recurring.session_id
+            WHERE {whose}
+        )
+        SELECT item_id, former.session_id, former.held_until, session_id AS other_session_id, held_from
+        FROM (
+            SELECT *, max({{'held_until': held_until, 'session_id': session_id}}) OVER (
+                PARTITION BY item_id ORDER BY held_from, session_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) AS former
+            FROM held WHERE held_until IS NOT NULL
+        )
+        WHERE held_from <= former.held_until
+        ORDER BY held_from DESC, item_id
+        """,
+        severity,
+    )
+
+
+_OF_PULLS = (
+    _is_in_one_session_at_a_time(
+        "item_is_in_one_session_at_a_time",
+        f"In the last {_RECENT_DAYS} days no session began with an item that another one had while it was still "
+        "pending. Once that is fulfilled the item may have been sold back, and comes again.",
+        whose="is_sandbox IS NOT TRUE",
+        held_until="greatest(plausible_time(initiated_at, submitted_at), "
+        "CASE WHEN last_pending_at < resolved_at THEN last_pending_at END)",
+        severity=Severity.WARNING,
+    ),
+    # A sandbox never says pending, and gives one listing to several users.
+    _is_in_one_session_at_a_time(
+        "item_is_in_one_session_of_a_sandbox_at_a_time",
+        f"In the last {_RECENT_DAYS} days no sandbox session began with an item of another one that had not been "
+        "answered yet. A sandbox may do so: this is a note, not a warning.",
+        whose="is_sandbox",
+        held_until="resolved_at",
+        severity=Severity.INFO,
+    ),
+    _observation(
+        "pulls",
+        "item_is_pulled_once_a_session",
+        "No session has an item twice.",
+        """
+        SELECT session_id, item_id, list(pull_number ORDER BY pull_number) AS pull_numbers
+        FROM pulls WHERE item_id IS NOT NULL GROUP BY ALL HAVING count(*) > 1
+        """,
+    ),
+    _of_each_row(
+        "pulls",
+        "mint_address_is_the_item",
+        "Each mint address is the item's id, in the 32 to 44 characters of base 58.",
+        "session_id pull_number item_id mint_address",
+        """
+        mint_address IS NOT NULL AND (item_id IS DISTINCT FROM mint_address
+            OR NOT regexp_full_match(mint_address, '[1-9A-HJ-NP-Za-km-z]{32,44}'))
+        """,
+    ),
+    _observation(
+        "pulls",
+        "type_agrees_with_chain",
+        "Items of type enft are on-chain, and a sandbox's of type ebay are not.",
+        """
+        SELECT pulls.session_id, pull_number, item_type, mint_address FROM pulls
+        LEFT JOIN purchases AS sandbox ON sandbox.session_id = pulls.session_id AND sandbox.is_sandbox
+        WHERE (item_type = 'enft' AND NOT is_on_chain)
+            OR (item_type = 'ebay' AND is_on_chain AND sandbox.session_id IS NOT NULL)
+        """,
+    ),
+    _observation(
+        "pulls",
+        "on_chain_items_are_complete",
+        "Each on-chain item has a collection and a token standard, and its purchase a transaction.",
+        """
+        SELECT pulls.session_id, pull_number, collection_address, token_standard, tx_hash
+        FROM pulls JOIN purchases ON purchases.session_id = pulls.session_id
+        WHERE is_on_chain AND (collection_address IS NULL OR token_standard IS NULL OR tx_hash IS NULL)
+        """,
+    ),
+    _of_each_row(
+        "pulls",
+        "quotes_are_plausible",
+        f"No quote is above {_LARGE_QUOTE:,} USD or {_LARGE_MULTIPLE:,} times the session's price, "
+        "or finer than a cent.",
+        "session_id pull_number buyback_price_usd session_price_usd",
+        f"""
+        buyback_price_usd > {_LARGE_QUOTE}
+            OR (session_price_usd > 0 AND buyback_price_usd::DOUBLE > session_price_usd::DOUBLE * {_LARGE_MULTIPLE})
+            OR buyback_price_usd <> round(buyback_price_usd, 2)
+        """,
+        order="ORDER BY buyback_price_usd DESC",
+    ),
+    _observation(
+        "pulls",
+        "quotes_are_within_the_tiers",
+        "No quote is above what the pack's highest tier can be quoted at: the tier's upper end times the buyback "
+        "percentage, where reference/packs.csv gives both.",
+        f"""
+        SELECT session_id, pull_number, pack_id, buyback_price_usd, highest_usd
+        FROM pulls JOIN ({_HIGHEST_QUOTES}) USING (pack_id)
+        WHERE buyback_price_usd > highest_usd
+        ORDER BY buyback_price_usd DESC
+        """,
+        compared=f"SELECT pack_id FROM ({_HIGHEST_QUOTES}) SEMI JOIN pulls USING (pack_id)",
+    ),
+    _observation(
+        "pulls",
+        "images_have_a_known_scheme",
+        "Each image's address begins with https, http, ipfs, ar or data.",
+        """
+        SELECT session_id, pull_number, left(url, 80) AS address
+        FROM (SELECT session_id, pull_number, unnest([image_url, back_image_url]) AS url FROM pulls)
+        WHERE NOT regexp_matches(url, '^(https?|ipfs|ar)://.|^data:.', 'i')
+        """,
+    ),
+    _of_each_row(
+        "pulls",
+        "names_are_what_they_look_like",
+        "No word of a name mixes alphabets that look alike, and no name turns the direction of writing or holds a "
+        "replaced character.",
+        "session_id pull_number name",
+        r"""
+        regexp_matches(name, '\p{Latin}[\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}]\p{Latin}')
+            OR regexp_matches(name, '[\x{200E}\x{200F}\x{202A}-\x{202E}\x{2066}-\x{2069}\x{FFFD}]')
+        """,
+    ),
+)
+
+_OF_ITEMS = (
+    _observation(
+        "items",
+        "names_are_whole",
+        f"No name is exactly {_LONGEST_NAME} characters long, where some vendors cut it: a note for each item type.",
+        f"""
+        SELECT item_type, count(*) FILTER (length(name) = {_LONGEST_NAME}) AS items_that_may_be_cut,
+            count(name) AS items_with_a_name, min(name) FILTER (length(name) = {_LONGEST_NAME}) AS for_example
+        FROM items GROUP BY item_type HAVING items_that_may_be_cut > 0 ORDER BY items_that_may_be_cut DESC
+        """,
+        Severity.INFO,
+    ),
+    _of_each_row(
+        "items",
+        "traits_are_given_once",
+        "No item has a trait more than once; the columns read from traits take the first of each.",
+        "item_id name",
+        "is_trait_repeated",
+        Severity.INFO,
+    ),
+    _observation(
+        "items",
+        "certificate_is_of_one_item",
+        "No two items have the same grader's certificate.",
+        """
+        SELECT grader, cert_digits, count(*) AS items, min(item_id) AS first, max(item_id) AS last FROM items
+        WHERE grader IS NOT NULL AND cert_digits IS NOT NULL GROUP BY ALL HAVING count(*) > 1
+        """,
+    ),
+    _of_each_row(
+        "items",
+        "card_facts_can_be_read",
+        "Each certificate, year and grade that a vendor names could be read; the text stays beside it.",
+        "item_id cert_number year grade",
+        """
+        (cert_number IS NOT NULL AND cert_digits IS NULL) OR (year IS NOT NULL AND year_number IS NULL)
+            OR (grade IS NOT NULL AND grade_number IS NULL AND grade_label IS NULL)
+        """,
+    ),
+)
+
+_RATES = f"""
+    SELECT sum(failed) AS failed, sum(failed + fulfilled) AS resolved
+    FROM resolution_funnel CROSS JOIN (
+        SELECT max(submitted_date) AS latest FROM resolution_funnel WHERE submitted_date <= now()::DATE)
+    WHERE submitted_date > latest - {_RECENT_DAYS} AND submitted_date <= latest
+"""
+
+_OF_MARTS = (
+    _observation(
+        "daily_signals",
+        "failed_rate_is_usual",
+        "On the latest day that is over, sessions failed no more often than is usual, by the 28 days before it and by "
+        "how much these differ.",
+        """
+        SELECT signal_date::VARCHAR AS day, sentence FROM daily_signals
+        WHERE signal = 'failed_rate' AND is_unusual AND z > 0
+            AND signal_date = (SELECT max(signal_date) FROM daily_signals WHERE signal = 'failed_rate')
+        """,
+    ),
+    _observation(
+        "resolution_funnel",
+        "not_everything_fails",
+        "Not every session of the last days failed; if so, suspect a wrong environment or a wiped sandbox, not users.",
+        f"SELECT failed, resolved FROM ({_RATES}) WHERE resolved >= {_FEW_SESSIONS} AND failed = resolved",
+    ),
+    _observation(
+        "data_issues",
+        "has_no_errors",
+        "No finding is an error: nothing was rejected, malformed or contradictory.",
+        """
+        SELECT rule, count(*) AS findings, max(observed_at)::VARCHAR AS latest,
+            arg_max(coalesce(source || ': ', '') || detail, observed_at) AS for_example
+        FROM data_issues WHERE severity = 'error' GROUP BY rule ORDER BY findings DESC
+        """,
+    ),
+    _observation(
+        "data_issues",
+        "has_no_schema_drift",
+        "Answers have the fields, types of values and item types that the API's reference names, and no others.",
+        """
+        SELECT rule, field, detail, raw_value AS value
+        FROM data_issues WHERE rule IN ('unknown_field', 'changed_type', 'new_item_type') ORDER BY observed_at DESC
+        """,
+    ),
+)
+
+OBSERVATIONS = (*_OF_PURCHASES, *_OF_PULLS, *_OF_ITEMS, *_OF_MARTS)

@@ -1,0 +1,35 @@
+"""Whether the published DuckDB file holds what the lake holds: as many rows, worth as much to the last place."""
+
+from __future__ import annotations
+
+from pipeline.catalog.markdown import code
+from pipeline.quality.findings import Finding
+from pipeline.schema import PUBLISHED
+from pipeline.schema.table import MONEY, Table
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.parquet_query import quoted
+
+DESCRIPTION = "Every table of the DuckDB file has the rows of the Parquet files, and the same sums of money."
+
+
+def disagreements(data: DataDirectory) -> Finding:
+    """The tables of which the file and the lake hold something else."""
+    found = []
+    with connect(data) as connection:
+        connection.execute(f"ATTACH '{quoted(data.warehouse)}' AS published (READ_ONLY)")
+        for table in PUBLISHED:
+            relations = (data.store.scan(table), f"published.{table.name}")
+            lake, file = (connection.execute(_totals(table, relation)).fetchone() or () for relation in relations)
+            if lake != file:
+                found.append(f"{table.name}: the lake has {code(_words(lake))}, the file {code(_words(file))}")
+    return Finding(len(found), found)
+
+
+def _totals(table: Table, relation: str) -> str:
+    sums = [f"sum({column.name})" for column in table.columns if column.type == MONEY]
+    return f"SELECT {', '.join(['count(*)', *sums])} FROM {relation}"
+
+
+def _words(totals: tuple[object, ...]) -> str:
+    return ", ".join(str(total) for total in totals)

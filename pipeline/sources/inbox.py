@@ -1,0 +1,69 @@
+"""The inbox and its neighbour: which of their files are new, and how one is written into the inbox."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from datetime import datetime
+from pathlib import Path
+
+from pipeline.sources.columns import SUBMISSION_ID
+from pipeline.sources.kinds import SESSIONS, Kind
+from pipeline.sources.listing import InboxFile, listing
+from pipeline.storage.data_directory import DataDirectory, DataDirectoryError, replace_file
+from pipeline.storage.kept_record import load_record, save_record
+
+
+class InboxIndex:
+    """Remembers, by listing stamp, the content hash of files already read, so that they are not read again.
+
+    It is a cache: without it the files are hashed again and then known by their content.
+    """
+
+    def __init__(self, data: DataDirectory, kind: Kind = SESSIONS) -> None:
+        self._path = data.inbox_index.with_name(f"{kind.folder}_index.json")
+        self._stamps = load_record(self._path, dict[str, tuple[str, str]]) or {}
+
+    def knows(self, file: InboxFile) -> bool:
+        return self._stamps.get(file.name, ("", ""))[0] == file.stamp
+
+    def remember(self, file: InboxFile, content_sha256: str) -> None:
+        self._stamps[file.name] = (file.stamp, content_sha256)
+
+    def save(self) -> None:
+        save_record(self._path, self._stamps)
+
+
+def new_files(data: DataDirectory, kind: Kind = SESSIONS) -> list[InboxFile]:
+    """The files that no run has read yet, from one listing, without opening any."""
+    index = InboxIndex(data, kind)
+    return [file for file in listing(kind.path(data)).files if not index.knows(file)]
+
+
+def fingerprint(files: list[InboxFile]) -> str:
+    """The same for the same files, and another one when any of them changes."""
+    return hashlib.sha256(repr(files).encode()).hexdigest()
+
+
+def submit_ids(data: DataDirectory, session_ids: list[str], now: datetime) -> Path:
+    """Writes the ids as a new inbox file and returns its path."""
+    submission_id = str(uuid.uuid4())
+    rows = (json.dumps({"session_id": s, SUBMISSION_ID: submission_id}) for s in session_ids)
+    path = data.inbox / f"submitted-{now:%Y%m%dT%H%M%SZ}-{submission_id[:8]}.jsonl"
+    replace_file(path, "\n".join(rows) + "\n")
+    return path
+
+
+def submit_file(data: DataDirectory, source: Path, now: datetime) -> Path:
+    """Copies the file into the inbox under a name of its own and returns its path. Raises DataDirectoryError."""
+    path = data.inbox / f"submitted-{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}-{source.name.lstrip('.')}"
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise DataDirectoryError(
+            f"{source} could not be read: {error.strerror}; nothing was submitted: "
+            "mend the permissions, then submit it again"
+        ) from error
+    replace_file(path, content)
+    return path

@@ -1,0 +1,255 @@
+"""Reads a folder's new files into the raw table of its kind of records, one object per file content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.sources import formats, inbox, rows
+from pipeline.sources.columns import Record, RowError, UnreadableFileError
+from pipeline.sources.kinds import SESSIONS, Kind
+from pipeline.sources.listing import (
+    InboxFile,
+    UnavailableFileError,
+    cannot_be_read,
+    listing,
+    open_file,
+    printable,
+)
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory
+
+_BATCH = 50_000
+_EXCERPT = 200
+_NOTHING_NEW = "nothing in it is new, its content was taken in before"
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What one file brought. rows_read = accepted + duplicates + rejected."""
+
+    source_file: str
+    refused_because: str | None = None
+    rows_read: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+
+    @property
+    def line(self) -> str:
+        """The report in words."""
+        if self.refused_because:
+            return f"{self.source_file}: rejected whole, {self.refused_because}"
+        return (
+            f"{self.source_file}: {self.rows_read} rows read = {self.accepted} accepted "
+            f"+ {self.duplicates} duplicates + {self.rejected} rejected"
+        )
+
+
+@dataclass
+class IntakeReport:
+    """What one intake brought, file by file.
+
+    `left` says why files were not read, by their names: each run looks at them again. `recovered` says what became of a
+    journal that was found damaged, and `remedy` what to do about files that are already known.
+    """
+
+    files: list[FileReport] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
+    already_known: list[str] = field(default_factory=list)
+    unknown_columns: dict[str, list[str]] = field(default_factory=dict)
+    recovered: list[str] = field(default_factory=list)
+    remedy: str | None = None
+
+    @property
+    def lines(self) -> list[str]:
+        """What a person should know of each file, one line each."""
+        nothing_new = f"{_NOTHING_NEW}; {self.remedy}" if self.remedy else _NOTHING_NEW
+        return [
+            *self.recovered,
+            *(file.line for file in self.files),
+            *(f"{name}: columns that are ignored: {', '.join(c)}" for name, c in self.unknown_columns.items()),
+            *(f"{name}: {nothing_new}" for name in self.already_known),
+            *(f"{name}: not read, {reason}" for name, reason in self.left.items()),
+        ]
+
+    def total(self, count: str) -> int:
+        return sum(getattr(f, count) for f in self.files)
+
+
+def take_in(data: DataDirectory, clock: Callable[[], datetime], kind: Kind = SESSIONS) -> IntakeReport:
+    """Reads every new file of the kind's folder once. Needs the directory's lock.
+
+    A file is known by its content and its format: the same bytes under another name add nothing, unless that
+    stands for another format. What cannot be read now, for want of memory or of permissions, say, is left to the next
+    run, and keeps no other file from being read.
+    """
+    folder = kind.path(data)
+    found = listing(folder)
+    report = IntakeReport(left=found.left, remedy=kind.remedy)
+    index = inbox.InboxIndex(data, kind)
+    taken = {Path(p).stem for paths in data.store.parts(kind.table).values() for p in paths}
+    new: list[tuple[str, str, str | None]] = []
+    for file in found.files:
+        if index.knows(file):
+            continue
+        try:
+            with open_file(folder, file) as opened:
+                sha = _sha256(opened)
+                # Of what earlier versions wrote, the name says the content alone.
+                if taken.isdisjoint({sha, *_names(sha, file)}):
+                    refused = _take_in_file(data, kind, opened, file, sha, clock(), report)
+                    taken.update(_names(sha, file))
+                    new.append((sha, file.shown, refused))
+                else:
+                    report.already_known.append(file.shown)
+        except UnavailableFileError as error:
+            report.left[file.shown] = str(error)
+            continue
+        index.remember(file, sha)
+    report.files += _count(data, kind, new)
+    index.save()
+    return report
+
+
+def _names(sha: str, file: InboxFile) -> tuple[str, str]:
+    """How an object is called that holds the file's rows, and one that holds why there are none."""
+    read_as = formats.format_of(file.name)
+    return f"{sha}-as-{read_as}", f"{sha}-unreadable-as-{read_as}"
+
+
+def _sha256(opened: BufferedReader) -> str:
+    try:
+        sha = hashlib.file_digest(opened, "sha256").hexdigest()
+        opened.seek(0)
+    except (OSError, MemoryError) as error:
+        raise UnavailableFileError(cannot_be_read(error)) from error
+    return sha
+
+
+def _take_in_file(
+    data: DataDirectory,
+    kind: Kind,
+    opened: BufferedReader,
+    file: InboxFile,
+    sha: str,
+    now: datetime,
+    report: IntakeReport,
+) -> str | None:
+    """Writes the file's rows as one raw object. Returns why the file was refused as a whole, if it was.
+
+    Raises UnavailableFileError; then nothing was written.
+    """
+    unknown: set[str] = set()
+    part, name = f"{now:%Y-%m-%d}", file.shown
+    name_of_rows, name_of_refusal = _names(sha, file)
+    try:
+        with (
+            data.store.writer(kind.table, part, name_of_rows) as writer,
+            closing(formats.read(opened, file.name, kind, unknown.update)) as records,
+        ):
+            for batch in _batches(kind, (_row(kind, record, sha, name, now) for record in records)):
+                writer.write(batch)
+            _refuse_changed(opened, file)
+    except UnreadableFileError as error:
+        _refuse_changed(opened, file)
+        with data.store.writer(kind.table, part, name_of_refusal) as writer:
+            writer.write(next(_batches(kind, [_refused_row(sha, 0, name, now, error, None)])))
+        return str(error)
+    except MemoryError as error:
+        raise UnavailableFileError(cannot_be_read(error)) from error
+    if unknown:
+        report.unknown_columns[name] = sorted(unknown)
+    return None
+
+
+def _refuse_changed(opened: BufferedReader, file: InboxFile) -> None:
+    """Raises UnavailableFileError where the file is being written: its rows may not be those of the content's hash."""
+    status = os.fstat(opened.fileno())
+    if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
+        raise UnavailableFileError("it was changed while it was read; the next run reads it anew")
+
+
+def _row(kind: Kind, record: Record, sha: str, name: str, now: datetime) -> dict[str, Any]:
+    number, content = record
+    if isinstance(content, RowError):
+        return _refused_row(sha, number, name, now, content, content.raw_value)
+    try:
+        parsed = kind.parse(content)
+    except RowError as error:
+        refused = _refused_row(sha, number, name, now, error, error.raw_value)
+        return {**refused, "session_id": rows.readable_session_id(content)}
+    return {
+        "content_sha256": sha,
+        "row_number": number,
+        "source_file": name,
+        "submitted_at": now,
+        **{column: getattr(parsed, column) for column in kind.columns},
+    }
+
+
+def _refused_row(
+    sha: str, number: int, name: str, now: datetime, reason: Exception, raw_value: str | None
+) -> dict[str, Any]:
+    excerpt = None if raw_value is None else printable(raw_value[:_EXCERPT])
+    return {
+        "content_sha256": sha,
+        "row_number": number,
+        "source_file": name,
+        "submitted_at": now,
+        "rejected_reason": printable(str(reason)),
+        "raw_value": excerpt,
+    }
+
+
+def _batches(kind: Kind, records: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    buffer: list[dict[str, Any]] = []
+    for record in records:
+        buffer.append(record)
+        if len(buffer) == _BATCH:
+            yield pa.RecordBatch.from_pylist(buffer, kind.table.arrow_schema)
+            buffer = []
+    if buffer:
+        yield pa.RecordBatch.from_pylist(buffer, kind.table.arrow_schema)
+
+
+def _count(data: DataDirectory, kind: Kind, new: list[tuple[str, str, str | None]]) -> list[FileReport]:
+    """Counts, from the raw table itself, what each new content brought."""
+    if not new:
+        return []
+    with connect(data) as connection:
+        found = connection.execute(
+            f"""
+            WITH submissions AS (FROM {data.store.scan(kind.table)}),
+            touched AS (
+                SELECT * FROM submissions WHERE row_number > 0 AND (
+                    content_sha256 IN (SELECT unnest($new)) OR {kind.identity[0]} IN (
+                        SELECT {kind.identity[0]} FROM submissions WHERE content_sha256 IN (SELECT unnest($new))))
+            ),
+            ranked AS (
+                SELECT *, rejected_reason IS NOT NULL AS is_rejected, row_number() OVER (
+                    PARTITION BY {", ".join(kind.identity)}, rejected_reason IS NOT NULL
+                    ORDER BY submitted_at, source_file, content_sha256, row_number
+                ) AS occurrence
+                FROM touched
+            )
+            SELECT content_sha256, source_file, count(*), count(*) FILTER (NOT is_rejected AND occurrence = 1),
+                count(*) FILTER (NOT is_rejected AND occurrence > 1), count(*) FILTER (is_rejected)
+            FROM ranked WHERE content_sha256 IN (SELECT unnest($new)) GROUP BY ALL
+            """,
+            {"new": [sha for sha, _, _ in new]},
+        ).fetchall()
+    counts = {(sha, name): numbers for sha, name, *numbers in found}
+    return [
+        FileReport(name, refused) if refused else FileReport(name, None, *counts.get((sha, name), (0, 0, 0, 0)))
+        for sha, name, refused in new
+    ]

@@ -1,0 +1,136 @@
+"""Reads records out of Parquet, whatever wrote it, in memory that does not grow with what the file makes of itself.
+
+A few kilobytes can stand for gigabytes: what the file declares is judged before anything is read, text that is repeated
+stays the one text that it is in the file, and values that are too long for any column are not taken up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.sources.columns import OnUnknownColumns, Record, RowError, UnreadableFileError, find_columns
+from pipeline.sources.kinds import Kind
+
+MAX_ROWS = 100_000_000
+MAX_BYTES = 8 << 30  # of the columns that are read, uncompressed
+MAX_CHUNK_BYTES = 128 << 20  # of one column in one row group; a writer's usual million rows of ids take a third of it
+MAX_VALUE_BYTES = 16 << 10
+_ALLOWED_BYTES = f"at most {MAX_VALUE_BYTES:,} are read"
+_ROWS_AT_ONCE = 4_096  # so that as many of the longest values fit into _BYTES_AT_ONCE
+_BYTES_AT_ONCE = 64 << 20
+_DELTA = re.compile("DELTA_(LENGTH_)?BYTE_ARRAY")
+
+
+def parquet_rows(file: BinaryIO, kind: Kind, on_unknown_columns: OnUnknownColumns) -> Iterator[Record]:
+    """Yields the file's records. Raises UnreadableFileError, and what pyarrow raises of a damaged file."""
+    metadata = pq.read_metadata(file)
+    schema = metadata.schema.to_arrow_schema()
+    found = find_columns(schema.names, kind.columns)
+    if kind.columns[0] not in found.places:
+        raise UnreadableFileError(f"it has no column {kind.columns[0]}")
+    if found.repeated:
+        raise UnreadableFileError(f"it names a column twice, {' and '.join(found.repeated)}")
+    on_unknown_columns(found.unknown)
+    chosen = {schema.names[place]: name for name, place in found.places.items()}
+    for place, name in ((place, name) for name, place in found.places.items()):
+        _check_kind(name, schema.types[place])
+    rows_at_once, without_dictionary = _check_size(file, metadata.num_rows, chosen)
+    file.seek(0)
+    with pq.ParquetFile(file, metadata=metadata, read_dictionary=[*chosen.keys() - without_dictionary]) as parquet:
+        number = 0
+        for batch in parquet.iter_batches(rows_at_once, columns=list(chosen)):
+            names = [chosen[name] for name in batch.schema.names]
+            columns = [_values(name, column) for name, column in zip(names, batch.columns, strict=True)]
+            for values in zip(*columns, strict=True):
+                number += 1
+                yield number, dict(zip(names, values, strict=True))
+
+
+def _check_kind(name: str, kind: pa.DataType) -> None:
+    """Raises UnreadableFileError where a column's values are too large by their declaration, or are none of text."""
+    if pa.types.is_nested(kind):
+        raise UnreadableFileError(f"its column {name} holds several values a row ({kind}): write one")
+    if pa.types.is_fixed_size_binary(kind) and kind.byte_width > MAX_VALUE_BYTES:
+        raise UnreadableFileError(f"its column {name} holds values of {kind.byte_width:,} bytes; {_ALLOWED_BYTES}")
+
+
+def _check_size(file: BinaryIO, row_count: int, chosen: Mapping[str, str]) -> tuple[int, set[str]]:
+    """How many rows can be read at once, and the columns of which no dictionary can be read.
+
+    Raises UnreadableFileError where the file declares too much.
+    """
+    if row_count > MAX_ROWS:
+        raise UnreadableFileError(f"it declares {row_count:,} rows; at most {MAX_ROWS:,} are read: split it")
+    total, rows_at_once = 0, _ROWS_AT_ONCE
+    without_dictionary = set()
+    for path, encodings, size in _declared(file):
+        name = chosen.get(path)
+        if name is None:
+            continue
+        total += size
+        if not 0 <= size <= MAX_CHUNK_BYTES:
+            raise UnreadableFileError(
+                f"its column {name} declares {size:,} bytes uncompressed in one row group; at most {MAX_CHUNK_BYTES:,} "
+                "are read: write it with smaller row groups"
+            )
+        # Each value may be as long as all of these bytes: some encodings say only where it differs from the one before.
+        if _DELTA.search(encodings):
+            without_dictionary.add(path)
+            rows_at_once = max(1, min(rows_at_once, _BYTES_AT_ONCE // max(1, size)))
+    if total > MAX_BYTES:
+        raise UnreadableFileError(f"it declares {total:,} bytes uncompressed; at most {MAX_BYTES:,} are read: split it")
+    return rows_at_once, without_dictionary
+
+
+def _declared(file: BinaryIO) -> list[tuple[str, str, int]]:
+    """Path, encodings and uncompressed size of each column in each row group.
+
+    DuckDB reads them, since pyarrow ends the process where they are damaged.
+    """
+    path = Path(f"/dev/fd/{file.fileno()}")
+    path.stat()  # raises what DuckDB would call a damaged file
+    with duckdb.connect(config={"threads": 1}) as connection:
+        found = connection.execute(
+            "SELECT path_in_schema, encodings, total_uncompressed_size FROM parquet_metadata($path)",
+            {"path": str(path)},
+        )
+        return found.fetchall()
+
+
+def _values(name: str, column: pa.Array) -> Iterable[Any]:
+    """A column's values as Python has them, None for NaN, a RowError for each that cannot be had."""
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        # Moments are kept in UTC, whatever zone is named beside them, be it one that this machine does not know.
+        unit = "us" if kind.unit == "ns" else kind.unit
+        column = column.cast(pa.timestamp(unit, kind.tz and "UTC"), safe=False)
+    if pa.types.is_dictionary(kind):
+        if (pc.max(pc.binary_length(column.dictionary)).as_py() or 0) > MAX_VALUE_BYTES:
+            return (_value(name, scalar.value) for scalar in column)
+        column = column.dictionary_decode()
+    try:
+        values = column.to_pylist()
+    except (ValueError, OverflowError):
+        return (_value(name, scalar) for scalar in column)
+    # NaN is pandas' NULL.
+    return (None if value != value else value for value in values) if pa.types.is_floating(kind) else values
+
+
+def _value(name: str, scalar: pa.Scalar | None) -> Any:
+    if isinstance(scalar, pa.StringScalar | pa.BinaryScalar) and scalar.is_valid:
+        size = scalar.as_buffer().size
+        if size > MAX_VALUE_BYTES:
+            return RowError(f"{name} has {size:,} bytes; {_ALLOWED_BYTES}")
+    try:
+        return None if scalar is None else scalar.as_py()
+    except (ValueError, OverflowError) as error:
+        number = getattr(scalar, "value", None)
+        return RowError(f"{name} cannot be read: {error}", number if isinstance(number, int) else None)

@@ -1,0 +1,222 @@
+"""The steps of the pipeline over one environment's data directory, each one call.
+
+Both the Dagster assets and the command line work through this; it is where settings, intake,
+polling, tables and publishing meet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pipeline.clock import now
+from pipeline.endpoint import status_url
+from pipeline.errors import PipelineError
+from pipeline.polling.pending import PendingSessions
+from pipeline.polling.progress import Exit, Progress
+from pipeline.polling.waits import Waits
+from pipeline.publish.warehouse import Published, publish
+from pipeline.report.drawing_process import DrawingProcess
+from pipeline.report.edition import is_current
+from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
+from pipeline.settings import Settings
+from pipeline.sources.intake import IntakeReport, take_in
+from pipeline.sources.kinds import SELLBACKS
+from pipeline.storage import compaction
+from pipeline.storage import raw_log as response_log
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.snapshot import copy_raw, copy_reference
+from pipeline.transform.builder import Builder
+from pipeline.transform.completion_times import learned_law
+from pipeline.transform.queries import run
+
+_LOCAL_HOLD = 1.0  # seconds; shorter than the API's six, so that a trial stays quick
+_LOCAL_FAULT_RATE = 0.01
+
+
+class SnapshotError(PipelineError):
+    """The past cannot be written where somebody wants it."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One environment: its settings and its data directory."""
+
+    settings: Settings
+    data: DataDirectory
+
+    @classmethod
+    def open(cls, settings: Settings | None = None) -> Workspace:
+        """The workspace for who brings something into it, bound to its environment from then on.
+
+        Raises SettingsError, and DataDirectoryError where the directory belongs to another environment.
+        """
+        settings = settings or Settings.load()
+        data = DataDirectory(settings.data_directory)
+        data.claim(settings.env, settings.api)
+        return cls(settings, data)
+
+    @classmethod
+    def open_for_reading(cls, needs_key: bool = False) -> Workspace:
+        """The workspace for whoever asks the API nothing, and so needs no key. Makes nothing and binds nothing.
+
+        Raises SettingsError, and DataDirectoryError where the directory belongs to another environment.
+        """
+        settings = Settings.load(needs_key=needs_key)
+        data = DataDirectory(settings.data_directory)
+        data.check(settings.env, settings.api)
+        return cls(settings, data)
+
+    def take_in(self) -> IntakeReport:
+        """Reads the inbox's new files into raw, after sealing what a killed run left in the journal."""
+        with self.data.exclusive():
+            recovered = response_log.recover(self.data)
+            report = take_in(self.data, now)
+            report.recovered = recovered
+            return report
+
+    def take_in_sellbacks(self) -> IntakeReport:
+        """Reads the new files of the folder `sellbacks` into raw, where there is one."""
+        with self.data.exclusive():
+            return take_in(self.data, now, SELLBACKS)
+
+    def poll(
+        self, on_progress: Callable[[Progress], None], on_line: Callable[[str], object] = lambda _line: None
+    ) -> Progress:
+        """Asks the sessions of the table `pending_sessions` that are not final yet.
+
+        Asks none while the API asks to wait, which an earlier run was told. `on_line` is told what a person should know
+        of a journal that a killed run left since the last intake.
+        """
+        with self.data.exclusive():
+            for line in response_log.recover(self.data):
+                on_line(line)
+            waits = Waits.of(self.data, now())
+            sessions = self._to_ask(() if waits.everybody else waits.sessions)
+            if waits.everybody:
+                return Progress(total=len(sessions), exit=Exit.ASKED_TO_WAIT, wait_until=waits.everybody)
+            if not len(sessions):
+                return Progress(total=0, exit=Exit.SESSIONS_WAIT if waits.sessions else None, waiting=waits.sessions)
+            # The HTTP client takes a quarter of a second to import, which only those who ask need to wait for.
+            from pipeline.polling.run import poll
+
+            law = learned_law(self.data)
+            with serving_url(self.settings) as url:
+                progress = poll(self.data, self.settings, url, sessions, on_progress, law)
+            waits.after(progress).save(self.data)
+            return progress
+
+    def asked_to_wait_until(self) -> datetime | None:
+        """Until when the API asks that nobody be asked; None where it does not."""
+        return Waits.of(self.data, now()).everybody
+
+    @contextlib.contextmanager
+    def builder(self) -> Iterator[Builder]:
+        """A builder of tables as of now, with the right to write."""
+        with (
+            self.data.exclusive(),
+            Builder(self.data, now(), self.settings.expire_after, self.settings.secret) as builder,
+        ):
+            yield builder
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Builder]:
+        """A builder for `find_pending`, as of now, without the right to write."""
+        with Builder(self.data, now(), self.settings.expire_after, self.settings.secret) as builder:
+            yield builder
+
+    def publish(self, builder: Builder | None = None) -> Published:
+        """Publishes every table, each brought up to date first: a file never holds tables of two states of the data.
+
+        A `builder` of this run saves looking again at what it has built.
+        """
+        with contextlib.nullcontext(builder) if builder else self.builder() as current:
+            current.build_published()
+            return publish(self.data)
+
+    def compact(self) -> None:
+        """Merges the small raw objects of days that are over. Nothing depends on it. Raises StoreError."""
+        with self.data.exclusive():
+            compaction.compact(self.data, now())
+
+    def is_report_current(self) -> bool:
+        """Whether the report would be drawn the same way again."""
+        return is_current(self.data, self.settings.env, now())
+
+    def report(self, process: DrawingProcess | None = None) -> Path:
+        """Writes the report on the published file, and returns where it is. Raises PublishError and ReportError.
+
+        A `process` that has been started before saves waiting for the libraries that draw.
+        """
+        if sys.flags.optimize > 1 and process is None:
+            with DrawingProcess() as another:
+                return another.draw(self.data, self.settings.env, now())
+        if process:
+            return process.draw(self.data, self.settings.env, now())
+        from pipeline.report.page import write_report
+
+        return write_report(self.data, self.settings.env, now())
+
+    def rebuild(self) -> Published:
+        """Makes every table anew from raw, and publishes."""
+        with self.builder() as builder:
+            builder.forget_all()
+        return self.publish()
+
+    def rebuild_as_of(self, moment: datetime, folder: Path) -> Published:
+        """Makes the tables as they stood at a moment of the past, from what had been received by then, in a new folder.
+
+        The folder is a data directory that belongs to no environment of today, so that no run writes to it.
+        Raises SnapshotError when the folder has something in it, or lies within the data directory.
+        """
+        if folder.resolve().is_relative_to(self.data.root.resolve()):
+            raise SnapshotError(f"{folder} lies within the data directory {self.data.root}: choose a folder elsewhere")
+        if folder.exists() and any(folder.iterdir()):
+            raise SnapshotError(f"{folder} is not empty: choose a folder that does not exist yet")
+        past = DataDirectory(folder.absolute())
+        past.claim(f"{self.settings.env} as of {moment.isoformat()}", self.settings.api)
+        with past.exclusive():
+            copy_raw(self.data, past, moment)
+            copy_reference(self.data, past)
+            with Builder(past, moment, self.settings.expire_after, self.settings.secret) as builder:
+                builder.build_published()
+            return publish(past)
+
+    def _to_ask(self, waiting: Iterable[str]) -> PendingSessions:
+        store = self.data.store
+        with connect(self.data) as connection:
+            rows = run(
+                connection,
+                f"""
+                SELECT session_id, epoch(started_at(initiated_at, submitted_at)) AS started_at,
+                    epoch(last_polled_at) AS asked_at
+                FROM {store.scan(PENDING_SESSIONS)}
+                WHERE session_id NOT IN (SELECT unnest($waiting::VARCHAR[])) AND session_id NOT IN (
+                    SELECT session_id FROM {store.scan(STATUS_RESPONSES)}
+                    WHERE outcome IN ('fulfilled', 'failed') AND session_id IN (
+                        SELECT session_id FROM {store.scan(PENDING_SESSIONS)}))
+                ORDER BY last_polled_at NULLS FIRST, submitted_at DESC, session_id
+                """,
+                {"waiting": list(waiting)},
+            )
+            return PendingSessions.from_batches(rows.to_arrow_reader())
+
+
+@contextlib.contextmanager
+def serving_url(settings: Settings) -> Iterator[str]:
+    """The URL to poll: the API's, or in `local` without a URL that of a simulator started for the block."""
+    if settings.base_url is not None:
+        yield status_url(settings.base_url, settings.api_prefix)
+        return
+    # Only a local run needs the simulator, whose server takes long to import.
+    from pipeline.simulator.server import Simulator
+    from pipeline.simulator.service import serve
+
+    simulator = Simulator(prefix=settings.api_prefix, hold=_LOCAL_HOLD, fault_rate=_LOCAL_FAULT_RATE)
+    with serve(simulator) as url:
+        yield status_url(url, settings.api_prefix)

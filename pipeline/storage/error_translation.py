@@ -1,0 +1,50 @@
+"""Says in one line what made a query fail, where the disk or a file is to blame."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import duckdb
+
+from pipeline.errors import PipelineError
+from pipeline.schema import TABLES
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.object_errors import MissingFileError, StoreError
+from pipeline.storage.objects import first_line
+from pipeline.storage.parquet_query import literal_path
+
+_NO_ROOM = ("No space left on device", "Disk quota exceeded", "File too large", "failed to offload data")
+_NO_RIGHT = ("Permission denied", "Read-only file system")
+_OF_THE_QUERY = (
+    *(duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException, duckdb.ConversionException),
+    *(duckdb.OutOfRangeException, duckdb.ConstraintException, duckdb.InterruptException),
+)
+_NAMED = re.compile(r"""['"]([^'"]+\.parquet)['"]""")
+
+
+def explain(error: Exception, data: DataDirectory) -> PipelineError | None:
+    """The error for a person that a failed query comes to; None when neither the disk nor a file is to blame."""
+    text = str(error)
+    if any(words in text for words in _NO_ROOM):
+        return StoreError(
+            f"there is no room in {data.root} for what a query puts aside or writes: {first_line(error)}; "
+            "what was there before is untouched: make room, then run again"
+        )
+    if any(words in text for words in _NO_RIGHT):
+        return StoreError(f"{data.root} cannot be used: {first_line(error)}; mend the permissions, then run again")
+    for named in _NAMED.findall(text):
+        path = named.replace(literal_path(str(data.root)), str(data.root), 1)
+        if not Path(path).is_relative_to(data.root):
+            continue
+        if not Path(path).exists():
+            return MissingFileError(f"{path} was removed while it was being read: run again")
+        return data.store.damaged(path, error)
+    if isinstance(error, _OF_THE_QUERY):
+        return None
+    # Where its structure is broken and not its content, DuckDB does not name the file.
+    for reads_all in (False, True):
+        for table in TABLES.values():
+            for _, damage in data.store.damaged_objects(table, reads_all):
+                return damage
+    return None

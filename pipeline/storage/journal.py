@@ -1,0 +1,165 @@
+"""The file of a journal: batches of answers in frames, each with its length and its checksum.
+
+A frame is a header of 16 bytes and an Arrow IPC stream of one batch, schema included, so that whatever happens to one
+frame concerns no other. CRC-32 tells every run of damaged bits of up to 32, and all but one in four billion of
+anything else. Behind a damaged frame reading goes on with the next header.
+
+A kill or a power cut tears the end: the last frame is cut off, or ends in zeros that were never written over. What is
+torn had not been synced, so nobody was told that it is kept. Anything else is damage.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from pipeline.schema.raw import OUTCOMES, STATUS_RESPONSES
+from pipeline.storage.checksum import bodies_are_whole
+from pipeline.storage.object_errors import StoreError
+
+SUFFIX = ".journal"
+_FORMER_SUFFIX = ".arrows"  # one Arrow IPC stream, without checksums, as earlier versions wrote it
+_DAMAGED = ".damaged"
+_MARK = b"PHJ1"
+_HEADER = struct.Struct("<4sII")  # the mark, the payload's bytes, and their CRC-32; behind them that of these three
+_CRC = struct.Struct("<I")
+_HEADER_BYTES = _HEADER.size + _CRC.size
+_SEARCHED_AT_ONCE = 1 << 20
+_NEVER_WRITTEN = bytes(8)  # no frame ends so
+
+
+@dataclass
+class Account:
+    """What of a journal's bytes could not be read as batches: how many were torn off at the end, how many damaged."""
+
+    torn_bytes: int = 0
+    damaged_bytes: int = 0
+
+
+def frame(rows: pa.RecordBatch) -> tuple[bytes, pa.Buffer]:
+    """The rows as a header and a payload, to be appended to a journal one behind the other."""
+    sink = pa.BufferOutputStream()
+    schema = rows.schema.remove_metadata()  # the columns' descriptions, which would be in each frame
+    schema = pa.schema(field.remove_metadata() for field in schema)
+    with pa.ipc.new_stream(sink, schema) as stream:
+        stream.write_batch(rows.cast(schema))
+    payload = sink.getvalue()
+    header = _HEADER.pack(_MARK, payload.size, zlib.crc32(payload))
+    return header + _CRC.pack(zlib.crc32(header)), payload
+
+
+def left_over(folder: Path) -> list[Path]:
+    """The journals in a folder, by name, which begins with the time at which each was begun."""
+    return sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*{_FORMER_SUFFIX}")])
+
+
+def set_aside(journal: Path) -> Path:
+    """Renames a journal so that it is not read again, and is there for who can mend it; returns where it is."""
+    return journal.rename(journal.with_name(journal.name + _DAMAGED))
+
+
+def read(journal: Path, account: Account) -> Iterator[pa.RecordBatch]:
+    """The batches that are whole, in their order; what is not is counted in the account, complete at the end.
+
+    Raises StoreError where the disk fails to give back what it holds.
+    """
+    try:
+        with journal.open("rb") as file:
+            yield from (_former if journal.suffix == _FORMER_SUFFIX else _frames)(file, account)
+    except OSError as error:
+        raise StoreError(
+            f"{journal} could not be read: {error}; the answers in it are kept: mend the disk, then run again"
+        ) from error
+
+
+def _frames(file: BinaryIO, account: Account) -> Iterator[pa.RecordBatch]:
+    size = file.seek(0, 2)
+    at = 0
+    while at < size:
+        length, rows = _frame_at(file, at)
+        if rows is not None:
+            yield rows
+            at += _HEADER_BYTES + (length or 0)
+            continue
+        following = _next_header(file, at + 1)
+        if following is not None:
+            account.damaged_bytes += following - at
+            at = following
+        elif _is_torn(file, at, size, length):
+            account.torn_bytes = size - at
+            return
+        else:
+            account.damaged_bytes += size - at
+            return
+
+
+def _frame_at(file: BinaryIO, at: int) -> tuple[int | None, pa.RecordBatch | None]:
+    """The length that a valid header tells, and the rows where what follows is whole."""
+    file.seek(at)
+    header = file.read(_HEADER_BYTES)
+    if len(header) < _HEADER_BYTES or zlib.crc32(header[: _HEADER.size]) != _CRC.unpack_from(header, _HEADER.size)[0]:
+        return None, None
+    mark, length, crc = _HEADER.unpack_from(header)
+    payload = file.read(length) if mark == _MARK else b""
+    if mark != _MARK or len(payload) < length or zlib.crc32(payload) != crc:
+        return length, None
+    try:
+        rows = pa.ipc.open_stream(payload).read_next_batch()
+    except (pa.ArrowException, OSError, StopIteration):
+        return length, None
+    return length, rows if bodies_are_whole(rows) else None
+
+
+def _next_header(file: BinaryIO, at: int) -> int | None:
+    """Where the next valid header begins, at a position or behind it."""
+    while True:
+        file.seek(at)
+        piece = file.read(_SEARCHED_AT_ONCE)
+        found = piece.find(_MARK)
+        while 0 <= found <= len(piece) - _HEADER_BYTES:
+            if zlib.crc32(piece[found : found + _HEADER.size]) == _CRC.unpack_from(piece, found + _HEADER.size)[0]:
+                return at + found
+            found = piece.find(_MARK, found + 1)
+        if len(piece) < _SEARCHED_AT_ONCE:
+            return None
+        at += len(piece) - _HEADER_BYTES + 1  # a header may lie across
+
+
+def _is_torn(file: BinaryIO, at: int, size: int, length: int | None) -> bool:
+    if size - at < _HEADER_BYTES or (length is not None and at + _HEADER_BYTES + length > size):
+        return True
+    file.seek(size - len(_NEVER_WRITTEN))
+    return file.read() == _NEVER_WRITTEN
+
+
+def _former(file: BinaryIO, account: Account) -> Iterator[pa.RecordBatch]:
+    """The batches of a journal without checksums: those before the first that cannot be what was written."""
+    size = file.seek(0, 2)
+    read_until = file.seek(0)
+    try:
+        for rows in pa.ipc.open_stream(file):
+            rows.validate(full=True)
+            if not _is_plausible(rows):
+                break
+            yield rows
+            read_until = file.tell()
+        else:
+            read_until = file.tell()
+    except (pa.ArrowException, StopIteration, EOFError, OSError) as error:
+        # Arrow calls damage an OSError, too, but one that no system call failed with.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+    if read_until < size:
+        account.damaged_bytes = size - read_until
+
+
+def _is_plausible(rows: pa.RecordBatch) -> bool:
+    if not rows.schema.equals(STATUS_RESPONSES.arrow_schema) or not bodies_are_whole(rows):
+        return False
+    return all(rows["session_id"].to_pylist()) and set(rows["outcome"].to_pylist()) <= {*OUTCOMES}

@@ -1,0 +1,391 @@
+"""The one place that knows where Parquet objects lie, and that replaces each one whole.
+
+A table's object is `<zone>/<table>/<part>.parquet`; the part is a UTC day, or the table's own name
+where it is not cut by day. Locally an object is written under a temporary name, synced and renamed;
+on an object store it is one upload, which is atomic by itself. Either way a reader sees the old
+object or the new one.
+
+A raw object that was merged from others says in its metadata which ones it replaces; what is replaced is not
+listed, so publishing the merged object and hiding the others is one step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from pipeline.schema.table import Table, Zone
+from pipeline.storage.checksum import bodies_are_whole, end_with_checksum, is_intact
+from pipeline.storage.files import keep_access, sync
+from pipeline.storage.object_errors import DamagedFileError, MissingFileError, StoreError
+from pipeline.storage.parquet_query import quoted, read_parquet, read_parquet_with_origin
+from pipeline.storage.replaced_names import names_replaced, replaces_note
+from pipeline.storage.write_behind import WriteBehind
+
+MERGED = "merged-"  # how the name of an object begins that was merged from others
+_ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group, one unit of its parallelism
+_ROWS_READ = 8_192
+# A group of large rows is closed earlier, for memory's sake, and earlier still where a process should stay small.
+_GROUP_BYTES = 16 * 1024 * 1024
+_SMALL_GROUP_BYTES = 8 * 1024 * 1024
+_BATCHES_AHEAD = 2
+_FAILURES = (OSError, pa.ArrowException, ValueError)  # of reading: text that is none is a ValueError
+
+
+class Store:
+    """Parquet objects below a URL such as `file:///data/local`."""
+
+    def __init__(self, url: str) -> None:
+        self._fs, self._root = fs.FileSystem.from_uri(url)
+        self._is_local = isinstance(self._fs, fs.LocalFileSystem)
+        self._names_replaced: dict[str, frozenset[str]] = {}
+
+    def folder(self, table: Table) -> str:
+        """Where the table's objects lie, for people."""
+        return f"{self._root}/{table.zone.value}/{table.name}"
+
+    def parts(self, table: Table) -> dict[str, list[str]]:
+        """The table's objects by part. Raw tables have several objects a part, in a folder of its name.
+
+        Raises StoreError when it cannot be read what a merged object replaces.
+        """
+        return self._without_replaced(table, self._found(table))
+
+    def part(self, table: Table, part: str) -> list[str]:
+        """The objects of one part, whose cost does not grow with the number of the others. Raises as `parts` does."""
+        if table.zone is Zone.RAW:
+            found = self._files(f"{self.folder(table)}/{part}")
+        else:
+            path = f"{self.folder(table)}/{part}.parquet"
+            found = [path] if self._fs.get_file_info(path).type == fs.FileType.File else []
+        return self._without_replaced(table, {part: found})[part]
+
+    def _without_replaced(self, table: Table, found: dict[str, list[str]]) -> dict[str, list[str]]:
+        for part, by_merged in self._replaced(table, found).items():
+            hidden = {path for paths in by_merged.values() for path in paths}
+            found[part] = [path for path in found[part] if path not in hidden]
+        return found
+
+    def replaced(self, table: Table) -> dict[str, dict[str, list[str]]]:
+        """By part and merged object: the objects that it replaces and that are still there."""
+        return self._replaced(table, self._found(table))
+
+    def _replaced(self, table: Table, found: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
+        replaced: dict[str, dict[str, list[str]]] = {}
+        for part, paths in found.items():
+            if table.zone is not Zone.RAW or len(paths) == 1:
+                continue
+            for merged in (path for path in paths if is_merged(path)):
+                names = self.names_replaced(merged)
+                if present := [path for path in paths if file_name(path) in names]:
+                    replaced.setdefault(part, {})[merged] = present
+        return replaced
+
+    def names_replaced(self, merged: str) -> frozenset[str]:
+        """The names that a merged object replaces: those it was merged from, and those that these replaced."""
+        # A merged object's name follows from what it replaces, so what was read once holds for good.
+        if merged not in self._names_replaced:
+            try:
+                with self._open(merged) as file:
+                    metadata = file.metadata.metadata or {}
+            except MissingFileError:
+                return frozenset()  # another one replaces it, and what it replaced as well
+            try:
+                self._names_replaced[merged] = names_replaced(metadata)
+            except ValueError as error:
+                raise self.damaged(merged, error) from error
+        return self._names_replaced[merged]
+
+    def _found(self, table: Table) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for path in self._files(self.folder(table)):
+            inside = path.removeprefix(self.folder(table)).removesuffix(".parquet").strip("/")
+            found.setdefault(inside.split("/")[0], []).append(path)
+        return found
+
+    def _files(self, folder: str) -> list[str]:
+        """The finished objects anywhere below a folder, by name. Paths stay text: a history has very many."""
+        return sorted(info.path for info in self._infos(folder))
+
+    def _infos(self, folder: str) -> list[fs.FileInfo]:
+        infos = self._fs.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=True))
+        return [info for info in infos if info.type == fs.FileType.File and _is_finished(info.path)]
+
+    def writer(
+        self,
+        table: Table,
+        part: str,
+        name: str | None = None,
+        replaces: Iterable[str] = (),
+        group_bytes: int = _SMALL_GROUP_BYTES,
+    ) -> ObjectWriter:
+        """A writer of one object; it appears, whole, when the `with` block ends without an error.
+
+        From then on the objects of the part whose names it `replaces` are not listed any more.
+        """
+        target = f"{self.folder(table)}/{part}/{name}.parquet" if name else f"{self.folder(table)}/{part}.parquet"
+        return ObjectWriter(self._fs, self._is_local, target, table.arrow_schema, sorted(replaces), group_bytes)
+
+    def write(self, table: Table, part: str, batches: Iterable[pa.RecordBatch]) -> int:
+        """Replaces the object of one part by these rows, written while the next are derived; returns their number."""
+        with self.writer(table, part, group_bytes=_GROUP_BYTES) as writer, WriteBehind(_BATCHES_AHEAD) as behind:
+            for batch in batches:
+                behind.submit(writer.write, batch)
+        return writer.row_count
+
+    def read(self, path: str) -> Iterator[pa.RecordBatch]:
+        """An object's rows in their order, in pieces, each page's checksum verified. Raises StoreError."""
+        try:
+            with self._open(path) as file:
+                # Group by group: a batch that spans groups of large rows would hold them all at once.
+                for group in range(file.num_row_groups):
+                    yield from file.iter_batches(_ROWS_READ, row_groups=[group])
+        except _FAILURES as error:
+            raise self._unreadable(path, error) from error
+
+    def verify(self, paths: Iterable[str]) -> None:
+        """Reads every byte of the objects. Raises StoreError where one is not what was written, DamagedFileError.
+
+        Of an object without a checksum, as earlier versions wrote them, the pages are decoded, and each answer is held
+        against its SHA-256.
+        """
+        for path in paths:
+            try:
+                with self._fs.open_input_file(path) as file:
+                    intact = is_intact(file)
+            except _FAILURES as error:
+                raise self._unreadable(path, error) from error
+            if intact is False:
+                raise self.damaged(path, "its content is not what its checksum was made of")
+            if intact is None and not all(bodies_are_whole(rows) for rows in self.read(path)):
+                raise self.damaged(path, "an answer in it is not the one whose SHA-256 stands beside it")
+
+    def modified_at(self, path: str) -> datetime:
+        """When the object was published, by the clock of where it lies."""
+        modified: datetime = self._fs.get_file_info(path).mtime
+        return modified
+
+    def byte_count(self, table: Table) -> int:
+        """The size of the table's objects."""
+        paths = [path for of_part in self.parts(table).values() for path in of_part]
+        return sum(info.size for info in self._fs.get_file_info(paths)) if paths else 0
+
+    def stamps(self, table: Table) -> dict[str, str]:
+        """What tells each of the table's objects from one that replaced it, by its path: size, and time of writing."""
+        return {info.path: f"{info.size} {info.mtime_ns}" for info in self._infos(self.folder(table))}
+
+    def delete(self, table: Table, part: str) -> None:
+        for path in self.part(table, part):
+            self.remove(path)
+
+    def remove(self, path: str) -> None:
+        """Deletes one object. Raises StoreError."""
+        try:
+            self._fs.delete_file(path)
+        except OSError as error:
+            raise StoreError(f"{path} could not be deleted: {error}; mend the permissions, then run again") from error
+
+    def damaged_objects(self, table: Table, reads_all: bool = False) -> Iterator[tuple[str, DamagedFileError]]:
+        """The table's damaged objects, as far as opening or reading them tells, each with what is wrong.
+
+        Raises StoreError.
+        """
+        for path in (path for paths in self._found(table).values() for path in paths):
+            try:
+                self._open(path).close()
+                if reads_all:
+                    self.verify([path])
+            except DamagedFileError as error:
+                yield path, error
+
+    def damaged(self, path: str, cause: object) -> DamagedFileError:
+        """The error that says what to do about an object that cannot be read."""
+        is_raw = PurePosixPath(path).is_relative_to(f"{self._root}/{Zone.RAW.value}")
+        remedy = (
+            "it is part of what everything else is derived from: restore it from a backup"
+            if is_raw
+            else "delete it: the next run derives it anew from raw"
+        )
+        return DamagedFileError(f"{path} cannot be read: {first_line(cause)}; {remedy}")
+
+    def _open(self, path: str) -> pq.ParquetFile:
+        try:
+            return pq.ParquetFile(path, filesystem=self._fs, page_checksum_verification=True)
+        except _FAILURES as error:
+            raise self._unreadable(path, error) from error
+
+    def _unreadable(self, path: str, error: Exception) -> StoreError:
+        if isinstance(error, FileNotFoundError):
+            return MissingFileError(f"{path} was removed while it was being read: run again")
+        # Arrow calls damage an OSError, too, but one that no system call failed with.
+        if getattr(error, "errno", None) is None:
+            return self.damaged(path, error)
+        return StoreError(f"{path} could not be read: {error}; mend the disk or the permissions, then run again")
+
+    def scan(self, table: Table, parts: Iterable[str] | None = None) -> str:
+        """A FROM expression for DuckDB over the table's objects, or over those of some parts.
+
+        A table without objects is an empty relation of its declared columns.
+        """
+        chosen = self.parts(table) if parts is None else {part: self.part(table, part) for part in parts}
+        paths = [path for part in sorted(chosen) for path in chosen[part]]
+        if not paths:
+            nulls = ", ".join(f'NULL::{c.type} AS "{c.name}"' for c in table.columns)
+            return f"(SELECT {nulls} WHERE false)"
+        return read_parquet(table, paths)
+
+    def scan_with_origin(self, table: Table) -> str:
+        """A query for DuckDB of all rows, with `raw_file`, the object below the root, and `raw_row` in it, from 1."""
+        paths = [path for paths in self.parts(table).values() for path in paths]
+        if not paths:
+            return f"SELECT *, NULL::VARCHAR AS raw_file, NULL::BIGINT AS raw_row FROM {self.scan(table)}"
+        return (
+            "SELECT * EXCLUDE (filename, file_row_number), file_row_number + 1 AS raw_row, "
+            f"replace(filename, '{quoted(self._root)}/', '') AS raw_file "
+            f"FROM {read_parquet_with_origin(table, paths)}"
+        )
+
+    def sweep(self) -> None:
+        """Removes what dead writers left behind. Only the holder of the directory's lock may call it."""
+        if self._is_local:
+            # What lies beside the zones is not the store's: hidden files in the inbox are somebody's unfinished ones.
+            for path in (path for zone in Zone for path in Path(self._root, zone.value).glob("**/.*.tmp")):
+                path.unlink(missing_ok=True)
+
+
+class ObjectWriter:
+    """Writes one Parquet object and makes it visible only when all of it is there."""
+
+    def __init__(
+        self,
+        filesystem: fs.FileSystem,
+        is_local: bool,
+        target: str,
+        schema: pa.Schema,
+        replaces: list[str],
+        group_bytes: int,
+    ) -> None:
+        self.row_count = 0
+        self._group: list[pa.RecordBatch] = []
+        self._group_rows = 0
+        self._group_bytes = 0
+        self._most_group_bytes = group_bytes
+        self._fs = filesystem
+        self._is_local = is_local
+        self._schema = schema
+        self._target = target
+        self._replaces = replaces
+        path = PurePosixPath(target)
+        self._path = str(path.with_name(f".{path.name}.{os.getpid()}.tmp")) if is_local else target
+
+    def __enter__(self) -> ObjectWriter:
+        try:
+            self._fs.create_dir(str(PurePosixPath(self._target).parent), recursive=True)
+            # A failed upload would leave a part behind, so what goes to an object store is complete first.
+            self._sink = self._fs.open_output_stream(self._path) if self._is_local else pa.BufferOutputStream()
+            self._writer = pq.ParquetWriter(
+                self._sink,
+                self._schema,
+                compression="zstd",
+                store_decimal_as_integer=True,
+                write_page_index=True,
+                write_page_checksum=True,
+            )
+        except OSError as error:
+            self._remove_unfinished()
+            raise self._error(error) from error
+        return self
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Appends rows, converted to the declared schema. Small batches are gathered into one row group."""
+        rows = batch.cast(self._schema)
+        self._group.append(rows)
+        self._group_rows += rows.num_rows
+        self._group_bytes += rows.nbytes
+        self.row_count += rows.num_rows
+        if self._group_rows >= _ROWS_PER_GROUP or self._group_bytes >= self._most_group_bytes:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        rows = pa.Table.from_batches(self._group, self._schema)
+        self._group, self._group_rows, self._group_bytes = [], 0, 0
+        try:
+            self._writer.write_table(rows, row_group_size=max(1, rows.num_rows))
+        except OSError as error:
+            raise self._error(error) from error
+
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        try:
+            if failed is None:
+                self._finish()
+        except OSError as error:
+            raise self._error(error) from error
+        finally:
+            # What is given up may fail once more on being closed, which is no news.
+            with contextlib.suppress(OSError, pa.ArrowException):
+                self._writer.close()
+            with contextlib.suppress(OSError):
+                self._sink.close()
+            self._remove_unfinished()
+
+    def _finish(self) -> None:
+        if self._group:
+            self._write_group()
+        if self._replaces:
+            self._writer.add_key_value_metadata(replaces_note(self._replaces))
+        self._writer.close()
+        self._publish()
+
+    def _remove_unfinished(self) -> None:
+        if self._is_local:
+            with contextlib.suppress(OSError):
+                Path(self._path).unlink(missing_ok=True)
+
+    def _publish(self) -> None:
+        if not self._is_local:
+            content = self._sink.getvalue()
+            with self._fs.open_output_stream(self._target) as upload:
+                end_at, end = end_with_checksum(pa.BufferReader(content))
+                upload.write(content[:end_at])
+                upload.write(end)
+            return
+        self._sink.close()
+        with Path(self._path).open("rb+") as file:
+            end_at, end = end_with_checksum(file)
+            file.seek(end_at)
+            file.write(end)
+        keep_access(Path(self._path), Path(self._target))
+        sync(self._path)
+        self._fs.move(self._path, self._target)
+        sync(str(PurePosixPath(self._target).parent))
+
+    def _error(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"{self._target} could not be written: {error}; what was there before is untouched: "
+            "make room or mend the permissions, then run again"
+        )
+
+
+def _is_finished(path: str) -> bool:
+    return path.endswith(".parquet") and not file_name(path).startswith(".")
+
+
+def file_name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def is_merged(path: str) -> bool:
+    """Whether the object was merged from others."""
+    return file_name(path).startswith(MERGED)
+
+
+def first_line(cause: object) -> str:
+    """The first line of an error's text: libraries add advice and positions that help no reader of ours."""
+    return (str(cause).splitlines() or [type(cause).__name__])[0].strip()

@@ -1,0 +1,209 @@
+"""The raw log of answers: synced to disk within a second of their coming, sealed into Parquet later.
+
+While a run polls, answers are appended to a journal (`journal.py`), so that a torn end costs no complete batch before
+it. When the run ends, the journal is sealed into one Parquet object per day of observation and removed. A journal that
+a killed run left is sealed by the next run. One with damage in it is kept under another name, and what is whole in it
+is sealed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.schema.raw import STATUS_RESPONSES
+from pipeline.storage import journal
+from pipeline.storage.arrow_columns import column
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.files import sync
+from pipeline.storage.object_errors import StoreError
+from pipeline.storage.objects import ObjectWriter
+
+FLUSH_BYTES = 4 * 1024 * 1024
+_PIECE_BYTES = 2 * 1024 * 1024  # of a journal, at a time, when it is sealed
+
+
+class Response(NamedTuple):
+    """One request and what came of it. Times are microseconds since the epoch; `body` is None when no answer came."""
+
+    session_id: str
+    requested_at: int
+    received_at: int
+    http_status: int | None
+    content_type: str | None
+    body: bytes | None
+    outcome: str
+    detail: str | None
+
+
+class ResponseLog:
+    """The journal of one run. Not thread-safe: appends and flushes come from one thread at a time.
+
+    Raises StoreError when the disk does not take a journal.
+    """
+
+    def __init__(self, data: DataDirectory, now: datetime) -> None:
+        self._path = data.journal / f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}{journal.SUFFIX}"
+        self._failed = False
+        try:
+            # A long run makes many small batches, whose memory Arrow's own allocators keep and the system's gives back.
+            pa.set_memory_pool(pa.system_memory_pool())
+            data.journal.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("xb")
+            sync(data.journal)
+        except OSError as error:
+            raise self._error(error) from error
+        self._data = data
+        self._buffer: list[Response] = []
+        self._buffered_bytes = 0
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+
+    def append(self, response: Response) -> None:
+        self._buffer.append(response)
+        self._buffered_bytes += len(response.body or b"")
+        if self.is_full:
+            self._has_room.clear()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough is buffered that it should be flushed before more is asked for, for memory's sake."""
+        return self._buffered_bytes >= FLUSH_BYTES
+
+    async def room(self) -> None:
+        """Waits while the log is full: for who is about to bring it something large."""
+        await self._has_room.wait()
+
+    def take(self) -> list[Response]:
+        """Hands over what is buffered, for `write`, which may then run in another thread."""
+        taken, self._buffer, self._buffered_bytes = self._buffer, [], 0
+        self._has_room.set()
+        return taken
+
+    def write(self, responses: list[Response]) -> None:
+        """Appends to the journal and syncs: when this returns, the responses survive a power cut.
+
+        Raises StoreError when the disk does not take them, and takes none any more after that.
+        """
+        if not responses or self._failed:
+            return
+        try:
+            for part in _parts(responses):
+                self._file.writelines(journal.frame(_batch(part)))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            # Behind a batch that is torn, recovery would find nothing.
+            self._failed = True
+            raise self._error(error) from error
+
+    def close(self) -> None:
+        """Writes what is left and seals the journal into the raw table.
+
+        Raises StoreError when the disk refuses, and the journal is kept then, for the next run to seal; and where it
+        gives back other bytes than were written.
+        """
+        try:
+            self.write(self.take())
+        finally:
+            with contextlib.suppress(OSError):
+                self._file.close()
+        if not self._failed and (damage := _seal(self._data, self._path)):
+            raise StoreError(damage)
+
+    def _error(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"answers could not be written to {self._path}: {error}; their sessions stay pending: "
+            "make room or mend the permissions, then run again"
+        )
+
+
+def recover(data: DataDirectory) -> list[str]:
+    """Seals the journals that killed runs left. Returns a line on each that was not whole. Needs the directory's lock.
+
+    Raises StoreError where the disk refuses; the journal is kept then.
+    """
+    lines = (_seal(data, path) for path in journal.left_over(data.journal))
+    return [line for line in lines if line]
+
+
+def _parts(responses: list[Response]) -> Iterator[list[Response]]:
+    """The responses in runs of about FLUSH_BYTES: a frame is in memory several times while it is made."""
+    part, size = list[Response](), 0
+    for response in responses:
+        part.append(response)
+        size += len(response.body or b"")
+        if size >= FLUSH_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _batch(responses: list[Response]) -> pa.RecordBatch:
+    values: dict[str, Sequence[Any]] = dict(zip(Response._fields, zip(*responses, strict=True), strict=True))
+    values["body_sha256"] = [None if body is None else hashlib.sha256(body).hexdigest() for body in values["body"]]
+    schema = STATUS_RESPONSES.arrow_schema
+    return pa.record_batch([column(values[field.name], field.type) for field in schema], schema=schema)
+
+
+def _seal(data: DataDirectory, path: Path) -> str | None:
+    """Turns a journal into one Parquet object a day. Sealing twice gives the same objects. Raises StoreError.
+
+    Returns what a person should know of it, if anything.
+    """
+    account = journal.Account()
+    with contextlib.ExitStack() as objects:
+        writers: dict[str, ObjectWriter] = {}
+        for rows in _gathered(journal.read(path, account)):
+            for day, of_day in _by_day(rows):
+                if day not in writers:
+                    writer = data.store.writer(STATUS_RESPONSES, day, path.stem)
+                    writers[day] = objects.enter_context(writer)
+                for batch in of_day.to_batches():
+                    writers[day].write(batch)
+    try:
+        if account.damaged_bytes:
+            return (
+                f"{path} is damaged: {account.damaged_bytes:,} of its bytes are not what was written; "
+                f"the other answers in it were kept, and it was set aside as {journal.set_aside(path).name}"
+            )
+        path.unlink()
+    except OSError as error:
+        raise StoreError(
+            f"{path} could not be removed: {error}; its answers are in raw: mend the permissions, then run again"
+        ) from error
+    if account.torn_bytes:
+        return f"{path} was torn at its end by a kill or a power cut: {account.torn_bytes:,} bytes were not complete"
+    return None
+
+
+def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same rows in fewer, larger pieces."""
+    waiting: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        waiting.append(batch)
+        size += batch.nbytes
+        if size >= _PIECE_BYTES:
+            yield pa.Table.from_batches(waiting).combine_chunks()
+            waiting, size = [], 0
+    if waiting:
+        yield pa.Table.from_batches(waiting).combine_chunks()
+
+
+def _by_day(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    days = rows["received_at"].cast(pa.date32())
+    found = sorted(pc.unique(days).to_pylist())
+    for day in found:
+        yield f"{day:%Y-%m-%d}", rows if len(found) == 1 else rows.filter(pc.equal(days, day))

@@ -1,0 +1,49 @@
+"""What had been received by a moment of the past, as a data directory of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+from datetime import datetime
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.schema.raw import SELLBACK_SUBMISSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.storage.data_directory import DataDirectory
+
+_RECEIVED = {
+    SESSION_SUBMISSIONS: "submitted_at",
+    SELLBACK_SUBMISSIONS: "submitted_at",
+    STATUS_RESPONSES: "received_at",
+}
+
+
+def copy_raw(source: DataDirectory, target: DataDirectory, until: datetime) -> None:
+    """Copies the raw rows that were received at `until` or before. Objects keep their names and their rows' order."""
+    latest = pa.scalar(until, pa.timestamp("us", "UTC"))
+    for table, received in _RECEIVED.items():
+        for part, paths in source.store.parts(table).items():
+            source.store.verify(paths)
+            for path in paths:
+                batches = (b.filter(pc.less_equal(b[received], latest)) for b in source.store.read(path))
+                rows = (batch for batch in batches if batch.num_rows)
+                first = next(rows, None)
+                if first is not None:
+                    with target.store.writer(table, part, PurePosixPath(path).stem) as writer:
+                        for batch in itertools.chain([first], rows):
+                            writer.write(batch)
+
+
+def copy_reference(source: DataDirectory, target: DataDirectory) -> None:
+    """Copies what the partner knows of packs, as it is today: it has no history.
+
+    A file that cannot be read is left out; the source's own tables tell of it.
+    """
+    with contextlib.suppress(OSError):
+        content = source.packs_file.read_bytes()
+        target.packs_file.parent.mkdir(exist_ok=True)
+        target.packs_file.write_bytes(content)
+        shutil.copystat(source.packs_file, target.packs_file)

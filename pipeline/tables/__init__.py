@@ -1,1 +1,0 @@
-"""Deriving the declared tables: one SQL query each (`sql/`), built where inputs changed, and checked."""

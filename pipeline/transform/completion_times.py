@@ -1,0 +1,72 @@
+"""The law of completion times, learned from the tables: for how long each purchase is known to have been pending.
+
+Polling asks by this law (`polling/completion_law.py`). What is read is bounded, however long the history: the latest
+days of submission, and of many purchases an even sample.
+"""
+
+from __future__ import annotations
+
+from pipeline.polling.completion_law import BANDS_PER_OCTAVE, CompletionLaw
+from pipeline.schema.staging import PURCHASES, SESSION_DAY_POLLS
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.object_errors import DamagedFileError, MissingFileError
+from pipeline.transform.queries import run
+
+_DAYS = 8  # by default a session expires after seven
+_SAMPLE = 200_000  # purchases
+
+
+def learned_law(data: DataDirectory) -> CompletionLaw:
+    """The law by the purchases so far; the assumed one where there are none, or where their files are damaged.
+
+    Failed purchases count as completed, since both end the asking. Raises StoreError where the disk is to blame.
+    """
+    try:
+        return CompletionLaw.learned(_intervals(data))
+    except (DamagedFileError, MissingFileError):
+        # The next build mends the tables. Until then polling goes on, only less well informed.
+        return CompletionLaw.assumed()
+
+
+def _intervals(data: DataDirectory) -> list[tuple[int, int | None, int]]:
+    """Purchases by the bands of age in which they were last pending and first final; NULL where they are not."""
+    store = data.store
+    days = sorted(store.parts(PURCHASES))[-_DAYS:]
+    if not days:
+        return []
+    purchases = store.scan(PURCHASES, days)
+    polls = store.scan(SESSION_DAY_POLLS, (day for day in store.parts(SESSION_DAY_POLLS) if day >= days[0]))
+    with connect(data) as connection:
+        (count,) = connection.execute(f"SELECT count(*) FROM {purchases}").fetchone() or (0,)
+        is_sampled = f"hash(session_id) % {count // _SAMPLE + 1} = 0"
+        return run(
+            connection,
+            f"""
+            WITH chosen AS (
+                SELECT session_id, started_at(initiated_at, submitted_at) AS started_at, resolved_at
+                FROM {purchases}
+                WHERE first_polled_at IS NOT NULL AND {is_sampled}
+            ),
+            polls AS (
+                SELECT session_id, max(last_pending_at) AS last_pending_at
+                FROM {polls}
+                WHERE {is_sampled}
+                GROUP BY session_id
+            ),
+            ages AS (
+                SELECT
+                    CASE WHEN last_pending_at > started_at THEN epoch(last_pending_at - started_at) ELSE 0 END
+                        AS pending_age,
+                    CASE WHEN resolved_at > started_at THEN epoch(resolved_at - started_at)
+                        WHEN resolved_at IS NOT NULL THEN 0 END AS final_age
+                FROM chosen JOIN polls USING (session_id)
+            )
+            SELECT
+                floor({BANDS_PER_OCTAVE} * log2(1 + least(pending_age, final_age)))::INTEGER AS first_band,
+                floor({BANDS_PER_OCTAVE} * log2(1 + final_age))::INTEGER AS last_band,
+                count(*)
+            FROM ages
+            GROUP BY ALL
+            """,
+        ).fetchall()

@@ -1,0 +1,64 @@
+"""When pending sessions are worth another run, though no file came.
+
+A run asks until its budget ends, and what is pending then waits for the next run. How long it should wait grows
+with its age, for the same reason for which the questions within a run do (`polling/schedule.py`): what has been
+pending for days rarely completes in the next minutes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.schema.raw import PENDING_SESSIONS
+from pipeline.schema.staging import PURCHASES
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.manifest import Manifest, digest
+from pipeline.transform.queries import run
+
+_SHORTEST_WAIT = 900  # seconds between the end of one run and the start of the next
+_SHARE_OF_AGE = 1 / 8  # a session of two hours waits as long as the shortest; one of a week, 21 hours
+
+
+@dataclass(frozen=True)
+class Due:
+    """How many sessions are pending, and when the first of them should be asked again, in seconds since the epoch."""
+
+    pending: int
+    at: float
+
+
+def due_state(data: DataDirectory) -> str:
+    """A fingerprint of the tables that `due` reads, from one small file: while it is the same, so is the answer."""
+    manifest = Manifest(data)
+    return digest(manifest.versions(PURCHASES), manifest.versions(PENDING_SESSIONS))
+
+
+def due(data: DataDirectory) -> Due | None:
+    """None where nothing is pending. Raises StoreError.
+
+    Sessions that a failed run took in and did not come to publish count as well.
+    """
+    store = data.store
+    with connect(data) as connection:
+        row = run(
+            connection,
+            f"""
+            WITH pending AS (
+                SELECT submitted_at, initiated_at, last_polled_at FROM {store.scan(PURCHASES)} WHERE status = 'pending'
+                UNION ALL
+                SELECT submitted_at, initiated_at, last_polled_at FROM {store.scan(PENDING_SESSIONS)}
+                WHERE session_id NOT IN (SELECT session_id FROM {store.scan(PURCHASES)})
+            ),
+            seconds AS (
+                SELECT epoch(submitted_at) AS submitted, epoch(started_at(initiated_at, submitted_at)) AS started,
+                    epoch(last_polled_at) AS asked
+                FROM pending
+            )
+            SELECT count(*), min(coalesce(
+                asked + greatest({_SHORTEST_WAIT}, {_SHARE_OF_AGE} * (asked - started)),
+                submitted + {_SHORTEST_WAIT}))
+            FROM seconds
+            """,
+        ).fetchone()
+    return Due(*row) if row and row[0] else None

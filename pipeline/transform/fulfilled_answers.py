@@ -1,0 +1,104 @@
+"""Reads the fulfilled answers of a day into the rows of `fulfilled_results`.
+
+Nearly every answer is plain: each value is of the kind that belongs there, and one call reads it. What that leaves
+without items is strange, and is read value by value, by a query of its own: on few answers, planning that query takes
+longer than all else, so strange answers are gathered until they are many, or the last. The answers of sessions that
+have several, of which the day's first counts, are read so, too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.polling.answers import REPEATED_KEYS
+from pipeline.polling.redaction import Redaction
+from pipeline.schema.staging import FULFILLED_RESULTS
+from pipeline.storage.connection import ROWS_A_BATCH, stream
+from pipeline.transform.answer_text import TEXT, create_answers
+from pipeline.transform.queries import query
+
+# Bytes of answers that are held at once, as rows, twice: while some are written the next are read, by every core.
+# Rows of the shortest answers take much more than their text.
+_BYTES_AT_ONCE = 192 << 20
+_BYTES_A_ROW = 4_800
+_STRANGE_BYTES_AT_ONCE = _BYTES_AT_ONCE // 4  # reading value by value holds each of them several times
+
+_SESSIONS_WITH_SEVERAL = """
+    CREATE OR REPLACE TEMP TABLE sessions_with_several AS
+    SELECT session_id FROM status_responses WHERE outcome = 'fulfilled' GROUP BY session_id HAVING count(*) > 1
+"""
+# The sizes come out of a query of their own, or the window would hold the bodies.
+_TIMES = """
+    SELECT min(received_at)::VARCHAR FROM (
+        SELECT received_at, sum(size) OVER (ORDER BY received_at) // $at_once AS chunk FROM (
+            SELECT received_at, octet_length(body) + $a_row AS size FROM status_responses WHERE outcome = 'fulfilled'
+        )
+    )
+    GROUP BY chunk ORDER BY chunk
+"""
+# Where keys are repeated, the last of them counts, and the one call would read another.
+_ANSWERS_BETWEEN = f"""
+    CREATE OR REPLACE TEMP VIEW answers AS
+    SELECT session_id, received_at, body_sha256, body, outcome, detail,
+        CASE WHEN detail IS DISTINCT FROM '{REPEATED_KEYS}' AND NOT holds_key({TEXT}) THEN {TEXT} END AS text
+    FROM status_responses
+    WHERE outcome = 'fulfilled' AND received_at >= TIMESTAMPTZ '{{since}}' AND received_at < TIMESTAMPTZ '{{until}}'
+        AND session_id NOT IN (FROM sessions_with_several)
+"""
+_GATHERED_RESPONSES = """
+    CREATE OR REPLACE TEMP VIEW strange_responses AS
+    SELECT session_id, received_at, body_sha256, strange.body AS body, 'fulfilled' AS outcome, strange.detail AS detail
+    FROM gathered
+"""
+_RESPONSES_OF_SEVERAL = """
+    CREATE OR REPLACE TEMP VIEW strange_responses AS
+    FROM status_responses WHERE outcome = 'fulfilled' AND session_id IN (FROM sessions_with_several)
+"""
+
+
+def read_results(connection: duckdb.DuckDBPyConnection, redaction: Redaction) -> Iterator[pa.RecordBatch]:
+    """The day's rows of `fulfilled_results`, out of the view `status_responses`; strange ones follow the others."""
+    connection.execute(_SESSIONS_WITH_SEVERAL)
+    times = connection.execute(_TIMES, {"at_once": _BYTES_AT_ONCE, "a_row": _BYTES_A_ROW}).fetchall()
+    strange: list[pa.RecordBatch] = []
+    for (since,), (until,) in itertools.pairwise([*times, ("infinity",)]):
+        connection.execute(_ANSWERS_BETWEEN.format(since=since, until=until))
+        # A relation's rows become Arrow on every core, a cursor's on one alone.
+        for batch in connection.sql(query(FULFILLED_RESULTS)).to_arrow_table(ROWS_A_BATCH).to_batches():
+            is_read = batch["strange"].is_null()
+            rows = batch.drop_columns(["strange"])
+            if is_read.true_count == batch.num_rows:
+                yield rows
+                continue
+            found = batch.select(["session_id", "received_at", "body_sha256", "strange"])
+            strange.append(found.filter(pc.invert(is_read)))
+            yield rows.filter(is_read)
+        if sum(batch.nbytes + batch.num_rows * _BYTES_A_ROW for batch in strange) >= _STRANGE_BYTES_AT_ONCE:
+            yield from _read_gathered(connection, redaction, strange)
+            strange = []
+    if strange:
+        yield from _read_gathered(connection, redaction, strange)
+    if connection.execute("SELECT true FROM sessions_with_several LIMIT 1").fetchone():
+        connection.execute(_RESPONSES_OF_SEVERAL)
+        yield from _read_strange(connection, redaction)
+
+
+def _read_gathered(
+    connection: duckdb.DuckDBPyConnection, redaction: Redaction, strange: list[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    connection.register("gathered", pa.Table.from_batches(strange))
+    connection.execute(_GATHERED_RESPONSES)
+    yield from _read_strange(connection, redaction)
+    connection.unregister("gathered")
+
+
+def _read_strange(connection: duckdb.DuckDBPyConnection, redaction: Redaction) -> Iterator[pa.RecordBatch]:
+    """The rows of the answers in the view `strange_responses`."""
+    create_answers(connection, redaction, "strange_responses")
+    (step,) = FULFILLED_RESULTS.steps
+    yield from stream(connection, query(step))

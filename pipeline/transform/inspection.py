@@ -1,0 +1,50 @@
+"""Makes sure that what tables are derived from is what was written, before anything is derived from it.
+
+Objects are verified when they are read for a derivation, and all of the derived ones once a day, on the day's first
+run. In between they are only opened: a run with nothing new must not cost more with a longer history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipeline.schema.table import Table, Zone
+from pipeline.storage.manifest import Manifest
+from pipeline.storage.object_errors import DamagedFileError
+from pipeline.storage.objects import Store
+
+
+class Inspection:
+    """What one builder has verified, on a UTC day such as 2026-03-01."""
+
+    def __init__(self, store: Store, manifest: Manifest, day: str) -> None:
+        self._store = store
+        self._manifest = manifest
+        self._day = day
+        self._looked_through: set[str] = set()
+        self._verified: set[str] = set()
+
+    def look_through(self, table: Table) -> None:
+        """Removes the damaged objects of a derived table, so that they are built again."""
+        if table.zone is Zone.RAW or table.name in self._looked_through:
+            return
+        is_due = self._manifest.verified_on(table) != self._day
+        for path, _ in self._store.damaged_objects(table, reads_all=is_due):
+            self._store.remove(path)
+        if is_due:
+            self._manifest.note_verified(table, self._day)
+        self._looked_through.add(table.name)
+
+    def verify(self, table: Table, parts: Iterable[str] | None = None) -> None:
+        """Verifies the table's objects, or those of some parts, each once.
+
+        Raises DamagedFileError for the first that is damaged; a derived table is looked through by the next run then.
+        """
+        by_part = self._store.parts(table) if parts is None else {part: self._store.part(table, part) for part in parts}
+        for path in (path for paths in by_part.values() for path in paths if path not in self._verified):
+            try:
+                self._store.verify([path])
+            except DamagedFileError:
+                self._manifest.note_verified(table, "")
+                raise
+            self._verified.add(path)

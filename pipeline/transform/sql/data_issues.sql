@@ -1,0 +1,223 @@
+-- Few sessions are submitted again, and only those need to be ranked; whether any was, the counts tell at once.
+WITH ranked AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY session_id ORDER BY submitted_at, source_file, content_sha256, row_number
+    ) AS occurrence
+    FROM session_submissions
+    WHERE rejected_reason IS NULL AND session_id IN (
+        SELECT session_id FROM session_submissions
+        WHERE rejected_reason IS NULL
+            AND (SELECT count(*) FROM session_submissions WHERE rejected_reason IS NULL) > (SELECT count(*) FROM purchases)
+        GROUP BY session_id HAVING count(*) > 1)
+),
+later AS (
+    SELECT
+        later.*,
+        -- What a later submission leaves out is no other detail.
+        list_filter([
+            difference('initiated_at', earlier.initiated_at, later.initiated_at),
+            difference('pack_id', earlier.pack_id, later.pack_id),
+            difference('price_usd', earlier.price_usd, later.price_usd),
+            difference('quantity', earlier.quantity, later.quantity),
+            difference('user_id', earlier.user_id, later.user_id)
+        ], lambda d: d IS NOT NULL) AS differences
+    FROM ranked AS later
+    JOIN ranked AS earlier ON earlier.session_id = later.session_id AND earlier.occurrence = 1
+    WHERE later.occurrence > 1
+),
+-- Sessions that may have been answered on after they were settled. Nearly none was, so that the sessions of the whole
+-- history need not be joined: an answer was late as far as its day tells, or was asked for after the session was settled.
+suspects AS (
+    SELECT session_id FROM session_day_polls WHERE may_have_late_answer
+    UNION SELECT session_id FROM late_requests
+),
+-- As a list, for of that DuckDB expects to be short, and so keeps it in memory rather than what it is joined to.
+listed AS MATERIALIZED (
+    SELECT unnest(session_ids) AS session_id FROM (SELECT list(session_id) AS session_ids FROM suspects)
+),
+answered_on AS MATERIALIZED (
+    SELECT polls.session_id, status, resolved_at, polls.last_pending_at
+    FROM (FROM session_day_polls SEMI JOIN listed USING (session_id)) AS polls
+    JOIN (FROM purchases SEMI JOIN listed USING (session_id)) AS purchases ON purchases.session_id = polls.session_id
+    WHERE greatest(last_final_at, polls.last_pending_at) > resolved_at
+),
+-- Sessions of which nothing is heard any more, though connections come about: counted from their last answer on.
+lost AS (
+    SELECT session_id, sum(lost_count) AS lost_count, arg_max(last_loss, last_polled_at) AS last_loss,
+        max(last_polled_at) AS last_polled_at
+    FROM (
+        SELECT *, max(last_polled_at) FILTER (has_reply) OVER (PARTITION BY session_id) AS heard_at
+        FROM session_day_polls
+        WHERE session_id IN (SELECT session_id FROM session_day_polls WHERE lost_count > 0)
+    )
+    WHERE heard_at IS NULL OR last_polled_at >= heard_at
+    GROUP BY session_id
+    HAVING sum(lost_count) >= 3
+),
+findings AS (
+    SELECT
+        CASE row_number WHEN 0 THEN 'rejected_file' ELSE 'rejected_row' END AS rule,
+        'error' AS severity,
+        'session_submissions' AS table_name,
+        session_id,
+        NULL AS pull_number,
+        source_file || CASE row_number WHEN 0 THEN '' ELSE ' row ' || row_number END AS source,
+        faulty_fields(rejected_reason) AS field,
+        rejected_reason AS detail,
+        raw_value,
+        submitted_at AS observed_at
+    FROM session_submissions
+    WHERE rejected_reason IS NOT NULL
+    UNION ALL
+    SELECT
+        CASE row_number WHEN 0 THEN 'rejected_file' ELSE 'rejected_row' END, 'error', 'sellback_submissions', session_id, NULL,
+        'sellbacks/' || source_file || CASE row_number WHEN 0 THEN '' ELSE ' row ' || row_number END,
+        faulty_fields(rejected_reason), rejected_reason, raw_value, submitted_at
+    FROM sellback_submissions
+    WHERE rejected_reason IS NOT NULL
+    UNION ALL
+    -- A partner's records may be of much that was never submitted: one row a file.
+    SELECT
+        'unknown_sellback', 'warning', 'sellbacks', NULL, NULL, 'sellbacks/' || source_file, 'item_id',
+        occurrences(count(*), min(submitted_at), max(submitted_at)) || ': no pull is of the item, or of it in the session',
+        left(min(item_id), 200), min(submitted_at)
+    FROM sellback_records
+    WHERE session_id IS NULL
+    GROUP BY source_file
+    UNION ALL
+    SELECT
+        'conflicting_sellback', 'warning', 'sellbacks', later.session_id, later.pull_number,
+        'sellbacks/' || later.source_file || ' row ' || later.row_number, 'sold_at, amount_usd',
+        'differs from the first record of the pull, which stands: sold at ' || first.sold_at::TIMESTAMP || ' for '
+            || coalesce(first.amount_usd::VARCHAR, 'an unknown amount'),
+        later.sold_at::TIMESTAMP || ', ' || coalesce(later.amount_usd::VARCHAR, 'none'), later.submitted_at
+    FROM sellback_records AS later
+    JOIN sellback_records AS first ON first.session_id = later.session_id AND first.pull_number = later.pull_number
+    WHERE later.occurrence > 1 AND first.occurrence = 1
+        AND (later.sold_at <> first.sold_at OR later.amount_usd <> first.amount_usd)
+    UNION ALL
+    SELECT
+        CASE row_number WHEN 0 THEN 'rejected_reference_file' ELSE 'rejected_reference_row' END, 'error',
+        'reference_packs', NULL, NULL,
+        'reference/packs.csv' || CASE row_number WHEN 0 THEN '' ELSE ' row ' || row_number END,
+        faulty_fields(rejected_reason), rejected_reason, raw_value, modified_at
+    FROM reference_pack_rows
+    WHERE rejected_reason IS NOT NULL
+    UNION ALL
+    SELECT
+        'implausible_time', 'warning', 'purchases', session_id, NULL, source_file || ' row ' || row_number, 'initiated_at',
+        CASE WHEN initiated_at > submitted_at THEN 'more than a day after it was submitted' ELSE 'before 2015' END
+            || '; it is left out of latencies',
+        initiated_at::VARCHAR AS raw_value, submitted_at
+    FROM session_submissions
+    WHERE rejected_reason IS NULL AND initiated_at IS NOT NULL AND plausible_time(initiated_at, submitted_at) IS NULL
+    UNION ALL
+    SELECT
+        'implausible_time', 'warning', 'sellbacks', session_id, NULL, 'sellbacks/' || source_file || ' row ' || row_number,
+        'sold_at', CASE WHEN sold_at > submitted_at THEN 'more than a day after it was submitted' ELSE 'before 2015' END
+            || '; the record is left out of all figures',
+        sold_at::VARCHAR AS raw_value, submitted_at
+    FROM sellback_submissions
+    WHERE rejected_reason IS NULL AND plausible_time(sold_at, submitted_at) IS NULL
+    UNION ALL
+    SELECT
+        'conflicting_submission', 'warning', 'purchases', session_id, NULL,
+        source_file || ' row ' || row_number,
+        array_to_string(list_transform(differences, lambda d: d.field), ', '),
+        'differs from the first submission, which stands: '
+            || array_to_string(list_transform(differences, lambda d: d.field || ' ' || d.detail), ', '),
+        left(array_to_string(list_transform(differences, lambda d: d.raw_value), ', '), 200),
+        submitted_at
+    FROM later
+    WHERE len(differences) > 0
+    UNION ALL
+    -- Once the session is final all the same, nothing hangs on the answer any more.
+    SELECT 'malformed_answer', CASE WHEN resolved_at IS NULL THEN 'error' ELSE 'warning' END, 'status_responses',
+        answers.session_id, NULL, body_sha256, NULL, detail, excerpt, received_at
+    FROM final_and_malformed_answers AS answers LEFT JOIN purchases ON purchases.session_id = answers.session_id
+    WHERE outcome = 'malformed'
+    UNION ALL
+    SELECT
+        'unconfirmed_failure', 'warning', 'status_responses', answers.session_id, NULL, body_sha256, NULL,
+        'an answer said that the transaction failed, and none on a connection of its own has confirmed it: it may be '
+            || 'another session''s, and the session is ' || status,
+        excerpt, received_at
+    FROM final_and_malformed_answers AS answers JOIN purchases ON purchases.session_id = answers.session_id
+    WHERE outcome = 'unconfirmed' AND status <> 'failed'
+    UNION ALL
+    SELECT
+        'lost_answers', 'error', 'status_responses', lost.session_id, NULL, NULL, NULL,
+        'the last ' || lost_count || ' requests brought no answer, at last: ' || last_loss, NULL, lost.last_polled_at
+    FROM lost JOIN purchases ON purchases.session_id = lost.session_id
+    WHERE resolved_at IS NULL
+    UNION ALL
+    SELECT
+        'implausible_retry_after', 'warning', 'status_responses', arg_min(session_id, (received_at, session_id)), NULL,
+        NULL, 'Retry-After', occurrences(count(*), min(received_at), max(received_at))
+            || '; 60 s were taken instead of more than a day',
+        arg_min(split_part(detail, '; its Retry-After is implausible: ', 2), (received_at, session_id)), min(received_at)
+    FROM final_and_malformed_answers
+    WHERE contains(detail, '; its Retry-After is implausible: ')
+    GROUP BY split_part(detail, '; its Retry-After is implausible: ', 1)
+    UNION ALL
+    SELECT
+        'contradicting_answer', 'error', 'purchases', answers.session_id, NULL, body_sha256, NULL,
+        'the session was ' || status || ' already; a later answer said ' || outcome
+            || CASE WHEN outcome = status THEN ' with other content' ELSE '' END,
+        excerpt, received_at
+    FROM (FROM final_and_malformed_answers SEMI JOIN listed USING (session_id)) AS answers
+    JOIN (SELECT DISTINCT session_id, status, resolved_at FROM answered_on) AS settled USING (session_id)
+    JOIN (FROM session_day_polls SEMI JOIN listed USING (session_id)) AS polls
+        ON polls.session_id = answers.session_id AND polls.final_at = resolved_at
+    WHERE outcome IN ('fulfilled', 'failed')
+        AND received_at > resolved_at
+        AND (outcome <> status OR body_sha256 <> final_body_sha256)
+    UNION ALL
+    SELECT
+        'contradicting_answer', 'warning', 'purchases', session_id, NULL, NULL, NULL,
+        'the session was ' || status || ' already; a later answer said pending', NULL, last_pending_at
+    FROM answered_on
+    WHERE last_pending_at > resolved_at
+    UNION ALL
+    SELECT
+        rule, severity, table_name, session_id, pull_number, body_sha256, field, detail, raw_value, received_at
+    FROM answer_findings
+    UNION ALL
+    SELECT
+        'unknown_field', 'info', 'status_responses', NULL, NULL, NULL, path,
+        occurrences(sum(occurrence_count)::BIGINT, min(first_seen_at), max(last_seen_at)), NULL, min(first_seen_at)
+    FROM unknown_fields
+    GROUP BY path
+    UNION ALL
+    SELECT
+        'new_item_type', 'info', 'pulls', NULL, NULL, NULL, 'type',
+        occurrences(count(*), min(resolved_at), max(resolved_at)), left(item_type, 200), min(resolved_at)
+    FROM pulls
+    WHERE item_type NOT IN ('enft', 'ebay', 'fanatics', 'alt', 'external')
+    GROUP BY item_type
+    UNION ALL
+    SELECT
+        'time_in_future', 'warning', 'purchases', NULL, NULL, NULL, field,
+        'a clock was ahead when it was written, as for session ' || left(min(session_id), 200) || ': '
+            || occurrences(count(*), min(moment), max(moment)),
+        NULL, min(moment)
+    FROM (
+        SELECT 'submitted_at' AS field, session_id, submitted_at AS moment FROM purchases WHERE is_future(submitted_at)
+        UNION ALL
+        SELECT 'last_polled_at' AS field, session_id, last_polled_at AS moment FROM purchases WHERE is_future(last_polled_at)
+        UNION ALL
+        SELECT 'resolved_at' AS field, session_id, resolved_at AS moment FROM purchases WHERE is_future(resolved_at)
+    )
+    GROUP BY field
+    UNION ALL
+    -- Values of a kind that the field did not have before: one row a field and kind, beside the rows for each value.
+    SELECT
+        'changed_type', 'warning', 'status_responses', NULL, NULL, NULL, field,
+        occurrences(count(*), min(received_at), max(received_at)), detail, min(received_at)
+    FROM answer_findings
+    WHERE rule = 'unreadable_field'
+    GROUP BY field, detail
+)
+SELECT rule, severity, table_name, session_id, pull_number::INTEGER AS pull_number, source, field, detail, raw_value, observed_at
+FROM findings
+ORDER BY observed_at, rule, session_id, pull_number, source, field, detail

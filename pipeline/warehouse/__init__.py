@@ -1,1 +1,0 @@
-"""Publishing: the lake's tables as one DuckDB file that readers may hold open at any time."""
