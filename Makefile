@@ -6,10 +6,10 @@ DEMO_SESSIONS ?= 2500
 DEMO_POLL_BUDGET ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test screenshots check fix lock benchmarks clean
+.PHONY: help setup demo dev test test-unit screenshots check fix lock benchmarks clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: .venv/.ready ## Make .venv and install the locked dependencies and the project into it
 
@@ -35,8 +35,11 @@ dev: setup ## Open the Dagster UI at http://127.0.0.1:3000, with schedule and se
 test: setup ## Run the whole test suite
 	$(BIN)/pytest -n 2 --dist loadfile
 
+test-unit: setup ## Run the tests that need neither a server nor Dagster
+	$(BIN)/pytest -n 2 --dist loadfile tests/unit
+
 screenshots: setup ## Keep a picture of each page of the Dagster UI in build/screenshots; needs Chromium
-	PHYGITALS_SCREENSHOTS=$(CURDIR)/build/screenshots $(BIN)/pytest tests/test_browser.py
+	PHYGITALS_SCREENSHOTS=$(CURDIR)/build/screenshots $(BIN)/pytest tests/e2e/test_browser.py
 
 check: setup ## Lint and type-check; changes nothing
 	$(BIN)/ruff format --check .

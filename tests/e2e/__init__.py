@@ -1,0 +1,1 @@
+"""What users start: commands, Dagster, the UI, notebooks."""

@@ -1,0 +1,252 @@
+"""The command line as a person uses it: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+
+from pipeline.catalog.trace import trace
+from pipeline.settings import PROJECT_ROOT
+from pipeline.simulator.server import PENDING, Reply, Simulator
+from pipeline.steps import Workspace
+from tests.support.answers import fulfilled
+from tests.support.command_line import assert_one_line_error, on_a_terminal, phygitals
+from tests.support.workspace import KEY, drop, rows
+
+
+def test_submitted_ids_and_files_are_resolved_by_a_refresh(api, tmp_path):
+    api(Simulator(delay_scale=0, hold=0))
+    listed = tmp_path / "more.csv"
+    listed.write_text("session_id,pack_id\nthree,p\n")
+    submitted = phygitals("submit", "one", "two", str(listed))
+    assert submitted.returncode == 0, submitted.stderr
+    waiting = phygitals("status")
+    assert "2 new files" in waiting.stdout
+    assert "run `phygitals refresh`" in waiting.stdout
+    refreshed = phygitals("refresh")
+    assert refreshed.returncode == 0, refreshed.stderr
+    assert "of 3 sessions" in refreshed.stdout
+    assert "Item types" in refreshed.stdout
+    assert "phygitals.duckdb" in refreshed.stdout
+    assert rows(Workspace.open(), "SELECT session_id, pack_id FROM purchases ORDER BY 1") == [
+        ("one", None),
+        ("three", "p"),
+        ("two", None),
+    ]
+    assert listed.read_text() == "session_id,pack_id\nthree,p\n"
+    shown = phygitals("query", "SELECT session_id FROM purchases ORDER BY 1")
+    assert shown.returncode == 0
+    assert "three" in shown.stdout
+    assert "3 rows" in shown.stdout
+    settled = phygitals("status")
+    assert "0 new files" in settled.stdout
+    assert KEY not in refreshed.stdout + refreshed.stderr + settled.stdout
+
+
+@pytest.mark.parametrize(
+    ("argument", "word"),
+    [("missing.csv", "no such file"), ("a b", "white space"), ("x" * 300, "300 characters")],
+)
+def test_what_is_neither_an_id_nor_a_file_is_refused(argument, word):
+    assert_one_line_error(phygitals("submit", argument), word)
+
+
+def test_a_file_of_a_format_that_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "a.xlsx").write_bytes(b"PK")
+    assert_one_line_error(phygitals("submit", str(tmp_path / "a.xlsx")), "a.xlsx", ".csv")
+
+
+def test_a_wrong_setting_is_one_line(configure):
+    configure(poll_budget="soon")
+    assert_one_line_error(phygitals("refresh"), "PHYGITALS_POLL_BUDGET='soon' is refused")
+
+
+def test_the_traceback_is_behind_debug(configure):
+    configure(poll_budget="soon")
+    assert "Traceback" in phygitals("--debug", "status").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["query", "--colour"], ("No such option", "--colour", "query --help")),
+        (["trace"], ("Missing argument", "trace --help")),
+        (["undo"], ("No such command 'undo'", "--help")),
+        (["simulate", "--mode", "both"], ("'both' is not one of", "simulate --help")),
+    ],
+)
+def test_a_command_that_is_called_wrongly_says_so_in_one_line(arguments, words):
+    assert_one_line_error(phygitals(*arguments), *words)
+
+
+def test_without_a_command_the_commands_are_listed():
+    listed = phygitals()
+    assert listed.returncode != 0
+    assert "refresh" in listed.stderr
+
+
+def test_debug_shows_where_a_wrong_query_and_a_failed_step_ended(api):
+    api(Simulator(hold=0)).key = "another"
+    assert "Traceback" in phygitals("--debug", "query", "SELECT 1").stderr
+    drop(Workspace.open(), "a.txt", "one\n")
+    shown = phygitals("--debug", "refresh").stderr
+    assert "Traceback" in shown
+    assert "In run_pipeline: " in shown
+    assert KEY not in shown
+
+
+def test_a_refused_key_is_one_line_and_a_failed_command(api):
+    api(Simulator(hold=0)).key = "another"
+    drop(Workspace.open(), "a.txt", "one\n")
+    result = phygitals("refresh")
+    assert_one_line_error(result, "HTTP 401", "PHYGITALS_API_KEY")
+    assert KEY not in result.stdout + result.stderr
+
+
+def test_bad_sql_is_one_line(api):
+    api(Simulator(hold=0))
+    assert_one_line_error(phygitals("query", "SELECT 1"), "does not exist yet")
+    phygitals("refresh")
+    assert_one_line_error(phygitals("query", "SELEC 1"), "syntax error")
+    assert_one_line_error(phygitals("query", "DROP TABLE pulls"), "DROP is not for queries")
+    assert_one_line_error(phygitals("query", " ;"), "there is no SQL to run")
+
+
+def test_numbers_are_shown_whole(api):
+    api(Simulator(hold=0))
+    phygitals("refresh")
+    sql = (
+        "SELECT 12345678901234567890123456789.1234::DECIMAL(38,4) AS a, 12345.678::DOUBLE AS b, 17.3450 AS c, "
+        "1999 AS d, 12345 AS e"
+    )
+    shown = phygitals("query", sql).stdout
+    numbers = ("12,345,678,901,234,567,890,123,456,789.1234", "12,345.68", "17.345", " 1999 ", " 12,345 ")
+    assert all(n in shown for n in numbers)
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["submit"], ["refresh"], ["status"], ["simulate"], ["query"], ["report"], ["trace"], ["rebuild"]]
+)
+def test_help_is_everywhere(command):
+    result = phygitals(*command, "--help")
+    assert result.returncode == 0
+    assert result.stdout.startswith("Usage:")
+
+
+def test_an_unknown_command_fails():
+    assert phygitals("fetch").returncode == 2
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_the_simulator_serves_until_it_is_stopped(signal_number):
+    command = [sys.executable, "-u", "-m", "pipeline.cli.main", "simulate", "--mode", "sandbox", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
+    assert process.stdout is not None
+    url = process.stdout.readline().split(" at ")[1].split(";")[0]
+
+    def asked(session_id: str) -> bytes:
+        body = json.dumps({"session_id": session_id}).encode()
+        request = urllib.request.Request(f"{url}/vm/buy/status", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as response:
+            return response.read()
+
+    assert b'"tx_hash": "sandbox_' in asked("550e8400-e29b-41d4-a716-446655440000")
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        asked("not-a-session")
+    process.send_signal(signal_number)
+    assert process.wait(30) == 0
+
+
+def test_simulated_submissions_go_into_the_local_inbox_only(api):
+    written = phygitals("simulate", "--submissions", "60")
+    assert written.returncode == 0, written.stderr
+    assert "60 submissions" in written.stdout
+    assert "nothing was added" in phygitals("simulate", "--submissions", "60").stdout
+
+
+def test_simulated_submissions_are_refused_elsewhere(api):
+    api(Simulator(hold=0))
+    assert_one_line_error(phygitals("simulate", "--submissions", "60"), "PHYGITALS_ENV=local only")
+
+
+def test_what_is_pending_is_told_from_what_came_not_from_what_was_published(api, configure):
+    api(Simulator(hold=0, scripts={"s": [PENDING]}))
+    configure(poll_budget=0.5)
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "s\n")
+    workspace.take_in()
+    told = phygitals("status")
+    assert told.returncode == 0, told.stderr
+    assert "s " in told.stdout and "Nothing is published yet" in told.stdout
+    assert "under a minute" in told.stdout
+
+
+def test_reading_needs_no_key(api, monkeypatch):
+    api(Simulator(hold=0))
+    phygitals("refresh")
+    monkeypatch.delenv("PHYGITALS_API_KEY")
+    assert phygitals("query", "SELECT 1").returncode == 0
+    assert phygitals("status").returncode == 0
+    assert phygitals("report").returncode == 0
+    assert_one_line_error(phygitals("refresh"), "PHYGITALS_API_KEY is not set")
+
+
+def test_rows_that_are_too_wide_for_a_table_are_printed_name_by_name(api):
+    api(Simulator(delay_scale=0, hold=0))
+    drop(Workspace.open(), "a.csv", "session_id,pack_id,price_usd\ns,p,10\n")
+    phygitals("refresh")
+    lines = phygitals("query", "FROM pack_economics").stdout.splitlines()
+    assert any("multiple_20_and_above_count" in line and line.count("\u2502") == 3 for line in lines)
+
+
+def test_a_terminal_shows_the_progress_while_it_happens(api, configure):
+    api(Simulator(delay_scale=0, hold=0))
+    configure(requests_per_second=25)
+    drop(Workspace.open(), "a.txt", "\n".join(f"s{i}" for i in range(80)))
+    written, code = on_a_terminal("refresh")
+    assert code == 0
+    assert written.count("requests/s") >= 3
+    assert "80/80" in written
+
+
+def test_a_refresh_against_the_bundled_simulator_that_is_interrupted_says_so_in_one_line(configure):
+    configure(requests_per_second=25)
+    drop(Workspace.open(), "a.txt", "\n".join(f"s{i}" for i in range(400)))
+    written, code = on_a_terminal("refresh", interrupt_at=b"requests/s")
+    assert code != 0
+    assert "Task was destroyed" not in written
+    assert "what came is kept" in written.splitlines()[-1]
+
+
+def test_a_trace_tells_a_sessions_whole_story(api):
+    answers = [Reply(200, b"oops"), PENDING, fulfilled("s", {"id": "card-1"})]
+    api(Simulator(delay_scale=0, hold=0, scripts={"s": answers}))
+    workspace = Workspace.open()
+    drop(workspace, "sub/a.csv", "session_id,price_usd\ns,10\ns,12\n")
+    phygitals("refresh")
+    told = phygitals("trace", "s")
+    assert told.returncode == 0, told.stderr
+    came_of_it = ("Purchase", "Pulls", "card-1", "Issues", "conflicting_submission", "malformed_answer")
+    for words in ("Submitted", "sub/a.csv", "Asked", "the body is not JSON", "pending", "fulfilled", *came_of_it):
+        assert words in told.stdout, words
+    asked = {title: chapter.fetchall() for title, chapter in trace(workspace.data, "s")}["Asked"]
+    assert [row[5] for row in asked] == [1, 2, 3]
+    assert all((workspace.data.root / row[4]).is_file() for row in asked)
+    assert_one_line_error(phygitals("trace", "another"), "'another' was never submitted")
+
+
+@pytest.mark.parametrize("home", ["there/is/none", "relative"])
+def test_a_dagster_home_that_dagster_does_not_take_is_named_with_what_to_do(api, tmp_path, monkeypatch, home):
+    api(Simulator(delay_scale=0, hold=0))
+    (tmp_path / "relative").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
+    monkeypatch.setenv("DAGSTER_HOME", home if home == "relative" else str(tmp_path / home))
+    assert_one_line_error(phygitals("refresh"), "DAGSTER_HOME is ", "the absolute path of a folder that exists")

@@ -1,0 +1,411 @@
+"""The Dagster side: what the UI shows, what starts runs, and real runs in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from dagster import DagsterEvent, DagsterEventType
+from dagster._core.storage.tags import ROOT_RUN_ID_TAG, WILL_RETRY_TAG
+
+from pipeline.cli.refresh import RefreshError, run_refresh
+from pipeline.clock import now
+from pipeline.definitions import defs
+from pipeline.orchestration import automation, dead_runs
+from pipeline.orchestration import instance as instance_module
+from pipeline.orchestration import publish as publish_module
+from pipeline.orchestration.automation import inbox_sensor
+from pipeline.orchestration.dead_runs import DATA_DIRECTORY
+from pipeline.orchestration.instance import recorded_runs
+from pipeline.quality.checker import CHECKS
+from pipeline.quality.findings import Finding
+from pipeline.schema import PUBLISHED
+from pipeline.schema.staging import PULLS
+from pipeline.settings import PROJECT_ROOT
+from pipeline.simulator.server import PENDING, Reply, Simulator
+from pipeline.steps import Workspace
+from pipeline.storage.data_directory import DataDirectory
+from tests.support.asset_groups import GROUPS
+from tests.support.lake import assert_secret_is_nowhere
+from tests.support.polling_process import Arrivals
+from tests.support.workspace import KEY, drop, refresh, rows
+
+EXECUTE = [sys.executable, "-m", "dagster", "job", "execute", "-m", "pipeline.definitions", "-j", "refresh"]
+
+
+def execute() -> subprocess.CompletedProcess[str]:
+    return subprocess.run(EXECUTE, capture_output=True, text=True, cwd=PROJECT_ROOT, timeout=200, check=False)
+
+
+def specs() -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+def test_every_asset_is_in_its_group_and_starts_with_its_grain():
+    grouped: dict[str, set[str]] = {}
+    for name, spec in specs().items():
+        grouped.setdefault(str(spec.group_name), set()).add(name)
+        assert spec.owners and spec.kinds
+        assert str(spec.description).startswith("One ")
+    assert grouped == GROUPS
+
+
+def test_the_lineage_leads_from_the_inbox_to_the_warehouse():
+    deps = {name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in specs().items()}
+    assert deps["pending_sessions"] == {"session_submissions"}
+    assert deps["status_responses"] == {"pending_sessions"}
+    assert deps["purchases"] == {"session_submissions", "status_responses"}
+    assert deps["pulls"] == {"status_responses", "purchases"}
+    assert deps["warehouse"] == {table.name for table in PUBLISHED}
+    assert deps["report"] == {"warehouse"}
+
+
+def test_every_check_is_an_asset_check():
+    keys = {(key.asset_key.to_user_string(), key.name) for key in defs.resolve_asset_graph().asset_check_keys}
+    of_tables = {(check.table.name, check.name) for check in CHECKS}
+    assert keys == of_tables | {("warehouse", "holds_what_the_lake_holds")}
+
+
+def test_the_schedule_and_the_sensor_run_by_default():
+    schedule, sensor = defs.resolve_schedule_def("daily_refresh"), defs.resolve_sensor_def("inbox_sensor")
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 2 * * *", "UTC")
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+
+
+def tick() -> dg.RunRequest | dg.SkipReason:
+    with dg.DagsterInstance.ephemeral() as instance:
+        return inbox_sensor(dg.build_sensor_context(instance))
+
+
+def test_the_sensor_asks_for_one_run_for_the_same_new_files(api):
+    api(Simulator(delay_scale=0, hold=0))
+    workspace = Workspace.open()
+    assert isinstance(tick(), dg.SkipReason)
+    drop(workspace, "a.txt", "one\n")
+    first, again = tick(), tick()
+    assert isinstance(first, dg.RunRequest)
+    assert first.run_key == again.run_key
+    drop(workspace, "b.txt", "two\n")
+    assert tick().run_key != first.run_key
+    workspace.take_in()
+    assert isinstance(tick(), dg.SkipReason)
+
+
+def test_while_a_run_is_under_way_the_sensor_waits(api, unfinished_run):
+    api(Simulator(hold=0))
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "one\n")
+    assert isinstance(tick(), dg.RunRequest)
+    with workspace.data.exclusive():
+        assert "under way; new files in the inbox: 1" in tick().skip_message
+    instance, _ = unfinished_run
+    assert "under way" in inbox_sensor(dg.build_sensor_context(instance)).skip_message
+
+
+def test_a_file_whose_name_is_no_text_starts_a_run_and_is_read(api):
+    api(Simulator(delay_scale=0, hold=0))
+    workspace = Workspace.open()
+    (workspace.data.inbox / os.fsdecode(b"M\xe4rz.txt")).write_text("one\n")
+    request = tick()
+    assert request.tags["inbox"] == "M?rz.txt"
+    with recorded_runs() as instance:
+        instance.create_run_for_job(defs.resolve_job_def("refresh"), tags=request.tags)
+    run_refresh(lambda _line: None, lambda _progress: None)
+    assert rows(workspace, "SELECT source_file FROM purchases") == [("M?rz.txt",)]
+    assert isinstance(tick(), dg.SkipReason)
+
+
+def test_the_sensor_says_what_is_wrong_with_the_settings(configure):
+    configure(poll_budget="soon")
+    assert "PHYGITALS_POLL_BUDGET" in str(tick().skip_message)
+
+
+def test_definitions_load_whatever_the_settings_are(configure):
+    configure(daily_cron="never", env="nowhere")
+    program = "import pipeline.definitions as d; print(d.defs.resolve_schedule_def('daily_refresh').cron_schedule)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0 2 * * *"
+
+
+def test_the_job_runs_from_the_project_root_and_leaves_the_key_nowhere(api, configure, tmp_path):
+    scripts = {f"gone{i}": [Reply.json({"error": f"bad {KEY}"}, 404)] for i in range(3)}
+    scripts |= {"odd": [Reply.json([KEY])], "slow": [PENDING]}
+    api(Simulator(delay_scale=0, hold=0, fault_rate=0.1, scripts=scripts))
+    configure(poll_budget=2)
+    workspace = Workspace.open()
+    drop(workspace, "a.csv", "session_id,colour\n" + "".join(f"s{i},red\n" for i in range(30)) + "s1,blue\n,red\n")
+    drop(workspace, "b.txt", "\n".join(scripts))
+    drop(workspace, "c.csv", "nothing,here\n")
+    done = execute()
+    assert done.returncode == 0, done.stderr
+    assert "a.csv: 32 rows read = 30 accepted + 1 duplicates + 1 rejected" in done.stderr
+    assert "a.csv: columns that are ignored: colour" in done.stderr
+    assert "c.csv: rejected whole, its header has no column session_id" in done.stderr
+    assert rows(workspace, "SELECT status, count(*) FROM purchases WHERE session_id[1] <> 's' GROUP BY 1") == [
+        ("pending", 4)
+    ]
+    assert KEY not in done.stdout + done.stderr
+    assert_secret_is_nowhere(workspace.data.root)
+    assert_secret_is_nowhere(tmp_path / "dagster_home")
+    materialized = materialization_of("session_submissions")
+    counts = ("files_read", "files_rejected", "rows_read", "accepted", "duplicates", "rejected")
+    assert [materialized.metadata[count].value for count in counts] == [3, 1, 37, 35, 1, 1]
+    by_file = {record.data["source_file"]: record.data for record in materialized.metadata["files"].records}
+    assert {name: [file[count] for count in counts[2:]] for name, file in by_file.items()} == {
+        "a.csv": [32, 30, 1, 1],
+        "b.txt": [5, 5, 0, 0],
+        "c.csv": [0, 0, 0, 0],
+    }
+    assert "no column session_id" in by_file["c.csv"]["refused_because"]
+    assert materialization_of("purchases").metadata["dagster/row_count"].value == 35
+
+
+def materialization_of(asset: str) -> dg.AssetMaterialization:
+    with dg.DagsterInstance.get() as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+        assert event is not None and event.asset_materialization is not None
+        return event.asset_materialization
+
+
+def test_a_refused_key_fails_the_run_with_what_to_do_and_without_the_key(api, tmp_path):
+    simulator = api(Simulator(hold=0))
+    simulator.key = "another"
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "one\n")
+    done = execute()
+    assert done.returncode != 0
+    assert "Failure: " in done.stderr
+    assert "answered HTTP 401, the API key is refused" in done.stderr
+    assert KEY not in done.stdout + done.stderr
+    assert_secret_is_nowhere(workspace.data.root)
+    assert_secret_is_nowhere(tmp_path / "dagster_home")
+    assert not workspace.data.warehouse.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"env": "nowhere"}, "PHYGITALS_ENV='nowhere' is refused"),
+        ({"env": "production"}, "PHYGITALS_API_KEY is not set"),
+        (
+            {"env": "production", "api_key": "k" * 20, "api_url": "http://127.0.0.1:9"},
+            "http://127.0.0.1:9/api/v1/vm/buy/status cannot be reached",
+        ),
+    ],
+)
+def test_what_stops_a_run_is_said_in_its_failure(settings, words, configure):
+    configure(**settings, poll_budget=0.5, poll_interval=0.1)
+    if "api_url" in settings:
+        drop(Workspace.open(), "a.txt", "one\n")
+    done = execute()
+    assert done.returncode != 0
+    assert words in done.stderr
+
+
+def test_runs_are_recorded_in_the_project_unless_dagster_home_says_where(tmp_path, monkeypatch):
+    monkeypatch.delenv("DAGSTER_HOME")
+    monkeypatch.setattr(instance_module, "PROJECT_ROOT", tmp_path)
+    configuration = tmp_path / "dagster_home" / "dagster.yaml"
+    own = configuration.read_text()
+    shutil.rmtree(configuration.parent)
+    with recorded_runs() as instance:
+        assert instance.root_directory == str(tmp_path / "dagster_home" / "local")
+    assert configuration.read_text() == own
+
+
+def test_a_run_that_is_terminated_keeps_what_came(api, configure):
+    arrivals = Arrivals(wanted=40)
+    api(Simulator(delay_scale=0, hold=0, on_request=arrivals))
+    configure(requests_per_second=30)
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "\n".join(f"s{i}" for i in range(300)))
+    process = subprocess.Popen(EXECUTE, stderr=subprocess.PIPE, text=True, cwd=PROJECT_ROOT, env=os.environ)
+    assert arrivals.reached.wait(60)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert list(workspace.data.journal.iterdir()) == []
+    assert list(workspace.data.root.glob("raw/status_responses/*/*.parquet")) != []
+    assert "DagsterExecutionInterruptedError" in errors
+
+
+def test_a_published_file_that_does_not_hold_what_the_lake_holds_is_not_to_be_relied_on(api, monkeypatch):
+    api(Simulator(delay_scale=0, hold=0))
+    drop(Workspace.open(), "a.txt", "one\n")
+    monkeypatch.setattr(publish_module, "disagreements", lambda _data: Finding(1, ["pulls: another count"]))
+    with pytest.raises(RefreshError, match="is not to be relied on; run `phygitals rebuild`"):
+        run_refresh(lambda _line: None, lambda _progress: None)
+
+
+@pytest.fixture
+def unfinished_run(tmp_path):
+    """An instance with a run that has just begun to write, and whose process is not there."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        tags = {DATA_DIRECTORY: str(tmp_path / "data")}
+        run = instance.create_run_for_job(defs.resolve_job_def("refresh"), tags=tags)
+        instance.report_engine_event("started", run)
+        instance.handle_run_event(run.run_id, started(run))
+        yield instance, run.run_id
+
+
+@pytest.fixture
+def dead_run(unfinished_run, monkeypatch):
+    """The same, three minutes later."""
+    monkeypatch.setattr(dead_runs, "now", lambda: now() + timedelta(minutes=3))
+    return unfinished_run
+
+
+def started(run: dg.DagsterRun) -> DagsterEvent:
+    return DagsterEvent(DagsterEventType.RUN_START.value, run.job_name)
+
+
+def test_a_run_that_died_with_its_process_is_reported_as_failed(api, dead_run):
+    api(Simulator(hold=0))
+    instance, run_id = dead_run
+    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
+    assert dead_runs.fail_dead_runs(instance) == [run_id]
+    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_tick_of_the_inbox_sensor_reports_it(api, dead_run):
+    api(Simulator(hold=0))
+    instance, run_id = dead_run
+    inbox_sensor(dg.build_sensor_context(instance))
+    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
+
+
+def is_started_again(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """What the daemon goes by."""
+    return {"true": True, "false": False}[instance.get_run_by_id(run_id).tags[WILL_RETRY_TAG]]
+
+
+def test_a_run_that_died_is_started_again_twice_at_most(api, monkeypatch):
+    api(Simulator(hold=0))
+    monkeypatch.setattr(dead_runs, "now", lambda: now() + timedelta(minutes=3))
+    job, data, again = defs.resolve_job_def("refresh"), Workspace.open().data, []
+    with recorded_runs() as instance:
+        root: str | None = None
+        for _ in range(3):
+            tags = {DATA_DIRECTORY: str(data.root)}
+            if root:
+                tags[ROOT_RUN_ID_TAG] = root  # as the daemon tags the runs that it starts again
+            run = instance.create_run_for_job(job, root_run_id=root, parent_run_id=root, tags=tags)
+            instance.report_dagster_event(started(run), run.run_id)
+            assert dead_runs.fail_dead_runs(instance) == [run.run_id]
+            again.append(is_started_again(instance, run.run_id))
+            root = root or run.run_id
+    assert again == [True, True, False]
+
+
+def test_a_run_that_failed_with_a_reason_is_not_started_again(api):
+    api(Simulator(hold=0)).key = "another"
+    drop(Workspace.open(), "a.txt", "one\n")
+    assert execute().returncode != 0
+    with recorded_runs() as instance:
+        (run,) = instance.get_runs()
+        assert not is_started_again(instance, run.run_id)
+
+
+def test_a_run_is_judged_by_its_own_data_directory_whichever_is_configured(api, dead_run, configure, tmp_path):
+    api(Simulator(hold=0))
+    own = Workspace.open().data
+    configure(data_dir=tmp_path / "another")
+    instance, run_id = dead_run
+    with own.exclusive():
+        inbox_sensor(dg.build_sensor_context(instance))
+        assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
+    with Workspace.open().data.exclusive():
+        assert dead_runs.fail_dead_runs(instance) == [run_id]
+
+
+def test_a_run_whose_data_directory_is_gone_is_reported_as_failed(dead_run):
+    instance, run_id = dead_run
+    assert dead_runs.fail_dead_runs(instance) == [run_id]
+
+
+def test_a_run_whose_data_directory_may_not_be_looked_into_is_left_alone(dead_run, monkeypatch):
+    def refused(_data: DataDirectory) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(DataDirectory, "is_being_written", refused)
+    instance, _ = dead_run
+    assert dead_runs.fail_dead_runs(instance) == []
+
+
+def test_a_run_that_never_wrote_is_given_an_hour(monkeypatch):
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(defs.resolve_job_def("refresh"))
+        instance.report_dagster_event(started(run), run.run_id)
+        for minutes, found in ((50, []), (70, [run.run_id])):
+            monkeypatch.setattr(dead_runs, "now", lambda minutes=minutes: now() + timedelta(minutes=minutes))
+            assert dead_runs.fail_dead_runs(instance) == found
+
+
+def test_a_dead_run_from_a_shell_is_not_said_to_be_started_again(api, dead_run):
+    api(Simulator(hold=0))
+    instance, run_id = dead_run
+    dead_runs.fail_dead_runs(instance)
+    (failure,) = instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
+    assert "Run `phygitals refresh` once more" in failure.dagster_event.message
+
+
+def test_a_run_is_tagged_with_its_data_directory(api):
+    api(Simulator(delay_scale=0, hold=0))
+    run_refresh(lambda _line: None, lambda _progress: None)
+    with recorded_runs() as instance:
+        (run,) = instance.get_runs()
+    assert run.tags[DATA_DIRECTORY] == str(Workspace.open().data.root)
+
+
+def test_a_run_that_is_writing_is_left_alone(api, dead_run):
+    api(Simulator(hold=0))
+    instance, run_id = dead_run
+    with Workspace.open().data.exclusive():
+        assert dead_runs.fail_dead_runs(instance) == []
+    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_that_has_just_started_is_left_alone(api, unfinished_run):
+    api(Simulator(hold=0))
+    instance, _ = unfinished_run
+    assert dead_runs.fail_dead_runs(instance) == []
+
+
+def test_files_that_are_still_unread_in_an_hour_are_asked_for_again(api, monkeypatch):
+    api(Simulator(hold=0))
+    drop(Workspace.open(), "a.txt", "one\n")
+    first = tick()
+    monkeypatch.setattr(automation, "now", lambda: now() + timedelta(hours=1))
+    assert tick().run_key != first.run_key
+
+
+def test_nothing_is_built_on_a_table_that_fails_a_blocking_check_and_the_command_says_so(api):
+    """As when somebody else has written into the lake: the table is what its inputs made it, so it stays."""
+    api(Simulator(delay_scale=0, hold=0))
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "one\ntwo\n")
+    refresh(workspace)
+    published = workspace.data.warehouse.read_bytes()
+    ((day, (path,)),) = workspace.data.store.parts(PULLS).items()
+    pulls = pq.read_table(path)
+    workspace.data.store.write(PULLS, day, pa.concat_tables([pulls, pulls]).to_batches())
+    with pytest.raises(
+        RefreshError, match="pulls fails its check .*: nothing was published, and the published file is"
+    ):
+        run_refresh(lambda _line: None, lambda _progress: None)
+    with recorded_runs() as instance:
+        (run,) = instance.get_runs(limit=1)
+        events = instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION)
+        built = {event.asset_key.to_user_string() for event in (entry.dagster_event for entry in events)}
+    assert {"purchases", "pulls"} <= built
+    assert built.isdisjoint({"items", "item_types", "data_issues", "warehouse", "report"})
+    assert workspace.data.warehouse.read_bytes() == published

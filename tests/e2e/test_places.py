@@ -1,0 +1,336 @@
+"""Where the pipeline is put and how its processes are treated: shares, modes, encodings, streams, signals, installs."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import pty
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.clock import now
+from pipeline.definitions import defs
+from pipeline.orchestration.instance import recorded_runs
+from pipeline.schema.marts import ITEM_TYPES
+from pipeline.schema.staging import PURCHASES
+from pipeline.settings import (
+    PROJECT_ROOT,
+    EnvironmentSetting,
+    Settings,
+    SettingsError,
+    WebhookSettings,
+    exposed_secrets,
+)
+from pipeline.simulator.server import Simulator
+from pipeline.steps import Workspace
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectoryError
+from pipeline.storage.files import sync
+from pipeline.storage.raw_log import ResponseLog
+from tests.support.command_line import assert_one_line_error, phygitals
+from tests.support.workspace import KEY, drop, refresh, rows
+
+STEERING = "\x1b[2J\x1b]0;title\x07\u202e"
+
+
+@pytest.fixture
+def workspace(api):
+    api(Simulator(delay_scale=0, hold=0))
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "one\ntwo\n")
+    return workspace
+
+
+def test_a_folder_that_cannot_be_synced_is_carried_on_with_and_a_file_is_not(workspace, monkeypatch):
+    sync("/proc")  # a real file system that says so
+    real = os.fsync
+
+    def fsync_of_a_share(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync_of_a_share)
+    refresh(workspace)
+    assert rows(workspace, "SELECT count(*) FROM purchases WHERE status <> 'pending'") == [(2,)]
+    monkeypatch.setattr(os, "fsync", lambda _: fail(errno.EINVAL))
+    with pytest.raises(OSError, match="Invalid argument"):
+        sync(workspace.data.warehouse)
+
+
+def fail(number: int) -> None:
+    raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named_with_what_to_do(workspace, monkeypatch, number):
+    refresh(workspace)
+    monkeypatch.setattr(fcntl, "flock", lambda *_: fail(number))
+    for attempt in (workspace.take_in, workspace.data.is_being_written):
+        with pytest.raises(DataDirectoryError) as refusal:
+            attempt()
+        assert str(workspace.data.root) in str(refusal.value)
+        assert "mount the share with locks, or set PHYGITALS_DATA_DIR" in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+    with connect(workspace.data) as connection:  # whoever only reads needs no lock
+        assert connection.execute(f"SELECT count(*) FROM {workspace.data.store.scan(PURCHASES)}").fetchone() == (2,)
+
+
+def modes(root: Path) -> dict[str, int]:
+    return {str(path.relative_to(root)): stat.S_IMODE(path.lstat().st_mode) for path in [root, *root.rglob("*")]}
+
+
+@pytest.mark.parametrize(("umask", "allowed"), [(0o022, 0o750), (0o002, 0o770), (0o077, 0o700)])
+def test_what_is_made_is_for_owner_and_group_and_no_wider_than_the_umask(api, umask, allowed):
+    api(Simulator(delay_scale=0, hold=0))
+    former = os.umask(umask)
+    try:
+        workspace = Workspace.open()
+        assert phygitals("submit", "one", "two").returncode == 0
+        with workspace.data.exclusive():
+            (log,) = [open_journal(workspace)]
+            assert stat.S_IMODE(log.stat().st_mode) & ~allowed == 0
+            log.unlink()
+        assert phygitals("refresh").returncode == 0
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(former)
+    found = modes(workspace.data.root)
+    assert {"phygitals.duckdb", "report.html", "environment.json", ".lock", "inbox"} <= found.keys()
+    assert {path: oct(mode) for path, mode in found.items() if mode & ~allowed} == {}
+    assert found["phygitals.duckdb"] == allowed & 0o660
+
+
+def open_journal(workspace: Workspace) -> Path:
+    ResponseLog(workspace.data, now())
+    (path,) = workspace.data.journal.iterdir()
+    return path
+
+
+def test_a_published_file_keeps_the_mode_the_group_and_the_link_that_somebody_gave_it(workspace, tmp_path):
+    refresh(workspace)
+    workspace.report()
+    data = workspace.data
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    shared = {path: elsewhere / path.name for path in (data.warehouse, data.report)}
+    for path, place in shared.items():
+        path.rename(place)
+        path.symlink_to(place)
+        place.chmod(0o664)
+    (of_lake,) = data.store.part(ITEM_TYPES, "item_types")
+    Path(of_lake).chmod(0o604)
+    group = another_group()
+    for path in [*shared.values(), Path(of_lake)]:
+        os.chown(path, -1, group)
+    before = {path: place.stat().st_ino for path, place in shared.items()}
+    drop(workspace, "b.txt", "three\n")
+    refresh(workspace)
+    workspace.report()
+    for path, place in shared.items():
+        found = place.stat()
+        assert path.is_symlink() and path.resolve() == place
+        assert found.st_ino != before[path]
+        assert (stat.S_IMODE(found.st_mode), found.st_gid) == (0o664, group)
+    found = Path(of_lake).stat()
+    assert (stat.S_IMODE(found.st_mode), found.st_gid) == (0o604, group)
+    assert [path.name for path in elsewhere.iterdir() if path.name.startswith(".")] == []
+    assert rows(workspace, "SELECT count(*) FROM purchases") == [(3,)]
+
+
+def another_group() -> int:
+    """A group that files may be given to: any for root, else one that the user is in."""
+    return 4321 if os.geteuid() == 0 else next((g for g in os.getgroups() if g != os.getegid()), os.getegid())
+
+
+DOTENV = f"# für die Küche\nPHYGITALS_ENV=production\nPHYGITALS_API_KEY={KEY}\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("utf-16", "is UTF-16: save it again as UTF-8"),
+        ("utf-16-le", "is UTF-16: save it again as UTF-8"),
+        ("latin-1", "is not in UTF-8, first in line 1: save it again as UTF-8"),
+    ],
+)
+def test_a_dotenv_file_in_another_encoding_is_named_and_nothing_of_it_shown(tmp_path, encoding, words):
+    (env_file := tmp_path / ".env").write_bytes(DOTENV.encode(encoding))
+    with pytest.raises(SettingsError) as refusal:
+        Settings.load(env_file)
+    assert str(refusal.value) == f"{env_file} {words}"
+    assert refusal.value.__cause__ is None
+    assert WebhookSettings.failure_webhook_url(env_file) is None
+    assert EnvironmentSetting.name(env_file) == "unknown"
+
+
+def test_a_dotenv_file_with_a_byte_order_mark_is_read(tmp_path):
+    (env_file := tmp_path / ".env").write_text(DOTENV, encoding="utf-8-sig")
+    env_file.write_bytes(env_file.read_bytes().replace("# für die Küche\n".encode(), b""))
+    assert Settings.load(env_file).env == "production"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "named"),
+    [
+        (f"PHYGITALS_API_KEY={KEY}\n", 0o644, "PHYGITALS_API_KEY"),
+        (f"export PHYGITALS_API_KEY = {KEY}\n", 0o604, "PHYGITALS_API_KEY"),
+        ("PHYGITALS_FAILURE_WEBHOOK=https://hooks.example/x\n", 0o644, "PHYGITALS_FAILURE_WEBHOOK"),
+        (f"PHYGITALS_API_KEY={KEY}\n", 0o640, None),
+        (f"#PHYGITALS_API_KEY={KEY}\nPHYGITALS_API_KEY=\nPHYGITALS_ENV=local\n", 0o644, None),
+    ],
+)
+def test_a_dotenv_file_with_a_secret_that_others_can_read_is_warned_of(tmp_path, text, mode, named):
+    (env_file := tmp_path / ".env").write_text(text)
+    env_file.chmod(mode)
+    warning = exposed_secrets(env_file)
+    if named is None:
+        assert warning is None
+    else:
+        assert str(env_file) in warning and named in warning and "chmod o=" in warning
+        assert KEY not in warning and "hooks.example" not in warning
+    assert exposed_secrets(tmp_path / "none") is None
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The package as `pip install .` puts it into an environment, away from its source."""
+    folder = tmp_path_factory.mktemp("installed")
+    shutil.copytree(PROJECT_ROOT / "pipeline", folder / "source" / "pipeline")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(PROJECT_ROOT / name, folder / "source")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "--target", folder / "site", folder / "source"], check=True, capture_output=True)
+    return folder / "site"
+
+
+def test_an_installed_package_keeps_everything_in_the_working_directory(installed, tmp_path):
+    before = sorted(path for path in installed.rglob("*") if path.suffix != ".pyc")
+    (work := tmp_path / "work").mkdir()
+    (work / ".env").write_text("PHYGITALS_POLL_INTERVAL=0.05\nPHYGITALS_API_KEY=secret-of-somebody\n")
+    (work / ".env").chmod(0o644)
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment["PYTHONPATH"] = str(installed)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pipeline.cli.main", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=work, env=environment, timeout=120)
+
+    assert run("submit", "one").returncode == 0
+    done = run("refresh")
+    assert done.returncode == 0, done.stderr
+    assert "PHYGITALS_API_KEY, and every user of this machine can read it" in done.stderr
+    assert "secret-of-somebody" not in done.stdout + done.stderr
+    assert (work / "data" / "local" / "phygitals.duckdb").exists()
+    assert (work / "dagster_home" / "local" / "history" / "runs.db").exists()
+    assert (work / "dagster_home" / "dagster.yaml").read_text() == (
+        PROJECT_ROOT / "dagster_home/dagster.yaml"
+    ).read_text()
+    assert sorted(path for path in installed.rglob("*") if path.suffix != ".pyc") == before
+    (work / ".env").write_text("PHYGITALS_ENV=production", encoding="utf-16")
+    assert_one_line_error(run("status"), ".env is UTF-16: save it again as UTF-8")
+
+
+def test_each_environment_has_a_history_of_its_own(configure, tmp_path):
+    roots = {}
+    for environment in ("local", "production"):
+        configure(env=environment)
+        with recorded_runs() as instance:
+            roots[environment] = Path(instance.root_directory)
+            assert instance.get_runs_count() == 0
+            instance.create_run_for_job(defs.resolve_job_def("refresh"))
+    assert roots == {name: tmp_path / "dagster_home" / name for name in roots}
+    for environment in roots:
+        configure(env=environment)
+        with recorded_runs() as instance:
+            assert instance.get_runs_count() == 1
+
+
+def test_dagsters_own_command_records_in_the_history_of_the_environment(workspace, tmp_path):
+    command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "pipeline.definitions", "-j", "refresh"]
+    subprocess.run(command, check=True, capture_output=True, cwd=PROJECT_ROOT, timeout=200)
+    with recorded_runs() as instance:
+        assert instance.root_directory == str(tmp_path / "dagster_home" / "production")
+        (run,) = instance.get_runs()
+        assert run.is_success
+        # What the step writes to its output is kept beside the history.
+        assert (Path(instance.root_directory) / "storage" / run.run_id).is_dir()
+    assert not (tmp_path / "dagster_home" / "local").exists()
+    assert not (tmp_path / "dagster_home" / "history").exists()
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-"])
+def test_a_refresh_with_closed_streams_does_its_work(workspace, closed):
+    command = f"exec {sys.executable} -m pipeline.cli.main refresh {closed}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert rows(workspace, "SELECT count(*) FROM purchases WHERE status <> 'pending'") == [(2,)]
+
+
+def test_whoever_stops_reading_early_gets_no_traceback(workspace):
+    refresh(workspace)
+    command = f"{sys.executable} -m pipeline.cli.main query 'FROM range(3000)' --limit 0 | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stderr == ""
+
+
+def test_a_report_is_drawn_where_python_leaves_out_documentation_strings(workspace, monkeypatch):
+    monkeypatch.setenv("PYTHONOPTIMIZE", "2")
+    refreshed = phygitals("refresh")
+    assert refreshed.returncode == 0, refreshed.stderr
+    workspace.data.report.unlink()
+    assert phygitals("report").returncode == 0
+    assert "<svg" in workspace.data.report.read_text()
+
+
+def test_ctrl_c_in_a_terminal_is_answered_by_one_line(workspace, monkeypatch):
+    """Unlike a signal to one process, it reaches every process that was started in the terminal."""
+    monkeypatch.setenv("PHYGITALS_REQUESTS_PER_SECOND", "20")
+    drop(workspace, "b.txt", "\n".join(f"s{i}" for i in range(400)))
+    process, terminal = pty.fork()
+    if process == 0:
+        os.environ["TERM"] = "xterm"
+        os.execv(sys.executable, [sys.executable, "-m", "pipeline.cli.main", "refresh"])
+    written, is_pressed = b"", False
+    with contextlib.suppress(OSError):  # how a terminal says that nobody writes to it any more
+        while chunk := os.read(terminal, 65_536):
+            written += chunk
+            if not is_pressed and b"requests/s" in written:
+                is_pressed = os.write(terminal, b"\x03") > 0
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 1
+    told = written.decode(errors="replace")
+    assert "Traceback" not in told and "KeyboardInterrupt" not in told
+    assert "what came is kept" in told.splitlines()[-1]
+
+
+def test_no_name_steers_the_terminal(workspace, tmp_path):
+    hostile = tmp_path / f"{STEERING}.csv"
+    hostile.write_text(f"session_id,{STEERING}\nthree,1\n")
+    refused = tmp_path / f"{STEERING}.xlsx"
+    refused.write_text("x")
+    shutil.copy(hostile, workspace.data.inbox)
+    called = [
+        phygitals("submit", str(hostile)),
+        phygitals("submit", str(refused)),
+        phygitals("--debug", "submit", str(refused)),
+        phygitals("submit", f"{STEERING}.csv"),
+        phygitals("refresh"),
+        phygitals("status"),
+        phygitals("query", f"SELECT 1 AS \"{STEERING}\", '{STEERING}' AS b"),
+        phygitals("query", f'SELECT "{STEERING}"'),
+        phygitals("trace", f"{STEERING}"),
+        phygitals("query", "SELECT 1", "-o", str(tmp_path / STEERING / "a.csv")),
+        phygitals(STEERING),
+    ]
+    for done in called:
+        told = done.stdout + done.stderr
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", told), told
+    assert sum(bool(re.search(r"\\(?:u001b|x1b)\[2J", done.stdout + done.stderr)) for done in called) >= 8

@@ -1,0 +1,166 @@
+"""The examples for a server: the daemon and the webserver as two services on one instance, from start to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import dagster as dg
+import pytest
+
+from pipeline.settings import PROJECT_ROOT, Environment
+from pipeline.simulator.server import Simulator
+from pipeline.steps import Workspace
+from tests.support.polling_process import Arrivals
+from tests.support.processes import free_port, is_served, living, started, wait_until
+from tests.support.workspace import drop, rows
+
+DEPLOY = PROJECT_ROOT / "deploy"
+UNITS = sorted(DEPLOY.glob("*.service"))
+PROCFILE = dict(line.split(": ", 1) for line in (DEPLOY / "Procfile").read_text().splitlines())
+INSTALLED = "/srv/phygitals/"
+# What Dagster says of itself on a fresh instance; all other warnings are somebody's mistake.
+OF_DAGSTER = re.compile("No cursor for event type")
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find orphans")
+
+
+def lines_of(unit: Path, key: str) -> list[str]:
+    return re.findall(rf"^{key}=(.*)$", unit.read_text(), re.MULTILINE)
+
+
+def command_of(unit: Path) -> str:
+    """What the unit starts, relative to the folder that it is installed in."""
+    (command,) = lines_of(unit, "ExecStart")
+    assert command.startswith(INSTALLED)
+    return command.removeprefix(INSTALLED)
+
+
+def here(command: str, port: int) -> list[str]:
+    """The same with this project's Python, on a free port."""
+    program, *arguments = shlex.split(command)
+    scripts = Path(sys.executable).parent
+    return [str(scripts / Path(program).name), *(str(port) if word == "3000" else word for word in arguments)]
+
+
+@pytest.fixture
+def home(monkeypatch):
+    """A DAGSTER_HOME with its databases made, as `make setup` leaves it."""
+    for environment in get_args(Environment):
+        with monkeypatch.context() as patch:
+            patch.setenv("PHYGITALS_ENV", environment)
+            dg.DagsterInstance.get().dispose()
+    return Path(os.environ["DAGSTER_HOME"])
+
+
+def runs(tag: str) -> list[dg.DagsterRun]:
+    with dg.DagsterInstance.get() as instance:
+        return [run for run in instance.get_runs() if tag in run.tags]
+
+
+def test_the_procfile_starts_what_the_units_start():
+    started_by = {name: line.split(" exec ")[1] for name, line in PROCFILE.items()}
+    assert started_by == {unit.stem.removeprefix("phygitals-"): command_of(unit) for unit in UNITS}
+
+
+@pytest.mark.parametrize("name", PROCFILE)
+def test_the_procfile_starts_both_on_the_projects_instance_unless_dagster_home_names_another(name, tmp_path):
+    line = PROCFILE[name].split(" exec ")[0] + " exec printenv DAGSTER_HOME"
+    for given, found in (({}, f"{tmp_path}/dagster_home"), ({"DAGSTER_HOME": "/elsewhere"}, "/elsewhere")):
+        environment = {"PATH": os.environ["PATH"], **given}
+        shown = subprocess.run(["sh", "-c", line], capture_output=True, text=True, cwd=tmp_path, env=environment)
+        assert shown.stdout.strip() == found
+
+
+def test_the_ui_of_a_server_listens_on_loopback():
+    (webserver,) = [unit for unit in UNITS if "webserver" in unit.name]
+    assert "-h 127.0.0.1 " in command_of(webserver)
+
+
+def test_both_units_run_one_instance_and_read_one_set_of_settings():
+    for key in ("WorkingDirectory", "Environment", "User"):
+        assert len({tuple(lines_of(unit, key)) for unit in UNITS}) == 1
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_can_write_its_data_and_its_history_and_nothing_else(unit):
+    assert lines_of(unit, "ProtectSystem") == ["strict"]
+    (folder,) = lines_of(unit, "WorkingDirectory")
+    (home,) = [line.removeprefix("DAGSTER_HOME=") for line in lines_of(unit, "Environment")]
+    assert lines_of(unit, "ReadWritePaths") == [f"{folder}/data {home}"]
+    assert lines_of(unit, "NoNewPrivileges") == ["yes"] and lines_of(unit, "CapabilityBoundingSet") == [""]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (Debian's package systemd)")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_systemd_finds_a_unit_little_exposed(unit):
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=25", "--no-pager", str(unit)]
+    judged = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout[-300:] + judged.stderr
+    assert "Unknown" not in judged.stderr
+
+
+def test_setup_makes_the_history_of_each_environment():
+    """Two services that make one at once damage it."""
+    shown = subprocess.run(["make", "-n", "-B", "setup"], capture_output=True, text=True, cwd=PROJECT_ROOT, check=True)
+    (made,) = [line for line in shown.stdout.splitlines() if "instance migrate" in line]
+    assert f"for env in {' '.join(get_args(Environment))}; do PHYGITALS_ENV=$env " in made
+
+
+def test_the_examples_and_the_readme_say_that_the_ui_has_no_login():
+    texts = [(DEPLOY / "phygitals-webserver.service"), PROJECT_ROOT / "README.md"]
+    assert all("UI has no login" in text.read_text(encoding="utf-8") for text in texts)
+
+
+def test_a_server_starts_refreshes_on_schedule_and_stops_without_orphans(api, configure, home, tmp_path):
+    api(Simulator(delay_scale=0, hold=0))
+    configure(daily_cron="* * * * *")
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "one\ntwo\n")
+    port = free_port()
+    logs = {unit: tmp_path / f"{unit.stem}.log" for unit in UNITS}
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(started(here(command_of(unit), port), logs[unit])) for unit in UNITS]
+        wait_until(lambda: is_served(f"http://127.0.0.1:{port}"), "the webserver answers")
+        wait_until(
+            lambda: any(run.is_success for run in runs("dagster/schedule_name")), "a scheduled refresh has succeeded"
+        )
+        assert rows(workspace, "SELECT count(*) FROM purchases WHERE status <> 'pending'") == [(2,)]
+        for process in processes:
+            process.terminate()
+        wait_until(lambda: living(home) == [], f"nothing lives any more of {living(home)}")
+        assert [process.wait() for process in processes] == [0, 0]
+    said = "".join(log.read_text() for log in logs.values())
+    assert [line for line in said.splitlines() if "warn" in line.lower() and not OF_DAGSTER.search(line)] == []
+
+
+def test_a_daemon_that_is_stopped_while_a_run_polls_keeps_what_came_and_will_carry_on(api, configure, home, tmp_path):
+    arrivals = Arrivals(wanted=40)
+    api(Simulator(delay_scale=0, hold=0, on_request=arrivals))
+    configure(requests_per_second=20, poll_budget=100)
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "\n".join(f"s{i}" for i in range(1000)))
+    (daemon,) = (unit for unit in UNITS if "daemon" in unit.stem)
+    with started(here(command_of(daemon), 0), tmp_path / "daemon.log") as process:
+        assert arrivals.reached.wait(120)
+        # What KillMode=control-group does.
+        os.killpg(process.pid, signal.SIGTERM)
+        wait_until(lambda: living(home) == [], f"nothing lives any more of {living(home)}")
+    (run,) = runs("dagster/sensor_name")
+    assert run.is_finished
+    assert run.tags["dagster/will_retry"] == "true"
+    assert list(workspace.data.journal.iterdir()) == []
+    assert list(workspace.data.root.glob("raw/status_responses/*/*.parquet")) != []
+
+
+def test_make_dev_starts_both_halves_of_one_instance():
+    shown = subprocess.run(["make", "-n", "dev"], capture_output=True, text=True, cwd=PROJECT_ROOT, check=True).stdout
+    assert "dagster dev -h 127.0.0.1 -p 3000" in shown

@@ -1,0 +1,491 @@
+"""Card facts of `items`: what is read out of labels, what is refused, and that no label stops a build."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.schema.staging import ITEM_ATTRIBUTES, ITEM_DAYS, ITEMS, PULLS
+from pipeline.simulator.server import Reply, Simulator
+from pipeline.steps import Workspace
+from pipeline.transform.queries import macros, query
+from tests.support.workspace import CORPUS, drop, records, refresh
+
+Traits = dict[str, Any]
+Api = Callable[[Simulator], Simulator]
+
+RESOLVED_AT = datetime(2026, 1, 2, tzinfo=UTC)
+SHARE_WANTED = 0.98
+NAME = "1997 #143 Snoring Bear PSA 5 Base"
+GRADERS = {"PSA": "PSA", "CGC": "CGC", "BGS": "BGS", "Beckett": "BGS", "SGC": "SGC", "TAG": "TAG"}
+SCALE = ["GEM", "MINT", "PRISTINE", "PERFECT", "BLACK", "LABEL", "NM", "EX", "VG", "GOOD", "FAIR", "POOR"]
+DAMAGED_CERT = re.compile(r"[0-9.]+E\+[0-9]+")
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database with the macros and the sources of `items`, empty."""
+    with duckdb.connect() as database:
+        database.execute("SET TimeZone = 'UTC'")
+        database.execute(macros())
+        for table in (PULLS, ITEM_ATTRIBUTES):
+            columns = ", ".join(f"{column.name} {column.type}" for column in table.columns)
+            database.execute(f"CREATE TEMP TABLE {table.name} ({columns})")
+        database.execute(f"CREATE TEMP VIEW {ITEM_DAYS.name} AS {query(ITEM_DAYS)}")
+        yield database
+
+
+def read(connection: duckdb.DuckDBPyConnection, cards: list[Traits]) -> list[dict[str, Any]]:
+    """What the query of `items` makes of cards with such traits, in their order."""
+    numbers = list(range(1, len(cards) + 1))
+    traits = [(n, i, t, v) for n, card in zip(numbers, cards, strict=True) for i, (t, v) in enumerate(card.items())]
+    connection.execute("DELETE FROM pulls")
+    connection.execute("DELETE FROM item_attributes")
+    connection.execute(
+        "INSERT INTO pulls (session_id, pull_number, item_id, pulled_at, resolved_at) "
+        "SELECT 's', n, printf('%06d', n), $at, $at FROM (SELECT unnest($numbers) AS n)",
+        {"numbers": numbers, "at": RESOLVED_AT},
+    )
+    connection.execute(
+        "INSERT INTO item_attributes (session_id, pull_number, attribute_number, trait_type, value) "
+        "SELECT 's', t.n, t.i, t.t, t.v "
+        "FROM (SELECT unnest($traits::STRUCT(n INTEGER, i INTEGER, t VARCHAR, v VARCHAR)[]) AS t)",
+        {"traits": [dict(zip("nitv", trait, strict=True)) for trait in traits]},
+    )
+    cursor = connection.execute(query(ITEMS))
+    names = [column[0] for column in cursor.description or []]
+    assert names == [column.name for column in ITEMS.columns]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def published(api: Api, cards: list[Traits]) -> list[dict[str, Any]]:
+    """The published items of one answer with such cards, in their order."""
+    metadata = [{"name": NAME, "attributes": [{"trait_type": t, "value": v} for t, v in c.items()]} for c in cards]
+    nfts = [{"id": f"{n:06}", "content": {"metadata": m}} for n, m in enumerate(metadata)]
+    body = json.dumps({"result": {"session_id": "s", "nfts": nfts}}).encode()
+    api(Simulator(hold=0, scripts={"s": [Reply(200, body)]}))
+    workspace = Workspace.open()
+    drop(workspace, "ids.txt", "s\n")
+    refresh(workspace)
+    return records(workspace, "FROM items ORDER BY item_id")
+
+
+@pytest.mark.skipif(not CORPUS.exists(), reason="the corpus of real payloads is not beside this checkout")
+def test_nearly_all_grades_and_graders_of_real_cards_are_parsed_and_as_their_names_say(api, record_property):
+    lines = (CORPUS / "card_items.jsonl").read_text(encoding="utf-8").splitlines()
+    sent = [json.loads(line)["nft"]["content"]["metadata"] for line in lines]
+    cards = [{a["trait_type"]: a["value"] for a in metadata["attributes"]} for metadata in sent]
+    items = published(api, cards)
+    shares = {}
+    for parsed, text in (
+        ("grader", "grading_company"),
+        ("grade_number", "grade"),
+        ("grade_label", "grade"),
+        ("cert_digits", "cert_number"),
+        ("year_number", "year"),
+    ):
+        given_items = [item for item in items if item[text] is not None]
+        read_items = [item for item in given_items if item[parsed] is not None]
+        shares[parsed] = len(read_items) / len(given_items)
+        refused = sorted({item[text] for item in given_items if item[parsed] is None})
+        record_property(parsed, f"{len(read_items)} of {len(given_items)} parsed; refused: {refused or 'none'}")
+    assert min(shares["grader"], shares["grade_number"]) >= SHARE_WANTED
+    for metadata, card, item in zip(sent, cards, items, strict=True):
+        assert (item["grading_company"], item["grade"]) == (card["Grader"], card["Grade"])
+        assert (item["cert_number"], item["year"]) == (card["Cert Number"], card["Year"])
+        named = re.search(r"\b(PSA|CGC|BGS|TAG) +([0-9]+(?:\.[0-9])?)(?![0-9.])", metadata["name"])
+        if named:  # two names are cut inside the grade
+            assert (item["grader"], item["grade_number"]) == (named[1], float(named[2])), metadata["name"]
+        assert str(item["year_number"]) == metadata["name"][:4]
+        is_damaged = DAMAGED_CERT.fullmatch(card["Cert Number"])
+        assert item["cert_digits"] == (None if is_damaged else card["Cert Number"].lstrip("0"))
+
+
+GRADES = {
+    "GEM-MT 10": (10, "GEM MINT"),
+    "Gem Mint 10": (10, "GEM MINT"),
+    "9.5-GEM MINT": (9.5, "GEM MINT"),
+    "NM/Mint+ 8.5": (8.5, "NM MINT+"),
+    "NM MT+ 8.5": (8.5, "NM MINT+"),
+    "NEAR MINT-MINT 8": (8, "NM MINT"),
+    "Very Good (3)": (3, "VG"),
+    "10-Pristine Black Label": (10, "PRISTINE BLACK LABEL"),
+    "PSA 10.0": (10, None),
+    "BGS9.5": (9.5, None),
+    " 10\u00a0": (10, None),
+    "0": (0, None),
+    "Mint, 9": (9, "MINT"),
+    # Damage within the words leaves the number.
+    "GEM-2MT 10": (10, None),
+    "M\ufffdNT 9": (9, None),
+    "SHINY 9": (9, None),
+    # No number, or none that is sure to be a grade.
+    "AUTHENTIC": (None, "AUTHENTIC"),
+    "11": (None, None),
+    "MINT 1999": (None, "MINT"),
+    "88": (None, None),
+    "9.25": (None, None),
+    "-5": (None, None),
+    "MINT -9": (None, "MINT"),
+    "$9": (None, None),
+    "9%": (None, None),
+    "9,5": (None, None),
+    "9/10": (None, None),
+    "1e1": (None, None),
+    "MINT 9 AUTO 10": (None, None),
+    "9.5 (9/10/9.5/9.5)": (None, None),
+    "GEM-2MT": (None, None),
+    "\u0669": (None, None),
+    '{"centering": 9 }': (None, None),
+    "[9]": (None, None),
+    "MINT 9" + " " * 100 + "x": (None, None),
+    "N/A": (None, None),
+}
+
+
+@pytest.mark.parametrize(("sent", "expected"), GRADES.items())
+def test_a_grade_has_its_number_and_its_words_or_neither_where_in_doubt(sent, expected, connection):
+    (item,) = read(connection, [{"Grade": sent}])
+    assert item["grade"] == sent
+    assert (item["grade_number"], item["grade_label"]) == expected
+
+
+COMPANIES = {
+    "PSA": "PSA",
+    " psa ": "PSA",
+    "PSA/DNA": "PSA",
+    "Beckett": "BGS",
+    "Beckett (BGS)": "BGS",
+    "BGS": "BGS",
+    "CGC Cards": "CGC",
+    "SGC": "SGC",
+    "TAG Grading": "TAG",
+    "PSA or BGS": None,
+    "not PSA": None,
+    "PSALM": None,
+    "P\u0405A": None,  # a Cyrillic letter in the middle
+    "BVG": None,
+    "10": None,
+    '{"name":"PSA"}': None,
+}
+
+
+@pytest.mark.parametrize(("sent", "expected"), COMPANIES.items())
+def test_a_grader_is_known_by_its_name_at_the_beginning_where_no_second_one_is_named(sent, expected, connection):
+    (item,) = read(connection, [{"Grader": sent}])
+    assert item["grading_company"] == sent
+    assert (item["grader"], item["grader_source"]) == (expected, expected and "grading_company")
+
+
+def test_a_grader_is_read_from_the_grade_only_where_no_company_was_sent(connection):
+    cards = [
+        {"Grade": "PSA 9"},
+        {"Grade": "Beckett 9.5"},
+        {"Grade": "9"},
+        {"Grader": "Other", "Grade": "PSA 9"},
+        {"Grader": "CGC", "Grade": "PSA 9"},
+        {"Grade": "MINT 9 PSA"},
+    ]
+    assert [(item["grader"], item["grader_source"]) for item in read(connection, cards)] == [
+        ("PSA", "grade"),
+        ("BGS", "grade"),
+        (None, None),
+        (None, None),
+        ("CGC", "grading_company"),
+        (None, None),
+    ]
+
+
+CERTS = {
+    "107115742": "107115742",
+    "1401014165016": "1401014165016",
+    "0017795034": "17795034",
+    "PSA 85755951": "85755951",
+    "cgc6038937020": "6038937020",
+    "#85755951": "85755951",
+    "Cert No. 85755951": "85755951",
+    "85755951 (PSA)": "85755951",
+    "\u00a085755951 ": "85755951",
+    # Through a float, and whole.
+    "85755951.0": "85755951",
+    "0085755951.00": "85755951",
+    "8.5755951E7": "85755951",
+    "1.401014165016e+12": "1401014165016",
+    # Digits are lost, or may be.
+    "1.40102E+12": None,
+    "1.0711574E8": None,
+    "8.57559510E7": None,
+    "1E+9": None,
+    "1.40102E+99": None,
+    "85755951.5": None,
+    "9" * 16: None,
+    "9999999999999999.0": None,
+    # No certificate's number.
+    "NA": None,
+    "173": None,
+    "0000173": None,
+    "00000000": None,
+    "-85755951": None,
+    "A1234567": None,
+    "85755951 10": None,
+    "85,755,951": None,
+    "TG20/TG30": None,
+    "https://psa.example/85755951": None,
+    "[85755951]": None,
+}
+
+
+@pytest.mark.parametrize(("sent", "expected"), CERTS.items())
+def test_a_cert_is_read_where_each_of_its_digits_is_there(sent, expected, connection):
+    (item,) = read(connection, [{"Cert Number": sent}])
+    assert (item["cert_number"], item["cert_digits"]) == (sent, expected)
+
+
+YEARS = {
+    "1999": 1999,
+    " 1999 ": 1999,
+    "2024.0": 2024,
+    "1850": 1850,
+    "2027": 2027,
+    "1999-00": 1999,
+    "1999/2000": 1999,
+    "2009-10": 2009,
+    "1999-01": None,
+    "1999-2003": None,
+    "2026-01-02": None,
+    "2028": None,
+    "1849": None,
+    "20222": None,
+    "99": None,
+    "'99": None,
+    "-1999": None,
+    "1999.5": None,
+    "c. 1999": None,
+    "1.999E3": None,
+    "\u0661\u0669\u0669\u0669": None,
+    "9999-10000": None,
+}
+
+
+@pytest.mark.parametrize(("sent", "expected"), YEARS.items())
+def test_a_year_is_whole_and_from_1850_to_the_one_after_the_pull(sent, expected, connection):
+    (item,) = read(connection, [{"Year": sent}])
+    assert (item["year"], item["year_number"]) == (sent, expected)
+
+
+digits = st.text("0123456789", min_size=1, max_size=20)
+pieces = st.one_of(
+    digits,
+    st.sampled_from([*GRADERS, *SCALE, *GRADES, *COMPANIES, *CERTS, *YEARS]),
+    st.sampled_from(
+        list(" -/.,+#()[]{}$%:'\"\\\x00\n\u00a0\u200b\u202e") + ["E+", "e", "e99999999999", "\ufffd", "\\1"]
+    ),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+)
+labels = st.lists(pieces, max_size=6).map("".join)
+traits = st.dictionaries(
+    st.sampled_from(["Grader", "Grading Company", "Grade", "GradeNum", "Cert Number", "Serial", "Year"]), labels
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(st.lists(traits, min_size=1, max_size=20))
+def test_whatever_a_label_says_the_facts_are_within_their_bounds_or_absent(connection, cards):
+    items = read(connection, cards)
+    assert len(items) == len(cards)
+    for item in items:
+        number, cert, year = item["grade_number"], item["cert_digits"], item["year_number"]
+        assert number is None or (0 <= number <= 10 and number * 2 % 1 == 0 and f"{number:g}" in item["grade"])
+        assert cert is None or re.fullmatch("[1-9][0-9]{4,14}", cert)
+        assert cert is None or cert in re.sub("[^0-9]", "", item["cert_number"])
+        assert year is None or (1850 <= year <= RESOLVED_AT.year + 1 and str(year) in item["year"])
+        assert item["grader"] in {None, *GRADERS.values()}
+        assert (item["grader"] is None) == (item["grader_source"] is None)
+        named = item["grader"] and item[item["grader_source"]].upper()
+        assert named is None or any(named.find(name.upper()) >= 0 for name in GRADERS)
+        label = item["grade_label"]
+        assert label is None or {word.rstrip("+") for word in label.split()} <= {*SCALE, "AUTHENTIC", "ALTERED"}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(
+    st.sampled_from(list(GRADERS)),
+    st.integers(0, 20).map(lambda halves: f"{halves / 2:g}"),
+    st.lists(st.sampled_from(SCALE), min_size=1, max_size=3),
+    st.sampled_from([" ", "-", "/", "  ", " - "]),
+    st.booleans(),
+    st.sampled_from([str.upper, str.lower, str.title]),
+)
+def test_grader_number_and_words_are_found_however_they_are_joined(connection, name, number, words, joint, ahead, case):
+    label = joint.join([name, number, *words] if ahead else [name, *words, number])
+    (item,) = read(connection, [{"Grade": case(label)}])
+    assert (item["grader"], item["grade_number"], item["grade_label"]) == (
+        GRADERS[name],
+        float(number),
+        " ".join(words),
+    )
+
+
+def test_no_label_stops_a_build_and_numbers_are_read_as_texts_are(api):
+    odd = [*GRADES, *COMPANIES, *CERTS, *YEARS, "x" * 100_000, "\ud800", "a\x00 9", None, True, {}, [], 1e300, -1]
+    cards = [{"Grader": label, "Grade": label, "Cert Number": label, "Year": label} for label in odd]
+    cards.append({})
+    cards.append({"Grading Company": "PSA", "GradeNum": 9.5, "Grading ID": 85755951, "Year": 1999})
+    items = published(api, cards)
+    assert len(items) == len(cards)
+    bare, last = items[-2:]
+    facts = ("grading_company", "grader", "grade", "grade_number", "grade_label", "cert_digits", "year", "year_number")
+    assert (bare["name"], {bare[fact] for fact in facts}) == (NAME, {None}), "a name is no source of facts"
+    assert (last["grade"], last["cert_number"], last["year"]) == ("9.5", "85755951", "1999")
+    assert (last["grade_number"], last["cert_digits"], last["year_number"]) == (9.5, "85755951", 1999)
+
+
+RUNS = {
+    "Juan Soto RC Auto /25": 25,
+    "Gold Vinyl #'d /10": 10,
+    "Refractor #/99 PSA 10": 99,
+    "Superfractor 1/1": 1,
+    "Auto/25 Prizm": 25,
+    "Silver (/50)": 50,
+    "Jersey Patch 12/25": 25,
+    "Jersey Patch 012/025": None,
+    # The number of a card in its set, a season, a date, a grade, a year, what comes with the card.
+    "Charizard 4/102": None,
+    "Mew 5/25 Celebrations Pokemon": None,
+    "Luffy 12/25 One Piece": None,
+    "Topps Chrome 24/25 Wembanyama": None,
+    "2019/20 Prizm": None,
+    "Signed 12/25/2024": None,
+    "Jordan PSA/10": None,
+    "Auto 10/10": None,
+    "Anniversary /2023": None,
+    "Box w/2 coins": None,
+    "Full Art/Sonia PSA 10": None,
+    "Dual Auto /25 and /50": None,
+    "30/25": None,
+    "/0": None,
+    "/": None,
+}
+
+
+def named(connection: duckdb.DuckDBPyConnection, name: str, traits: Traits | None = None) -> dict[str, Any]:
+    """The item of such a name."""
+    read(connection, [traits or {}])
+    connection.execute("UPDATE pulls SET name = $name", {"name": name})
+    cursor = connection.execute(query(ITEMS))
+    names = [column[0] for column in cursor.description or []]
+    (row,) = cursor.fetchall()
+    return dict(zip(names, row, strict=True))
+
+
+@pytest.mark.parametrize(("name", "expected"), RUNS.items())
+def test_a_print_run_is_read_from_a_name_where_nothing_else_can_be_meant(name, expected, connection):
+    assert named(connection, name)["print_run"] == expected
+
+
+def test_what_speaks_for_a_set_number_in_the_traits_keeps_a_name_from_being_read(connection):
+    for traits, expected in (
+        ({"Category": "Baseball"}, 25),
+        ({"Category": "Pok\u00e9mon"}, None),
+        ({"Card Number": "12"}, None),
+        ({"Serial Number": "012"}, None),
+        ({"Card Number": "7"}, 25),
+        ({"Category": "Pokemon", "Print Run": "12/25"}, 25),
+    ):
+        assert named(connection, "Star 12/25", traits)["print_run"] == expected, traits
+
+
+TRAITS_OF_RUNS = {
+    "/25": 25,
+    "12/25": 25,
+    "#/99": 99,
+    "1/1": 1,
+    "1 of 1": 1,
+    "25": 25,
+    "Numbered to 25": 25,
+    "4/102": 102,
+    "2,500": None,
+    "limited": None,
+    "0": None,
+    "9" * 20: None,
+}
+
+
+@pytest.mark.parametrize(("sent", "expected"), TRAITS_OF_RUNS.items())
+def test_a_trait_of_the_print_run_is_read_in_any_form(sent, expected, connection):
+    assert named(connection, "Charizard /10" if expected else "x", {"Print Run": sent})["print_run"] == expected
+
+
+def test_a_parallel_may_tell_the_print_run_and_comes_before_the_name(connection):
+    item = named(connection, "Star /50", {"Parallel": "Gold Refractor /10", "Language": "Japanese"})
+    assert (item["parallel"], item["print_run"], item["language"]) == ("Gold Refractor /10", 10, "Japanese")
+
+
+INSURED = {
+    "110": "110",
+    "$1,250.00": "1250",
+    "1,500.50": "1500.5",
+    "US$ 90": "90",
+    "90 usd": "90",
+    "USD 5": "5",
+    "0": "0",
+    "\u20ac90": None,
+    "C$5": None,
+    "-5": None,
+    "1e20": None,
+    "ask": None,
+    "[1]": None,
+}
+
+
+@pytest.mark.parametrize(("sent", "expected"), INSURED.items())
+def test_an_insured_value_is_read_in_dollars_alone(sent, expected, connection):
+    for trait in ("Insured Value", "insured value"):
+        (item,) = read(connection, [{trait: sent}])
+        assert item["insured_value_usd"] == (expected and Decimal(expected))
+
+
+@pytest.mark.skipif(not CORPUS.exists(), reason="the corpus of real payloads is not beside this checkout")
+def test_insured_values_of_real_cards_are_read_and_no_set_number_is_taken_for_a_print_run(api, record_property):
+    cards, names = [], []
+    for file in sorted(CORPUS.glob("*.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            metadata = (json.loads(line)["nft"].get("content") or {}).get("metadata") or {}
+            attributes = metadata.get("attributes")
+            given = attributes if isinstance(attributes, list) else []
+            cards.append(
+                {a["trait_type"]: a.get("value") for a in given if isinstance(a, dict) and a.get("trait_type")}
+            )
+            names.append(metadata.get("name"))
+    metadata = [
+        {"name": n, "attributes": [{"trait_type": t, "value": v} for t, v in c.items()]}
+        for n, c in zip(names, cards, strict=True)
+    ]
+    nfts = [{"id": f"{n:06}", "content": {"metadata": m}} for n, m in enumerate(metadata)]
+    body = json.dumps({"result": {"session_id": "s", "nfts": nfts}}).encode()
+    api(Simulator(hold=0, scripts={"s": [Reply(200, body)]}))
+    workspace = Workspace.open()
+    drop(workspace, "ids.txt", "s\n")
+    refresh(workspace)
+    items = records(workspace, "FROM items ORDER BY item_id")
+    sent = {
+        "insured_value_usd": [any(t.lower() == "insured value" for t in card) for card in cards],
+        "print_run": [isinstance(name, str) and bool(re.search(r"/ ?[0-9]", name)) for name in names],
+        "parallel": [any(t.lower() == "parallel" for t in card) for card in cards],
+        "language": [any(t.lower() == "language" for t in card) for card in cards],
+    }
+    for column, is_sent in sent.items():
+        read_items = [item for item in items if item[column] is not None]
+        record_property(column, f"{len(read_items)} of {sum(is_sent)} that name one were read, of {len(items)} items")
+        assert len(read_items) == sum(is_sent)
+    runs = [(item["name"], item["print_run"]) for item in items if item["print_run"] is not None]
+    assert runs == [("Juan Soto RC Auto /25", 25)] * 2

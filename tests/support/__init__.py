@@ -1,0 +1,1 @@
+"""What tests share: servers, processes, the reference reader, and steps on a workspace."""

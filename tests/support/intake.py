@@ -1,0 +1,33 @@
+"""Intake of single files."""
+
+from __future__ import annotations
+
+from pipeline.schema.raw import SESSION_SUBMISSIONS
+
+
+def taken_in(workspace) -> list[dict]:
+    """The raw rows, as they were stored."""
+    from pipeline.storage.connection import connect
+
+    with connect(workspace.data) as connection:
+        found = connection.execute(f"FROM {workspace.data.store.scan(SESSION_SUBMISSIONS)} ORDER BY ALL")
+        return found.to_arrow_table().to_pylist()
+
+
+def only_file(workspace):
+    (report,) = workspace.take_in().files
+    assert report.rows_read == report.accepted + report.duplicates + report.rejected
+    return report
+
+
+class Counted(list[str]):
+    """Lines that count how many of them are handed out."""
+
+    handed = 0
+
+    def __getitem__(self, index):
+        self.handed += 1
+        return super().__getitem__(index)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))

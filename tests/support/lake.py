@@ -1,0 +1,40 @@
+"""Hashes of the lake, and compaction at a given time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from pipeline.steps import Workspace
+from pipeline.storage.compaction import compact
+from tests.support.workspace import KEY
+
+
+def lake_hashes(workspace: Workspace) -> dict[str, str]:
+    lake = workspace.data.root / "lake"
+    return {str(p.relative_to(lake)): hashlib.sha256(p.read_bytes()).hexdigest() for p in lake.rglob("*.parquet")}
+
+
+def assert_secret_is_nowhere(root: Path) -> None:
+    """Looks through files as they are and through every Parquet value."""
+
+    for path in root.rglob("*"):
+        if path.is_file():
+            assert KEY.encode() not in path.read_bytes(), path
+            if path.suffix == ".parquet":
+                assert KEY not in json.dumps(pq.ParquetFile(path).read().to_pylist(), default=str), path
+
+
+PAST = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+NOW = PAST + timedelta(days=2)
+
+
+def compact_at(data, moment=NOW):
+    with data.exclusive():
+        compact(data, moment)

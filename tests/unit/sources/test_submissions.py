@@ -1,0 +1,414 @@
+"""Intake: what a file brings, row by row, and what is refused, with its reason."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.clock import now
+from pipeline.sources import inbox
+from pipeline.sources.columns import RowError
+from pipeline.sources.csv_rows import rows_of
+from pipeline.steps import Workspace
+from pipeline.storage.data_directory import DataDirectoryError
+from tests.support.intake import Counted, only_file, taken_in
+from tests.support.workspace import build_all, drop, rows
+
+
+@pytest.fixture
+def workspace():
+    return Workspace.open()
+
+
+def test_a_text_file_brings_an_id_a_line(workspace):
+    drop(workspace, "a.txt", "\ufeffone\r\n\r\n  two  \nthree")
+    assert only_file(workspace).accepted == 3
+    assert {row["session_id"] for row in taken_in(workspace)} == {"one", "two", "three"}
+
+
+def test_a_csv_brings_its_details_in_their_types(workspace):
+    drop(
+        workspace,
+        "sub/a.csv",
+        "session_id,initiated_at,pack_id,price_usd,quantity,user_id\n"
+        's1,2026-03-01T10:00:00+02:00,"pack, one",12.34565,2,u1\n'
+        "s2,2026-03-01 10:00:00,,,3.0,\n",
+    )
+    assert only_file(workspace).accepted == 2
+    first, second = sorted(taken_in(workspace), key=lambda row: row["session_id"])
+    assert first["initiated_at"] == datetime(2026, 3, 1, 8, tzinfo=UTC)
+    assert (first["pack_id"], first["price_usd"], first["quantity"], first["user_id"]) == (
+        "pack, one",
+        Decimal("12.3457"),
+        2,
+        "u1",
+    )
+    assert first["source_file"] == "sub/a.csv"
+    assert second["initiated_at"] == datetime(2026, 3, 1, 10, tzinfo=UTC)
+    assert (second["pack_id"], second["price_usd"], second["quantity"], second["user_id"]) == (None, None, 3, None)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "ndjson"])
+def test_json_lines_bring_exact_numbers(suffix, workspace):
+    line = '{"session_id": "s1", "price_usd": 0.00005, "quantity": 1, "initiated_at": "2026-03-01T10:00:00Z"}\n'
+    drop(workspace, f"a.{suffix}", line)
+    only_file(workspace)
+    (row,) = taken_in(workspace)
+    assert row["price_usd"] == Decimal("0.0001")
+
+
+def test_parquet_brings_what_pandas_wrote(workspace):
+    frame = pd.DataFrame(
+        {
+            "session_id": ["s1", "s2", None],
+            "initiated_at": pd.to_datetime(["2026-03-01T10:00:00", None, None]),
+            "price_usd": [1.5, float("nan"), 2.0],
+            "quantity": [1.0, float("nan"), 1.0],
+        }
+    )
+    content = io.BytesIO()
+    frame.to_parquet(content)
+    drop(workspace, "a.parquet", content.getvalue())
+    report = only_file(workspace)
+    assert (report.accepted, report.rejected) == (2, 1)
+    by_id = {row["session_id"]: row for row in taken_in(workspace)}
+    assert by_id["s1"]["initiated_at"] == datetime(2026, 3, 1, 10, tzinfo=UTC)
+    assert by_id["s2"]["price_usd"] is None
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (",1", "session_id is empty"),
+        ("a b,1", "white space"),
+        ("a\u00a0b,1", "white space"),
+        ("a\x07b,1", "unprintable"),
+        ("x" * 257 + ",1", "257 characters"),
+        ("s,abc", "price_usd is not a number"),
+        ("s,-1", "price_usd is outside"),
+        ("s,NaN", "price_usd is not a finite number"),
+        ("s,100000000000", "price_usd is outside"),
+        ("s,1,2", "the row has 3 fields, the header 2"),
+        ('"s"x,1', "the quoting is broken"),
+    ],
+)
+def test_a_bad_csv_row_is_rejected_with_its_reason_and_stops_no_other(row, reason, workspace):
+    drop(workspace, "a.csv", f"session_id,price_usd\ngood1,1\n{row}\ngood2,2\n")
+    report = only_file(workspace)
+    assert (report.rows_read, report.accepted, report.rejected) == (3, 2, 1)
+    (rejected,) = [r for r in taken_in(workspace) if r["rejected_reason"]]
+    assert reason in rejected["rejected_reason"]
+    assert rejected["row_number"] == 3
+
+
+def test_a_file_full_of_broken_rows_is_gone_through_once():
+    lines = Counted(["session_id,name\n", *['s,"say \\"hi\\" now"\n'] * 1_000])
+    found = list(rows_of(lines))
+    assert sum(isinstance(row, RowError) for _, row in found) == 1_000
+    assert lines.handed < 5 * len(lines)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("initiated_at", '"yesterday"', "initiated_at is not an ISO 8601 time"),
+        ("initiated_at", "1700000000", "initiated_at is not an ISO 8601 time"),
+        ("initiated_at", "1735101592030", "initiated_at is not an ISO 8601 time"),  # else a day of the year 1735
+        ("initiated_at", '"2026-01-15-1130"', "initiated_at is not an ISO 8601 time"),
+        ("initiated_at", '"0001-01-01T00:00:00+14:00"', "initiated_at is out of range"),
+        ("quantity", "0", "quantity is not a whole number"),
+        ("quantity", "1.5", "quantity is not a whole number"),
+        ("pack_id", "[1]", "pack_id is not text"),
+        ("user_id", "true", "user_id is not text"),
+        ("user_id", '"\\ud800"', "user_id is not valid Unicode"),
+        ("session_id", "{}", "session_id is not text"),
+    ],
+)
+def test_a_bad_json_value_is_rejected_with_its_reason(field, value, reason, workspace):
+    line = f'{{"session_id": "s", "{field}": {value}}}'
+    drop(workspace, "a.jsonl", f'{{"session_id": "good"}}\n{line}\n')
+    report = only_file(workspace)
+    assert (report.accepted, report.rejected) == (1, 1)
+    (rejected,) = [r for r in taken_in(workspace) if r["rejected_reason"]]
+    assert reason in rejected["rejected_reason"]
+    assert rejected["session_id"] == (None if field == "session_id" else "s")
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-01-15", "2026-01-15 00:00"),
+        ("20260115", "2026-01-15 00:00"),
+        ("2026-W03-4", "2026-01-15 00:00"),
+        ("2026W034T11", "2026-01-15 11:00"),
+        ("2026-01-15 11:30", "2026-01-15 11:30"),
+        ("2026-01-15T11:30:00Z", "2026-01-15 11:30"),
+        ("20260115T133000+0200", "2026-01-15 11:30"),
+    ],
+)
+def test_a_time_may_be_in_each_form_of_iso_8601(text, moment, workspace):
+    drop(workspace, "a.csv", f"session_id,initiated_at\ns,{text}\n")
+    assert only_file(workspace).accepted == 1
+    (row,) = taken_in(workspace)
+    assert row["initiated_at"] == datetime.fromisoformat(moment).replace(tzinfo=UTC)
+
+
+def test_a_rejected_session_can_be_mended_and_submitted_again(workspace):
+    drop(workspace, "a.csv", "session_id,price_usd\ns,ten\n")
+    workspace.take_in()
+    drop(workspace, "b.csv", "session_id,price_usd\ns,10\n")
+    assert only_file(workspace).accepted == 1
+    build_all(workspace)
+    workspace.publish()
+    assert rows(workspace, "SELECT session_id, price_usd FROM purchases") == [("s", Decimal(10))]
+    assert rows(workspace, "SELECT rule, session_id, source, raw_value FROM data_issues") == [
+        ("rejected_row", "s", "a.csv row 2", "ten")
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{",
+        b"[1]",
+        b'{"session_id": NaN}',
+        b'{"session_id": "\xff"}',
+        b"[" * 100_000,
+        b'{"session_id": "x", "price_usd": 1e99999999999999999999}',
+        b'{"session_id": 1e999999999}',
+    ],
+    ids=range(7),
+)
+def test_a_line_that_is_no_json_object_is_rejected_alone(line, workspace):
+    drop(workspace, "a.jsonl", b'{"session_id": "good"}\n' + line + b"\n")
+    report = only_file(workspace)
+    assert (report.accepted, report.rejected) == (1, 1)
+
+
+def test_undecodable_bytes_reject_only_their_row(workspace):
+    drop(workspace, "a.csv", b"session_id,pack_id\ngood,a\nbad,\xff\n")
+    drop(workspace, "b.txt", b"fine\n\xff\xff\n")
+    counts = {f.source_file: (f.accepted, f.rejected) for f in workspace.take_in().files}
+    assert counts == {"a.csv": (1, 1), "b.txt": (1, 1)}
+
+
+def test_an_unclosed_quote_costs_its_own_line_only(folder, workspace):
+    folder.drop(workspace, "a.csv", folder.csv("a", "bad", "c", "d").replace("bad", '"bad'))
+    assert folder.take_in(workspace).total("rejected") == 1
+    assert folder.ids(workspace) == {"a", "c", "d"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.csv", "id\n1\n", "no column {id}"),
+        ("a.csv", "{id},{id}\n1,2\n", "names a column twice"),
+        ("a.csv", "", "no column {id}"),
+        ("a.csv", "1\n".encode("utf-16"), "UTF-16"),
+        ("a.jsonl", "1\n".encode("utf-16"), "UTF-16"),
+        ("a.parquet", b"PAR1 not really", "not readable Parquet"),
+        ("a.xlsx", b"PK", "its name ends in .xlsx"),
+        ("noext", b"x", "no suffix"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_rejected_whole_with_its_reason(name, content, reason, folder, workspace):
+    reason = reason.format(id=folder.id_column)
+    folder.drop(workspace, name, content.format(id=folder.id_column) if isinstance(content, str) else content)
+    folder.drop(workspace, "good.csv", folder.csv("fine"))
+    by_name = {f.source_file: f for f in folder.take_in(workspace).files}
+    assert reason in by_name[name].refused_because
+    assert by_name[name].rows_read == 0
+    assert by_name["good.csv"].accepted == 1
+    (stored,) = [row for row in folder.raw(workspace) if row["row_number"] == 0]
+    assert reason in stored["rejected_reason"]
+
+
+def test_a_file_that_cannot_be_opened_is_tried_again(folder, workspace):
+    path = folder.drop(workspace, "a.csv", folder.csv("one"))
+    path.unlink()
+    path.symlink_to(path)  # a loop: listed, but not a file that can be read
+    assert folder.take_in(workspace).files == []
+    path.unlink()
+    folder.drop(workspace, "a.csv", folder.csv("one"))
+    assert folder.take_in(workspace).total("accepted") == 1
+
+
+@pytest.mark.parametrize("name", [".hidden.txt", "a.txt.tmp", "a.part", "a.crdownload", ".folder/a.txt"])
+def test_hidden_and_unfinished_files_are_ignored(name, workspace):
+    drop(workspace, name, "one\n")
+    assert workspace.take_in().files == []
+
+
+@pytest.mark.parametrize("name", [".orders.csv.tmp", "shop-a/.orders.csv.tmp", "shop-a/new/.x.tmp"])
+def test_an_unfinished_file_is_left_to_whoever_writes_it(name, workspace):
+    path = drop(workspace, name, "session_id\n")
+    workspace.take_in()
+    assert path.read_text() == "session_id\n"
+
+
+def test_a_file_is_read_once_and_left_as_it_is(workspace):
+    path = drop(workspace, "a.txt", "one\n")
+    before = path.stat()
+    assert only_file(workspace).accepted == 1
+    again = workspace.take_in()
+    assert (again.files, again.already_known) == ([], [])
+    assert path.read_text() == "one\n"
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_the_same_content_under_another_name_adds_nothing(workspace):
+    drop(workspace, "a.txt", "one\n")
+    workspace.take_in()
+    drop(workspace, "b.txt", "one\n")
+    again = workspace.take_in()
+    assert (again.files, again.already_known) == ([], ["b.txt"])
+    (line,) = again.lines
+    assert line.startswith("b.txt: nothing in it is new, its content was taken in before")
+    assert len(taken_in(workspace)) == 1
+
+
+def test_the_same_content_is_known_even_when_the_index_is_lost(workspace):
+    drop(workspace, "a.txt", "one\n")
+    workspace.take_in()
+    workspace.data.inbox_index.unlink()
+    assert workspace.take_in().already_known == ["a.txt"]
+    assert len(taken_in(workspace)) == 1
+
+
+def test_a_file_whose_content_changed_is_read_again(workspace):
+    drop(workspace, "a.txt", "one\n")
+    workspace.take_in()
+    drop(workspace, "a.txt", "one\ntwo\n")
+    report = only_file(workspace)
+    assert (report.accepted, report.duplicates) == (1, 1)
+
+
+def test_a_file_refused_as_one_format_is_read_under_another_name(workspace):
+    drop(workspace, "ids.csv", "one\ntwo\n")
+    assert only_file(workspace).refused_because
+    drop(workspace, "ids.txt", "one\ntwo\n")
+    assert only_file(workspace).accepted == 2
+
+
+def test_duplicates_are_counted_within_and_across_files(folder, workspace):
+    folder.drop(workspace, "a.csv", folder.csv("one", "one", "two"))
+    (report,) = folder.take_in(workspace).files
+    assert (report.rows_read, report.accepted, report.duplicates) == (3, 2, 1)
+    folder.drop(workspace, "b.csv", folder.csv("two", "three"))
+    (report,) = folder.take_in(workspace).files
+    assert (report.accepted, report.duplicates) == (1, 1)
+
+
+def test_unknown_columns_are_named_once_and_ignored(workspace):
+    drop(workspace, "a.csv", "session_id,colour,size\n1,red,2\n2,blue,3\n")
+    report = workspace.take_in()
+    assert report.unknown_columns == {"a.csv": ["colour", "size"]}
+    assert report.total("accepted") == 2
+
+
+def test_the_first_submission_wins_and_a_different_later_one_is_an_issue(workspace):
+    drop(workspace, "1.csv", "session_id,price_usd,pack_id\ns,10,p\nt,5,\n")
+    workspace.take_in()
+    drop(workspace, "2.csv", "session_id,price_usd,pack_id\ns,10,p\nt,5,q\n")
+    workspace.take_in()
+    drop(workspace, "3.csv", "session_id,price_usd\ns,11\n")
+    workspace.take_in()
+    drop(workspace, "4.txt", "s\n")
+    workspace.take_in()
+    build_all(workspace)
+    workspace.publish()
+    assert rows(workspace, "SELECT session_id, price_usd, pack_id, source_file FROM purchases ORDER BY 1") == [
+        ("s", Decimal("10.0000"), "p", "1.csv"),
+        ("t", Decimal("5.0000"), None, "1.csv"),
+    ]
+    assert rows(workspace, "SELECT rule, session_id, source, field, detail FROM data_issues ORDER BY observed_at") == [
+        (
+            "conflicting_submission",
+            "t",
+            "2.csv row 3",
+            "pack_id",
+            "differs from the first submission, which stands: pack_id none became q",
+        ),
+        (
+            "conflicting_submission",
+            "s",
+            "3.csv row 2",
+            "price_usd",
+            "differs from the first submission, which stands: price_usd 10.0000 became 11.0000",
+        ),
+    ]
+
+
+def test_of_a_long_value_that_contradicts_the_first_one_an_issue_shows_the_beginning(workspace):
+    for name, user in (("1.csv", "u" * 1000), ("2.csv", "v" * 1000)):
+        drop(workspace, name, f"session_id,user_id\ns,{user}\n")
+        workspace.take_in()
+    build_all(workspace)
+    workspace.publish()
+    ((detail, raw_value),) = rows(workspace, "SELECT detail, raw_value FROM data_issues")
+    assert detail.endswith("u" * 200 + " became " + "v" * 200)
+    assert raw_value == "v" * 200
+
+
+def test_submitting_the_same_ids_again_is_a_new_file(workspace):
+    for _ in range(2):
+        inbox.submit_ids(workspace.data, ["one", "two"], now())
+        assert only_file(workspace).rows_read == 2
+    assert workspace.take_in().unknown_columns == {}
+
+
+def test_only_unread_files_are_new(workspace):
+    drop(workspace, "a.txt", "one\n")
+    first = inbox.new_files(workspace.data)
+    assert [file.name for file in first] == ["a.txt"]
+    workspace.take_in()
+    assert inbox.new_files(workspace.data) == []
+    drop(workspace, "b.txt", "two\n")
+    second = inbox.new_files(workspace.data)
+    assert [file.name for file in second] == ["b.txt"]
+    assert inbox.fingerprint(first) != inbox.fingerprint(second)
+
+
+def test_a_column_name_that_is_no_text_is_named_all_the_same(workspace):
+    drop(workspace, "a.jsonl", b'{"session_id": "x", "\\ud800col": 1}\n')
+    report = workspace.take_in()
+    assert report.files[0].accepted == 1
+    assert report.lines[-1].encode()
+    assert report.unknown_columns == {"a.jsonl": ["?col"]}
+
+
+def test_a_parquet_value_that_cannot_be_read_rejects_only_its_row(folder, workspace):
+    time = {"inbox": "initiated_at", "sellbacks": "sold_at"}[folder.kind.folder]
+    columns = {folder.id_column: ["bad", "good"], time: pa.array([10**18, 0], pa.timestamp("us"))}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    folder.drop(workspace, "a.parquet", buffer.getvalue())
+    assert folder.take_in(workspace).total("rejected") == 1
+    assert folder.ids(workspace) == {"good"}
+
+
+def test_whole_numbers_that_pandas_made_floats_are_ids_all_the_same(workspace):
+    frame = pd.DataFrame({"session_id": ["a", "b"], "pack_id": [13, None]})
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer)
+    drop(workspace, "a.parquet", buffer.getvalue())
+    assert only_file(workspace).accepted == 2
+    assert sorted((row["session_id"], row["pack_id"]) for row in taken_in(workspace)) == [("a", "13"), ("b", None)]
+
+
+@pytest.mark.parametrize(("column", "value"), [("price_usd", "1_000"), ("initiated_at", "2026-01-01x10:00")])
+def test_what_only_python_takes_for_a_value_is_rejected(column, value, workspace):
+    drop(workspace, "a.csv", f"session_id,{column}\ns,{value}\n")
+    assert only_file(workspace).rejected == 1
+
+
+def test_a_file_that_cannot_be_read_is_not_submitted_and_the_error_says_so(workspace, tmp_path):
+    with pytest.raises(DataDirectoryError, match=r"gone\.csv could not be read: No such file .*nothing was submitted"):
+        inbox.submit_file(workspace.data, tmp_path / "gone.csv", datetime.now(UTC))
+    assert list(workspace.data.inbox.iterdir()) == []
