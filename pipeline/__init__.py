@@ -1,5 +1,5 @@
-"""Follows Phygitals pack purchases to their end and publishes what was pulled.
+"""Polls Phygitals pack purchases until they are final and publishes the pulls.
 
 Data flows one way: settings → submissions → polling → raw → staging → marts → publish.
-Each package below is one station of that way; `assets/` hangs them on Dagster.
+Each package below is one stage of that flow; `orchestration/` exposes them to Dagster.
 """

@@ -1,4 +1,4 @@
-"""What Dagster loads. `phygitals refresh` puts the same together around a workspace that it watches."""
+"""The definitions that Dagster loads. `phygitals refresh` builds the same around its own workspace."""
 
 from pipeline.orchestration.composition import build_definitions
 from pipeline.orchestration.resources import workspace_resource

@@ -1,7 +1,7 @@
 """Settings: every environment variable that the pipeline reads, validated in one place.
 
-Here belongs what a user can set from outside. Constants of the API and of the algorithms live
-beside the code that uses them.
+This module has the user's settings only. Constants of the API and of the algorithms live
+in the modules that use them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DEFAULT_REQUESTS_PER_SECOND = {"local": 0.0, "sandbox": 25.0, "production": 25.
 
 
 class SettingsError(PipelineError):
-    """A variable holds a value that is not allowed, or a required one is missing."""
+    """A variable has an invalid value, or a required variable is missing."""
 
 
 def _valid_url(value: str) -> str:
@@ -83,8 +83,8 @@ def _valid_key(value: SecretStr) -> SecretStr:
 def _valid_cron(value: str) -> str:
     try:
         fields = value.split()
-        if len(fields) == 5 and "w" not in fields[2].lower():  # nearest weekdays, which Dagster does not know
-            croniter(value).get_next()  # fails as well where no such day comes, as the 30th of February
+        if len(fields) == 5 and "w" not in fields[2].lower():  # nearest weekdays, which Dagster does not support
+            croniter(value).get_next()  # fails for days that never occur, such as 30 February
             return value
     except CroniterError:
         pass
@@ -121,13 +121,13 @@ class EnvironmentSetting(BaseSettings):
 
 
 class WebhookSettings(EnvironmentSetting):
-    """Who is told of a failed run. Apart from the rest, because wrong settings are a reason why runs fail."""
+    """The recipient of failure notifications. Separate, because runs also fail because of wrong settings."""
 
     failure_webhook: Annotated[SecretStr, AfterValidator(_valid_webhook)] | None = None
 
     @classmethod
     def failure_webhook_url(cls, env_file: Path | None = None) -> str | None:
-        """The URL in clear, to post to and for nothing else, since whoever has it can post. None if unset or wrong."""
+        """The URL in clear text, only for posting: anybody who has it can post. None if unset or invalid."""
         try:
             webhook = WebhookSettings(_env_file=_dotenv(env_file)).failure_webhook  # type: ignore[call-arg]
         except (SettingsError, ValidationError):
@@ -138,7 +138,7 @@ class WebhookSettings(EnvironmentSetting):
 class Settings(WebhookSettings):
     """The validated settings. Durations are seconds; rates are requests per second.
 
-    Made by `load`, which turns what pydantic finds into one line for a person.
+    Use `load`, which turns pydantic's errors into one line for people.
     """
 
     api_url: Annotated[str, AfterValidator(_valid_url)] | None = None
@@ -162,7 +162,7 @@ class Settings(WebhookSettings):
 
     @property
     def api(self) -> str:
-        """What a data directory is bound to: the base URL, or the bundled simulator where there is none."""
+        """The API to which a data directory is bound: the base URL, or the bundled simulator without one."""
         return self.base_url or "the bundled simulator"
 
     @property
@@ -178,7 +178,7 @@ class Settings(WebhookSettings):
 
     @property
     def secret(self) -> str | None:
-        """The API key in clear, for the request header and for redaction; nowhere else."""
+        """The API key in clear text, only for the request header and for redaction."""
         return self.api_key.get_secret_value() if self.api_key else None
 
     @classmethod
@@ -259,7 +259,7 @@ def _describe(error: object) -> str:
 
 
 def _range(field: str) -> str | None:
-    """The bounds of a number, in words; None for settings that are no numbers."""
+    """The bounds of a numeric setting, in words; None for other settings."""
     words = {Gt: "above {0.gt:g}", Ge: "at least {0.ge:g}", Le: "at most {0.le:.10g}"}
     info = Settings.model_fields[field]
     annotations = [*info.metadata, *(m for arg in get_args(info.annotation) for m in getattr(arg, "__metadata__", ()))]

@@ -1,7 +1,7 @@
 """The steps of the pipeline over one environment's data directory, each one call.
 
-Both the Dagster assets and the command line work through this; it is where settings, intake,
-polling, tables and publishing meet.
+The Dagster assets and the command line both use this module. It connects settings, intake,
+polling, tables and publishing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LOCAL_FAULT_RATE = 0.01
 
 
 class SnapshotError(PipelineError):
-    """The past cannot be written where somebody wants it."""
+    """The target folder of a rebuild as of a past moment cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Workspace:
         return cls(settings, data)
 
     def take_in(self) -> IntakeReport:
-        """Reads the inbox's new files into raw, after sealing what a killed run left in the journal."""
+        """Seals the journals of killed runs, then reads the inbox's new files into raw."""
         with self.data.exclusive():
             recovered = response_log.recover(self.data)
             report = take_in(self.data, now)
@@ -102,7 +102,7 @@ class Workspace:
                 return Progress(total=len(sessions), exit=Exit.ASKED_TO_WAIT, wait_until=waits.everybody)
             if not len(sessions):
                 return Progress(total=0, exit=Exit.SESSIONS_WAIT if waits.sessions else None, waiting=waits.sessions)
-            # The HTTP client takes a quarter of a second to import, which only those who ask need to wait for.
+            # Importing the HTTP client takes a quarter of a second, so only polling imports it.
             from pipeline.polling.run import poll
 
             law = learned_law(self.data)
@@ -117,7 +117,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def builder(self) -> Iterator[Builder]:
-        """A builder of tables as of now, with the right to write."""
+        """A builder of tables as of now, under the lock."""
         with (
             self.data.exclusive(),
             Builder(self.data, now(), self.settings.expire_after, self.settings.secret) as builder,
@@ -126,32 +126,32 @@ class Workspace:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Builder]:
-        """A builder for `find_pending`, as of now, without the right to write."""
+        """A builder for `find_pending`, as of now, without the lock."""
         with Builder(self.data, now(), self.settings.expire_after, self.settings.secret) as builder:
             yield builder
 
     def publish(self, builder: Builder | None = None) -> Published:
-        """Publishes every table, each brought up to date first: a file never holds tables of two states of the data.
+        """Updates every table, then publishes all of them: one file holds tables of one state of the data.
 
-        A `builder` of this run saves looking again at what it has built.
+        Pass the run's `builder` to skip the tables that it has already updated.
         """
         with contextlib.nullcontext(builder) if builder else self.builder() as current:
             current.build_published()
             return publish(self.data)
 
     def compact(self) -> None:
-        """Merges the small raw objects of days that are over. Nothing depends on it. Raises StoreError."""
+        """Merges the small raw objects of past days. No other step depends on it. Raises StoreError."""
         with self.data.exclusive():
             compaction.compact(self.data, now())
 
     def is_report_current(self) -> bool:
-        """Whether the report would be drawn the same way again."""
+        """Whether the existing report is up to date."""
         return is_current(self.data, self.settings.env, now())
 
     def report(self, process: DrawingProcess | None = None) -> Path:
-        """Writes the report on the published file, and returns where it is. Raises PublishError and ReportError.
+        """Writes the report from the published file and returns its path. Raises PublishError and ReportError.
 
-        A `process` that has been started before saves waiting for the libraries that draw.
+        Pass a `process` that was started earlier to avoid waiting for the drawing libraries.
         """
         if sys.flags.optimize > 1 and process is None:
             with DrawingProcess() as another:
@@ -163,15 +163,15 @@ class Workspace:
         return write_report(self.data, self.settings.env, now())
 
     def rebuild(self) -> Published:
-        """Makes every table anew from raw, and publishes."""
+        """Rebuilds every table from raw, and publishes."""
         with self.builder() as builder:
             builder.forget_all()
         return self.publish()
 
     def rebuild_as_of(self, moment: datetime, folder: Path) -> Published:
-        """Makes the tables as they stood at a moment of the past, from what had been received by then, in a new folder.
+        """Builds the tables as of a past moment in a new folder, from the raw data received until then.
 
-        The folder is a data directory that belongs to no environment of today, so that no run writes to it.
+        The folder is a data directory of no current environment, so no run writes to it.
         Raises SnapshotError when the folder has something in it, or lies within the data directory.
         """
         if folder.resolve().is_relative_to(self.data.root.resolve()):

@@ -1,6 +1,6 @@
-"""Where the values of a column come from, read out of the SQL that derives them.
+"""Reads the column lineage out of the SQL.
 
-Only what a value is made of counts as its source, not what its rows are joined, filtered or sorted by. Macros are
+Sources are the columns that a value is computed from, not those of joins, filters or sort keys. Macros are
 taken as functions of their arguments. `python -m pipeline.catalog.lineage` renews the record that `recorded_lineage`
 reads; it needs sqlglot, which only developers have.
 """
@@ -31,12 +31,12 @@ _DAYS = "days"  # the table by which the builder tells the query of purchases wh
 
 
 class LineageError(PipelineError):
-    """A query cannot be followed to the sources of its columns. The message names it."""
+    """The lineage of a query cannot be determined. The message names the query."""
 
 
 @functools.cache
 def origins(table: Table) -> dict[str, tuple[Origin, ...]]:
-    """For each column of a table that SQL derives, what its values are made of, in the tables that the SQL reads.
+    """The source columns of each column of a derived table, in the tables that its SQL reads.
 
     Raises LineageError.
     """
@@ -60,7 +60,7 @@ def origins(table: Table) -> dict[str, tuple[Origin, ...]]:
 
 @functools.cache
 def asset_origins(table: Table) -> dict[str, tuple[Origin, ...]]:
-    """The same in the tables that users see, and those read from files, looking through the steps of derivations."""
+    """The source columns in assets and in tables read from files; intermediate tables are resolved."""
     return {
         name: _in_order({seen for origin in direct for seen in _visible(origin)})
         for name, direct in origins(table).items()
@@ -90,7 +90,7 @@ class _Reader:
         self._known: dict[int, dict[str, set[Origin]]] = {}
 
     def outputs(self, scope: Scope) -> dict[str, set[Origin]]:
-        """What each column that the scope selects is made of."""
+        """The sources of each column that the scope selects."""
         if id(scope) not in self._known:
             self._known[id(scope)] = self._union(scope) if scope.set_operation_scopes else self._selected(scope)
         return self._known[id(scope)]
@@ -146,7 +146,7 @@ class _Reader:
                 yield from self._declared(relation.name, None)
 
     def _declared(self, relation: str, column: str | None) -> Iterator[Origin]:
-        """What a column of a relation that the query itself does not define is made of, in the table's sources."""
+        """The sources of a column of a relation that the query does not define."""
         if relation == _ANSWERS:
             yield Origin(STATUS_RESPONSES.name, _ANSWER_COLUMNS[column] if column else None)
         else:

@@ -1,6 +1,6 @@
-"""Markdown for people: received text shown as it is, small tables, and lines so small that they stand in a text.
+"""Markdown for people: received text shown literally, small tables and sparklines.
 
-Text that was received may be anything. In a code span nothing is interpreted, not even an address as a link.
+Received text may be anything. In a code span nothing is interpreted, not even an address as a link.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LEAST_WIDTH = 8
 _POINTS = 40
 _WIDTH, _HEIGHT = 160, 24  # pixels
 _COLOUR = "#4f43dd"
-_SIGNS = str.maketrans({"`": "'", "\\": "∖"})  # what could end a code span, or the escape of a cell's border
+_SIGNS = str.maketrans({"`": "'", "\\": "∖"})  # characters that could end a code span or escape a cell's border
 
 
 def code(value: object, width: int = 80) -> str:
@@ -30,12 +30,12 @@ def code(value: object, width: int = 80) -> str:
 
 
 def _is_unseen(sign: str) -> bool:
-    """Whether it has no shape of its own: a control, a mark of direction, half a character."""
+    """Whether the character is invisible: a control, a mark of direction, a lone surrogate."""
     return unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co", "Cn")
 
 
 def preview(rows: Sequence[Mapping[str, object]]) -> str:
-    """The rows side by side, a line a column, with as many rows and as wide as can be shown in place."""
+    """The rows side by side, one line per column, with as many and as wide rows as Dagster shows inline."""
     if not rows:
         return "no rows"
     for count in range(len(rows), 0, -1):

@@ -1,7 +1,7 @@
-"""Where the values of a column come from, as `column_lineage.json` records it.
+"""The column lineage as recorded in `column_lineage.json`.
 
-`lineage` reads it out of the SQL, which takes a parser and half a second. Whatever loads the definitions reads
-the record instead. `make fix` renews the record, and a test holds it against the SQL.
+`lineage` reads it out of the SQL with a parser, which takes half a second. Loading the definitions reads
+the record instead. `make fix` renews the record, and a test compares it with the SQL.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ RECORD = Path(__file__).with_name("column_lineage.json")
 
 
 class Origin(NamedTuple):
-    """A column that a value is made of, or, without a column, a table whose rows it counts."""
+    """A source column of a value, or, without a column, a table whose rows are counted."""
 
     table: str
     column: str | None
@@ -29,7 +29,7 @@ class Origin(NamedTuple):
 
 
 def asset_origins(table: Table) -> dict[str, tuple[Origin, ...]]:
-    """For each column of a table, what its values are made of, in the tables that users see or that are files."""
+    """The source columns of each column of a table, in assets or in tables read from files."""
     recorded = _record().get(table.name, {})
     return {column.name: tuple(Origin(*origin) for origin in recorded.get(column.name, ())) for column in table.columns}
 

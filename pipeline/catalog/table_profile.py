@@ -1,4 +1,4 @@
-"""What a person on call wants to know of a table: its size, its rows a day, its counts, and how old what waits is."""
+"""The profile of a table: size, rows by day, counts by value, and the age of the oldest pending session."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OLDEST_SHOWN = 5
 
 @dataclass(frozen=True)
 class TableProfile:
-    """Numbers, whose names depend on the table alone, so that they can be plotted over time; and texts in Markdown."""
+    """Numbers with stable names, for plots over time, and texts in Markdown."""
 
     numbers: dict[str, int | float]
     texts: dict[str, str]
@@ -28,7 +28,7 @@ class TableProfile:
 def table_profile(
     connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table, now: datetime
 ) -> TableProfile:
-    """The vital signs of a table as it stands, on a connection that has it under its name."""
+    """The profile of the current table, on a connection with a view of it under its name."""
     by_day = _rows_by_day(connection, data, table)
     numbers: dict[str, int | float] = {
         "dagster/row_count": _scalar(connection, f"SELECT count(*) FROM {table.name}"),
@@ -44,7 +44,7 @@ def table_profile(
 
 
 def retries(connection: duckdb.DuckDBPyConnection, data: DataDirectory, since: datetime) -> int:
-    """How many requests since a moment asked a session that had been asked since then already."""
+    """The number of repeated requests since a moment: requests minus distinct sessions."""
     days = [day for day in data.store.parts(STATUS_RESPONSES) if day >= f"{since:%Y-%m-%d}"]
     return _scalar(
         connection,
@@ -54,12 +54,12 @@ def retries(connection: duckdb.DuckDBPyConnection, data: DataDirectory, since: d
 
 
 def _rows_by_day(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table) -> list[tuple[str, int]]:
-    """The rows of each UTC day: of the days that the table is cut by, else of its key's day, else of its time."""
+    """The rows by UTC day: by the table's parts, else by a date in its key, else by its first required time."""
     if table.partition is not Partition.NONE:
         day_of = {path: day for day, paths in data.store.parts(table).items() for path in paths}
         if not day_of:
             return []
-        # The objects' own counts: nothing of what is in them has to be read.
+        # Counts from the objects' metadata; no rows are read.
         by_day: dict[str, int] = {}
         for path, count in row_counts_of(connection, list(day_of)).items():
             by_day[day_of[path]] = by_day.get(day_of[path], 0) + count
@@ -83,7 +83,7 @@ def _in_words(by_day: list[tuple[str, int]]) -> str:
 
 
 def _counts_by_value(connection: duckdb.DuckDBPyConnection, table: Table) -> dict[str, int | float]:
-    """The rows of each value of the columns that accept certain values only, with a zero for those that have none."""
+    """Row counts by accepted value, with zero for absent values."""
     counts: dict[str, int | float] = {}
     for column in (column for column in table.columns if column.accepted):
         found = dict(connection.execute(f"SELECT {column.name}, count(*) FROM {table.name} GROUP BY ALL").fetchall())
@@ -92,14 +92,14 @@ def _counts_by_value(connection: duckdb.DuckDBPyConnection, table: Table) -> dic
 
 
 def _sample(connection: duckdb.DuckDBPyConnection, table: Table) -> list[dict[str, object]]:
-    """A few rows, of texts only their beginnings: a body may be as large as an answer may be."""
+    """A few rows, with texts cut: a body may have several megabytes."""
     names = ", ".join(f'left("{c.name}"::VARCHAR, 200) AS "{c.name}"' for c in table.columns)
     found = connection.execute(f"SELECT {names} FROM (FROM {table.name} LIMIT {_SAMPLE_ROWS})")
     return [dict(zip((c.name for c in table.columns), row, strict=True)) for row in found.fetchall()]
 
 
 def _oldest_age(connection: duckdb.DuckDBPyConnection, now: datetime) -> float:
-    """Seconds since the session that waits longest was submitted; 0 when none waits."""
+    """The age of the oldest pending session in seconds; 0 if there is none."""
     (first,) = connection.execute("SELECT min(submitted_at) FROM pending_sessions").fetchone() or (None,)
     return round((now - first).total_seconds(), 1) if first else 0.0
 

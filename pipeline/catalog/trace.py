@@ -1,4 +1,4 @@
-"""A session's whole story, from the file that named it to the rows that came of it.
+"""The trace of a session: its submissions, answers, rows and issues.
 
 Each chapter is a title and a query over views of every table; `$session_id` is the session.
 """
@@ -44,7 +44,7 @@ CHAPTERS = {
 
 
 def trace(data: DataDirectory, session_id: str) -> Iterator[tuple[str, duckdb.DuckDBPyConnection]]:
-    """Yields the chapters that have rows, each a title and a cursor that is good until the next is taken."""
+    """Yields the chapters with rows: a title, and a cursor that is valid until the next one is taken."""
     store = data.store
     with connect(data) as connection:
         for table in (SESSION_SUBMISSIONS, *PUBLISHED):

@@ -31,7 +31,7 @@ _OPTIONS = {
 FORMATS = tuple(_OPTIONS)
 
 _FLOATS = {"float", "double"}
-# What a spreadsheet takes for a number, a time or a truth value, and so never for a formula.
+# Types that a spreadsheet reads as numbers, times or booleans, never as formulas.
 _NEVER_FORMULAS = _FLOATS | {
     *(
         "tinyint",
@@ -51,13 +51,13 @@ _NEVER_FORMULAS = _FLOATS | {
 
 
 class ExportError(PipelineError):
-    """The rows cannot be written where or as they were asked for. Nothing was written."""
+    """The requested output cannot be written. Nothing was written."""
 
 
 def chosen_format(asked: str | None, output: Path | None) -> str | None:
-    """The format to write: the one asked for, else the one that the file's name says; None for a table on screen.
+    """The output format: the requested one, else by the file's suffix; None for a table on screen.
 
-    Raises ExportError where a file's name says none.
+    Raises ExportError if the suffix names no format.
     """
     if asked or output is None:
         return asked
@@ -73,7 +73,7 @@ def chosen_format(asked: str | None, output: Path | None) -> str | None:
 def export(
     connection: duckdb.DuckDBPyConnection, sql: str, chosen: str, output: Path | None, data: DataDirectory
 ) -> None:
-    """Writes the rows of `sql` to `output`, replacing what is there, or to standard output.
+    """Writes the rows of `sql` to `output`, replacing an existing file, or to standard output.
 
     Raises ExportError, and duckdb.Error for what is wrong with the query.
     """
@@ -101,7 +101,7 @@ def export(
 
 
 def _cells(rows: duckdb.DuckDBPyRelation, chosen: str) -> str:
-    """The rows as the format needs them; columns are told by position, since two may have one name."""
+    """The rows as the format needs them; columns are identified by position, because names may repeat."""
     positions = _positions(rows.columns)
     cells = [
         f"{_cell(position, kind.id, chosen)} AS {position}"

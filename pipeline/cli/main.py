@@ -1,4 +1,4 @@
-"""The command line: `phygitals`. How commands are called; what they do is in `commands`."""
+"""The command line `phygitals`: declares the commands; the modules beside it implement them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def submit(ids_or_files: tuple[str, ...]) -> None:
 def refresh() -> None:
     """Run the whole job: take in, ask, rebuild what changed, publish."""
     workspace = Workspace.open()
-    # Dagster takes seconds to import, which the other commands need not wait for.
+    # Importing Dagster takes seconds; only this command needs it.
     from pipeline.cli.progress import polling_progress
     from pipeline.cli.refresh import run_refresh
     from pipeline.cli.summary import print_summary
@@ -58,7 +58,7 @@ def refresh() -> None:
 
 @cli.command()
 def status() -> None:
-    """Show what is pending, and since when."""
+    """Show the pending sessions and their ages."""
     from pipeline.cli.status import print_status
 
     print_status(console(), Workspace.open_for_reading())
@@ -68,7 +68,7 @@ def status() -> None:
 @click.option("--as-of", metavar="TIME", help="The tables as they stood then (ISO 8601; UTC where it names no zone).")
 @click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="A new folder for the tables of the past.")
 def rebuild(as_of: str | None, into: Path | None) -> None:
-    """Make every table anew from raw, and the report; with --as-of and --into, the tables of a moment of the past."""
+    """Rebuild every table from raw, and the report; with --as-of and --into, the tables as of a past moment."""
     workspace = Workspace.open_for_reading()
     if as_of is None and into is None:
         published = workspace.rebuild()
@@ -88,14 +88,14 @@ def rebuild(as_of: str | None, into: Path | None) -> None:
 
 @cli.command()
 def report() -> None:
-    """Make the report anew from the published DuckDB file, and tell where it is."""
+    """Make the report again from the published DuckDB file and print its path."""
     say(f"Report: {Workspace.open_for_reading().report()}")
 
 
 @cli.command()
 @click.argument("session_id")
 def trace(session_id: str) -> None:
-    """Tell a session's whole story: submitted where, each answer, the rows that came of it, its issues."""
+    """Show the trace of a session: its submissions, answers, rows and issues."""
     from pipeline.catalog import trace as traces
     from pipeline.cli.table_output import print_rows
 
@@ -103,7 +103,7 @@ def trace(session_id: str) -> None:
     for title, chapter in traces.trace(Workspace.open_for_reading().data, session_id):
         told += print_rows(console(), chapter, title)
     if not told:
-        raise click.ClickException(f"{session_id!r} was never submitted, as far as the runs so far have read the inbox")
+        raise click.ClickException(f"{session_id!r} was never submitted in any file read so far")
 
 
 @cli.command()
@@ -223,7 +223,7 @@ def _in_one_line(error: Exception) -> str:
         case PipelineError():
             return str(error)
         case _:
-            # The traceback is for who can read it.
+            # Only --debug shows the traceback.
             words = " ".join(str(error).split()) or type(error).__name__
             return f"{words} (this is unexpected; `phygitals --debug ...` shows where it happened)"
 

@@ -1,4 +1,4 @@
-"""Shows where polling stands: a bar on a terminal, a line now and then elsewhere."""
+"""Shows the progress of polling: a bar on a terminal, elsewhere a line every few seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the whole Dagster job in this process, with progress, and raises what a person must know."""
+"""Runs the Dagster job in this process, with progress, and raises an error for people if it fails."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def _captured_by_nobody(log_key: Sequence[str]) -> contextlib.AbstractContextMan
 
 
 class RefreshError(PipelineError):
-    """The job failed. The message is that of the step that failed first."""
+    """The job failed. The message is the error of the step that failed first."""
 
 
 def run_refresh(on_line: Callable[[str], None], on_progress: Callable[[Progress], None]) -> None:
     """Runs the job `refresh`, recorded in DAGSTER_HOME (the project's own unless set) for the UI to show.
 
-    A webhook for failures is told here: Dagster's sensors see only runs that Dagster itself started.
+    This notifies the failure webhook itself: Dagster's sensors see only runs that Dagster started.
     Raises RefreshError.
     """
     definitions = build_definitions(workspace_resource(on_line, on_progress))

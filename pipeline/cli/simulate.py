@@ -14,7 +14,7 @@ from pipeline.steps import Workspace
 
 
 class SimulationError(PipelineError):
-    """The simulator cannot do what was asked."""
+    """The simulator cannot serve, or cannot write submissions here."""
 
 
 def serve_until_interrupted(simulator: Simulator, port: int) -> None:
@@ -31,9 +31,9 @@ def serve_until_interrupted(simulator: Simulator, port: int) -> None:
 
 
 def submit_history(workspace: Workspace, session_count: int) -> str:
-    """Writes the submissions and says so. Simulated ids have no place among real ones."""
+    """Writes simulated submissions and prints their number; only in the environment `local`."""
     if workspace.settings.env != "local":
-        raise SimulationError("simulated submissions belong into PHYGITALS_ENV=local only")
+        raise SimulationError("simulated submissions are allowed only with PHYGITALS_ENV=local")
     if any(workspace.data.inbox.iterdir()):
         return f"{workspace.data.inbox} has files already; nothing was added."
     with workspace.data.exclusive():

@@ -1,4 +1,4 @@
-"""Says what is pending, and since when."""
+"""Prints the pending sessions and their ages."""
 
 from __future__ import annotations
 

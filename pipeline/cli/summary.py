@@ -1,4 +1,4 @@
-"""What a refresh came to, in a few tables: purchases, packs, item types."""
+"""The result of a refresh in a few tables: purchases, packs, item types."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _QUERIES = {
 
 
 def print_summary(console: Console, warehouse: Path) -> None:
-    """Prints what the published file says. Raises PublishError when there is none."""
+    """Prints a summary of the published file. Raises PublishError if there is none."""
     with open_warehouse(warehouse) as connection:
         for title, query in _QUERIES.items():
             print_rows(console, connection.execute(query), title)

@@ -18,9 +18,9 @@ _GROUPED_FROM = 10_000  # below are years
 def print_rows(
     console: Console, cursor: duckdb.DuckDBPyConnection, title: str | None = None, limit: int | None = None
 ) -> int:
-    """Prints a query's rows as a table, or name by name where that is too wide; returns how many it printed.
+    """Prints a query's rows as a table, or one field per line if too wide; returns the number of printed rows.
 
-    With a limit it stops there, and leaves the rest to be fetched.
+    With a limit it stops there; the rest can still be fetched.
     """
     names = [harmless(column[0]) for column in cursor.description or []]
     rows = [] if not names else cursor.fetchall() if limit is None else cursor.fetchmany(limit)

@@ -1,4 +1,4 @@
-"""The Dagster side: thin assets over the core, their checks, and what starts them.
+"""The Dagster side: thin assets over the core, their checks, schedules and sensors.
 
-Nothing is decided here. An asset calls one function of the core and says what came of it.
+It contains no rules. An asset calls one function of the core and reports the result.
 """

@@ -1,4 +1,4 @@
-"""What starts a refresh by itself: the daily schedule, new files in the inbox, and pending sessions that are due."""
+"""The triggers of a refresh: the daily schedule, new files in the inbox, and due pending sessions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INBOX_TICK_SECONDS = 5
 _PENDING_TICK_SECONDS = 60
 _NAMES_SHOWN = 3
 _NAMES_LENGTH = 80
-_UNDER_WAY = "a run is queued or under way"
+_UNDER_WAY = "a run is queued or in progress"
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -32,7 +32,7 @@ _UNFINISHED = [
 
 refresh = dg.define_asset_job(
     "refresh",
-    # Assets run their own checks: as steps of their own, the checks would take most of a run's time.
+    # Assets run their own checks: separate check steps would take most of a run's time.
     selection=dg.AssetSelection.all() - dg.AssetSelection.all_asset_checks(),
     description="Takes in new submissions, asks every pending session, rebuilds what changed and publishes.",
 )
@@ -71,7 +71,7 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
         workspace = _watched()
         data = workspace.data
         for run_id in fail_dead_runs(context.instance):
-            context.log.warning(f"run {run_id} died with its process and is reported as failed")
+            context.log.warning(f"run {run_id} died with its process and was marked as failed")
         found = [*new_files(data), *new_files(data, SELLBACKS)]
     except PipelineError as error:
         return dg.SkipReason(str(error))
@@ -82,7 +82,7 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
     if skip := _asked_to_wait(workspace):
         return skip
     names = ", ".join(file.shown for file in found[:_NAMES_SHOWN])
-    # Files that are still unread in an hour, since their run was cancelled, say, are asked for again.
+    # Files that are still unread after an hour, for example after a cancelled run, start another run.
     run_key = f"{fingerprint(found)}-{now():%Y%m%dT%H}"
     return dg.RunRequest(run_key=run_key, tags={"inbox_files": str(len(found)), "inbox": names[:_NAMES_LENGTH]})
 
@@ -117,7 +117,7 @@ def pending_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Sk
     seconds = known.due.at - now().timestamp()
     if seconds > 0:
         return dg.SkipReason(f"{known.due.pending:,} sessions are pending, the first is due in {seconds / 60:,.0f} min")
-    # A run that fails before it asked leaves them due; it is tried again in the next hour.
+    # A run that fails before polling leaves them due; the next hour starts another run.
     run_key = f"{state}-{now():%Y%m%dT%H}"
     return dg.RunRequest(run_key=run_key, tags={"pending_sessions": str(known.due.pending)})
 
@@ -136,13 +136,13 @@ def _asked_to_wait(workspace: Workspace) -> dg.SkipReason | None:
 
 
 def _is_under_way(instance: dg.DagsterInstance, data: DataDirectory) -> bool:
-    """Whether a run is there that another would have to wait for, whoever started it."""
+    """Whether a run is queued or in progress, whoever started it."""
     return data.is_being_written() or bool(instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED), limit=1))
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What the sensor remembers from tick to tick, and over restarts, in its cursor."""
+    """The state that the sensor keeps in its cursor between ticks and restarts."""
 
     state: str | None
     due: Due | None

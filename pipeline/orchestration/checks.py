@@ -1,7 +1,7 @@
 """The tables' checks, and the published file's, as Dagster asset checks.
 
-A refresh evaluates them within the step that makes the assets. Each also stands for itself, so that its page has an
-Execute button: those of one asset run in one step.
+A refresh evaluates them within the step that makes the assets. Each is also executable by itself: its page has an
+Execute button, and the checks of one asset run in one step.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ PUBLISHED_CHECK = "holds_what_the_lake_holds"
 
 
 def evaluations(checker: Checker, table: Table, is_reported: bool) -> list[dg.AssetCheckEvaluation]:
-    """What the checks of a table find. Of a table that the run does not report, only what had to be computed."""
+    """The evaluations of a table's checks; for a table that the run does not report, only the computed ones."""
     return [
         evaluation(table.name, check.name, finding, check.severity)
         for check, finding in checker.findings(checks_of(table)).items()
@@ -29,7 +29,7 @@ def evaluations(checker: Checker, table: Table, is_reported: bool) -> list[dg.As
 
 
 def evaluation(asset: str, name: str, finding: Finding, severity: Severity) -> dg.AssetCheckEvaluation:
-    """What one check found, as an event of a step that makes the asset."""
+    """The finding of one check as an event of the step that makes the asset."""
     result = _result(asset, name, finding, severity)
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(asset),
@@ -56,9 +56,7 @@ def _result(asset: str, name: str, finding: Finding, severity: Severity) -> dg.A
 def _message(finding: Finding) -> str | None:
     if finding.computed_at is None:
         return finding.message
-    unchanged = (
-        f"not computed again: nothing that it reads has changed since {finding.computed_at:%Y-%m-%d %H:%M:%S} UTC"
-    )
+    unchanged = f"not computed again: its inputs are unchanged since {finding.computed_at:%Y-%m-%d %H:%M:%S} UTC"
     return f"{finding.message} ({unchanged})" if finding.message else unchanged
 
 

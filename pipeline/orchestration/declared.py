@@ -1,4 +1,4 @@
-"""What an asset shows of its table, from the table's declaration and from where its SQL takes each column."""
+"""Asset specs and metadata, from the tables' declarations and the column lineage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DERIVATIONS = Derivations()
 
 
 def table_spec(table: Table, deps: list[str] | None = None) -> dg.AssetSpec:
-    """The asset of a declared table, which a run need not report; `deps` where the sources do not say it."""
+    """The spec of a declared table's asset, which a run may skip; `deps` override the declared sources."""
     return dg.AssetSpec(
         table.name,
         group_name=table.group,
@@ -44,7 +44,7 @@ def table_spec(table: Table, deps: list[str] | None = None) -> dg.AssetSpec:
 
 
 def upstream(table: Table) -> list[str]:
-    """The assets that the table is derived from, looking through the intermediate tables."""
+    """The upstream assets of the table; intermediate tables are resolved."""
     found: dict[str, None] = {}
     for source in (TABLES[name] for name in table.sources):
         found.update(dict.fromkeys([source.name] if source.is_asset else upstream(source)))
@@ -70,7 +70,7 @@ def column_schema(table: Table) -> dg.TableSchema:
 
 
 def column_lineage(table: Table) -> dg.TableColumnLineage:
-    """The columns that each column is made of. The assets of counted rows are named in its description alone."""
+    """The source columns of each column. Assets whose rows are counted appear in the description only."""
     return dg.TableColumnLineage(
         {
             column: [
@@ -90,7 +90,7 @@ def materialized(
     numbers: Mapping[str, int | float],
     files: Sequence[dg.TableRecord] = (),
 ) -> dg.MaterializeResult[None]:
-    """What the materialization of a table shows: what this run did, with which files, and how the table stands.
+    """The materialization of a table: the run's numbers, its files, and the table profile.
 
     `connection` has the table under its name.
     """
@@ -107,13 +107,13 @@ def materialized(
 def built(
     workspace: Workspace, connection: duckdb.DuckDBPyConnection, report: BuildReport, seconds: float
 ) -> dg.MaterializeResult[None]:
-    """The same for a table that a builder made, in so many seconds."""
+    """The materialization of a table from a builder's report, with the seconds it took."""
     done = {"parts_written": len(report.written), "parts_unchanged": report.unchanged_count}
     return materialized(workspace, connection, report.table, {**done, "seconds": round(seconds, 2)})
 
 
 def _uri(table: Table) -> dict[str, str]:
-    """Where the table's Parquet objects lie; nothing while the settings are wrong, which a run then says."""
+    """The URI of the table's Parquet objects; None if the settings are invalid, which a run reports."""
     if VALID_SETTINGS is None:
         return {}
     return {"dagster/uri": f"file://{DataDirectory(VALID_SETTINGS.data_directory).store.folder(table)}"}

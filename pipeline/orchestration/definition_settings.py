@@ -1,6 +1,6 @@
-"""The settings that the definitions are made with: those of the time when they were loaded.
+"""The settings at the time when the definitions were loaded.
 
-Definitions load whatever the settings are; what is wrong with them is said by the run that needs them.
+Definitions load even with invalid settings; the run that needs the settings reports the error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Groups `staging` and `marts`: one asset for each declared table, all made the same way."""
+"""Groups `staging` and `marts`: one asset per declared table."""
 
 import time
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ TABLE_SPECS = [table_spec(table) for table in PUBLISHED]
 
 
 def build(step: Step, builder: Builder) -> Iterator[dg.MaterializeResult[None]]:
-    """Brings the tables that are asked for up to date. Nothing is built on one that fails a blocking check."""
+    """Updates the selected tables. Tables downstream of a failed blocking check are skipped."""
     not_to_build_on: set[str] = set()
     for table in (table for table in PUBLISHED if step.is_asked_for(table.name)):
         if not not_to_build_on.isdisjoint(upstream(table)):
             not_to_build_on.add(table.name)
-            step.log.warning(f"{table.name} is left as it was: a table that it is derived from fails a check")
+            step.log.warning(f"{table.name} was skipped: a check of a table upstream failed")
             continue
         started = time.monotonic()
         report = builder.build(table)

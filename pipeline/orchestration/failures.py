@@ -1,4 +1,4 @@
-"""What a failed run says to people: one line with what happened and what to do, in its log and to a webhook."""
+"""Failure notification: one line with cause and remedy, in the run's log and to a webhook."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TELLING = [
 
 
 def what_to_do(events: Sequence[dg.DagsterEvent]) -> str:
-    """The line of a failed run, from its events in their order: that of the step that failed first."""
+    """The line of a failed run: the error of the step that failed first."""
     for event in events:
         if event.is_step_failure:
             return _of_step(event, events)
@@ -37,7 +37,7 @@ def _of_step(event: dg.DagsterEvent, events: Sequence[dg.DagsterEvent]) -> str:
         return failure.user_failure_data.description
     error = failure.error
     if error and error.cls_name == "DagsterExecutionInterruptedError":
-        return "stopped by a signal; what came is kept, and the next refresh carries on"
+        return "stopped by a signal; received answers are kept, and the next refresh continues"
     if error and error.cls_name == "DagsterAssetCheckFailedError":
         return _of_checks(events)
     while error and error.cause:
@@ -57,17 +57,17 @@ def _of_checks(events: Sequence[dg.DagsterEvent]) -> str:
 
 
 def failed_checks(failed: Sequence[dg.AssetCheckEvaluation]) -> str:
-    """What to do about blocking checks that failed."""
+    """The remedy for failed blocking checks."""
     names = "; ".join(
         f"{check.asset_key.to_user_string()} fails its check {check.check_name} ({check.description})"
         for check in failed
     )
     outcome = (
-        "the file that was published is not to be relied on"
+        "do not rely on the published file"
         if any(check.asset_key == _PUBLISHED for check in failed)
-        else "nothing was published, and the published file is as it was"
+        else "nothing was published; the published file is unchanged"
     )
-    return f"{names}: {outcome}; run `phygitals rebuild`, then `phygitals refresh`; if this is said again, report it"
+    return f"{names}: {outcome}; run `phygitals rebuild`, then `phygitals refresh`; if the check fails again, report it"
 
 
 def notify(
@@ -76,7 +76,7 @@ def notify(
     events: Sequence[dg.DagsterEvent],
     on_trouble: Callable[[str], object],
 ) -> str:
-    """Says what to do about a failed run in its log, in a tag and to the webhook, where one is set; returns the line.
+    """Notifies about a failed run in its log, in a tag and by the webhook if set; returns the line.
 
     A webhook that fails is told of through `on_trouble`, and changes nothing.
     """
@@ -92,12 +92,12 @@ def notify(
             "run_id": run.run_id,
             "what_to_do": line,
         }
-        from pipeline.orchestration import webhook  # its HTTP client takes long to import, and few runs fail
+        from pipeline.orchestration import webhook  # importing its HTTP client is slow, and few runs fail
 
         try:
             webhook.post(url, message)
         except PipelineError as error:
-            on_trouble(f"nobody was told of run {run.run_id}: {error}")
+            on_trouble(f"the notification of run {run.run_id} failed: {error}")
     return line
 
 

@@ -1,4 +1,4 @@
-"""How old an asset may become before its page says so: as long as the daily schedule leaves it, and no longer."""
+"""Freshness policy from the schedule: warn after one missed run, fail after two."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from itertools import pairwise
 import dagster as dg
 from croniter import croniter
 
-_SPARE = timedelta(hours=1)  # for waiting in the queue and for what a run does beside polling
+_SPARE = timedelta(hours=1)  # allowance for queueing and for a run's work besides polling
 _TICKS_LOOKED_AT = 400  # more than a year of a daily schedule
 
 
 def freshness_policy(cron: str, poll_budget: float) -> dg.FreshnessPolicy:
-    """Warns when a refresh is late, and fails when the one after it is, too. `poll_budget` is in seconds.
+    """The policy for a cron schedule: warn after one missed run, fail after two. `poll_budget` is in seconds.
 
-    A run counts from its end, so two successive ones are apart by what the schedule leaves between them, give or take
-    the time that one takes.
+    Runs count from their ends, so the time between two successive runs is the schedule's interval plus or minus
+    the duration of one run.
     """
     ticks = croniter(cron, datetime(2026, 1, 1, tzinfo=UTC), ret_type=datetime)
     gap = max(later - earlier for earlier, later in pairwise(next(ticks) for _ in range(_TICKS_LOOKED_AT)))

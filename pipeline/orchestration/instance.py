@@ -58,7 +58,7 @@ def recorded_runs() -> dg.DagsterInstance:
 
 @contextlib.contextmanager
 def kept_open(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
-    """Keeps the SQLite files of the run's events open for the block; nothing where the history lies elsewhere.
+    """Keeps the SQLite files of the run's events open for the block; does nothing for other storages.
 
     Dagster opens and closes them for each event, and SQLite writes its log back into a file, and waits for the disk,
     whenever the last connection to it is closed.

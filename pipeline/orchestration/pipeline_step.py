@@ -1,4 +1,4 @@
-"""All assets of the pipeline, made in one step, since a step costs Dagster more time than most tables take.
+"""All assets, made in one step: a step costs Dagster more time than most tables take.
 
 Each is an asset of its own with a page, a lineage and checks, and any of them can be made alone.
 """
@@ -20,7 +20,7 @@ from pipeline.settings import exposed_secrets
 def run_pipeline(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[WorkspaceResource]
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Makes the assets that are asked for, in the order in which data flows."""
+    """Makes the selected assets in the order of the data flow."""
     with workspace.open() as opened:
         step = Step(context, workspace, opened)
         if warning := exposed_secrets():

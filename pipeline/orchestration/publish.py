@@ -1,4 +1,4 @@
-"""Group `publish`: the DuckDB file that notebooks open, and the report on it that anybody can open."""
+"""Group `publish`: the published DuckDB file and the report on it."""
 
 from collections.abc import Iterator
 
@@ -25,8 +25,8 @@ WAREHOUSE = dg.AssetSpec(
 REPORT = dg.AssetSpec(
     "report",
     group_name="publish",
-    description="One HTML page on what the DuckDB file holds, for any browser, with no network. When it fails, the "
-    "tables are published all the same.",
+    description="One HTML page about the DuckDB file, for any browser, without network. If it fails, the "
+    "tables are published nevertheless.",
     kinds={"html"},
     owners=OWNERS,
     deps=["warehouse"],
@@ -35,12 +35,12 @@ REPORT = dg.AssetSpec(
 
 
 def publish(step: Step, builder: Builder) -> Iterator[dg.MaterializeResult[None]]:
-    """Publishes what the builder built, where the file does not hold it already."""
+    """Publishes the builder's tables unless the file is up to date."""
     published = step.opened.publish(builder)
     try:
         step.opened.compact()
     except StoreError as error:  # the tables are published, and the report waits for nothing else
-        step.notify(f"raw objects were left unmerged: {error}")
+        step.notify(f"raw objects were not merged: {error}")
     if published.is_unchanged and not step.has_to_report("warehouse"):
         return
     yield dg.MaterializeResult(
@@ -57,7 +57,7 @@ def publish(step: Step, builder: Builder) -> Iterator[dg.MaterializeResult[None]
 
 
 def draw_report(step: Step, process: DrawingProcess | None) -> Iterator[dg.MaterializeResult[None]]:
-    """Draws the report, where it would be another than the one that is there, in the process if there is one."""
+    """Draws the report unless it is up to date, in the given process if there is one."""
     is_current = step.opened.is_report_current()
     if is_current and not step.has_to_report("report"):
         return

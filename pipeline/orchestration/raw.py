@@ -19,7 +19,7 @@ _LOG_EVERY = 5.0  # seconds between two progress lines in the run's log
 RAW_SPECS = [
     table_spec(SESSION_SUBMISSIONS),
     table_spec(SELLBACK_SUBMISSIONS),
-    # They are found from the answers of earlier runs, too; in the lineage that would be a circle.
+    # They also depend on the answers of earlier runs, which would be a cycle in the lineage.
     table_spec(PENDING_SESSIONS, deps=["session_submissions"]),
     table_spec(STATUS_RESPONSES, deps=["pending_sessions"]),
 ]
@@ -60,7 +60,7 @@ def _taken_in(
 
 
 def find_pending(step: Step) -> Iterator[dg.MaterializeResult[None]]:
-    """Lists the sessions that are to be asked."""
+    """Lists the pending sessions."""
     started = time.monotonic()
     with step.opened.builder() as builder:
         report = builder.build(PENDING_SESSIONS)
@@ -72,7 +72,7 @@ def find_pending(step: Step) -> Iterator[dg.MaterializeResult[None]]:
 
 
 def poll(step: Step) -> Iterator[dg.MaterializeResult[None]]:
-    """Asks the pending sessions."""
+    """Polls the pending sessions."""
     last_line = 0.0
 
     def log_progress(progress: Progress) -> None:

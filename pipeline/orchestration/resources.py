@@ -1,4 +1,4 @@
-"""The resource through which assets reach the workspace, and the way errors reach people."""
+"""The workspace resource of assets, and the translation of errors into Dagster failures."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _LONGEST_WORDS = 500
 class WorkspaceResource:
     """The workspace of one run, opened when a step needs it, so that definitions load whatever the settings are.
 
-    The first step that writes takes the right to write, and the run keeps it to its end: nobody comes
-    between two steps. `on_lock` is told of it. Where somebody watches the run, `on_line` and `on_progress` are told
-    what its log is told.
+    The first writing step takes the lock, and the run keeps it to its end: no other writer comes
+    between two steps. `on_lock` is called then. For a watched run, `on_line` and `on_progress` get
+    the lines of its log.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class WorkspaceResource:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Workspace]:
-        """The workspace, for writing. What stops the work fails the step with its one line, and is not retried."""
+        """The workspace for writing. An error fails the step with its one line and is not retried."""
         with _told_to_people():
             if self._workspace is None:
                 workspace = Workspace.open()
@@ -56,7 +56,7 @@ class WorkspaceResource:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Workspace]:
-        """The workspace, for reading, which any number may do at any time."""
+        """The workspace for reading; needs no lock."""
         with _told_to_people():
             opened = self._workspace or Workspace.open_for_reading()
             with explained(opened.data):
@@ -69,7 +69,7 @@ class WorkspaceResource:
         return self._checker
 
     def close(self) -> None:
-        """Closes the checker and gives back the right to write."""
+        """Closes the checker and releases the lock."""
         self._held.close()
 
 
@@ -100,7 +100,7 @@ def _told_to_people() -> Iterator[None]:
     except dg.Failure:
         raise
     except PipelineError as error:
-        # From None: the line says it all, and a person should not have to find it in a traceback.
+        # From None: the line is the whole message, and a traceback would hide it.
         raise dg.Failure(harmless(str(error)), allow_retries=False) from None
     except Exception as error:
         words = harmless(" ".join(str(error).split()))[:_LONGEST_WORDS]

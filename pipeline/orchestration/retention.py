@@ -1,6 +1,6 @@
-"""How long runs are remembered. What they made, and raw data above all, is not touched.
+"""Retention of the run history. Tables and raw data are not touched.
 
-Dagster's own deletion takes a run out of the lists and leaves its files: its event log and its compute logs. With the
+Dagster's own deletion removes a run from the lists and leaves its event log and compute logs. With the
 run go its materializations and check results, so the runs that asset pages show the latest of are kept, however old.
 """
 
@@ -21,12 +21,12 @@ from pipeline.orchestration.instance import recorded_runs
 
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _BATCH = 20
-_BUSY_SECONDS = 5.0  # how long another process may keep the databases from being written
+_BUSY_SECONDS = 5.0  # how long another process may lock the databases
 
 
 @dataclass
 class Pruned:
-    """What was removed, and what stayed although it is older."""
+    """The counts of removed runs and of older runs that were kept."""
 
     keep_days: int
     runs: int = 0
@@ -44,7 +44,7 @@ class Pruned:
 
 
 def prune_history(keep_days: int, on_line: Callable[[str], None]) -> Pruned:
-    """Prunes the instance in DAGSTER_HOME, for who has none at hand."""
+    """Prunes the instance in DAGSTER_HOME."""
     with recorded_runs() as instance:
         return prune(instance, keep_days, on_line)
 
@@ -115,7 +115,7 @@ def _database_bytes(home: Path) -> int:
 
 
 def _shrink(home: Path) -> None:
-    """Drops the check results that no run is left of, which Dagster keeps, and gives free pages back to the disk.
+    """Deletes check results of removed runs, which Dagster keeps, and returns free pages to the disk.
 
     While another process writes for longer than `_BUSY_SECONDS`, nothing is done; the next pruning does it.
     """

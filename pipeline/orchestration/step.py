@@ -1,4 +1,4 @@
-"""One execution of the step that makes assets: what it is asked for, what it reports, and the checks that failed."""
+"""One execution of the step that makes assets: its selection, its reports and its failed checks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Step:
     """The step of one run, over the run's open workspace.
 
     Each event takes Dagster longer to write than an unchanged table takes to be recognized, so a run reports what it
-    changed. Freshness policies want to hear of the rest as well: the first refresh after the daily schedule's time
-    reports every asset, and so does a run that was asked for certain assets.
+    changed. Freshness policies need reports of the others as well: the first refresh after the daily schedule's time
+    reports every asset, and so does a run with selected assets.
     """
 
     def __init__(self, context: dg.AssetExecutionContext, workspace: WorkspaceResource, opened: Workspace) -> None:
@@ -38,37 +38,37 @@ class Step:
         self._chosen = {key.to_user_string() for key in context.selected_asset_keys}
         self._up_to_date = set() if context.run.asset_selection else _reported_lately(context)
         self._failed: list[dg.AssetCheckEvaluation] = []
-        self.has_news = False  # whether anything came in that tables are derived from
+        self.has_news = False  # whether new raw data came in
 
     def is_asked_for(self, asset: str) -> bool:
         return asset in self._chosen
 
     def has_to_report(self, asset: str) -> bool:
-        """Whether the asset is to be reported though it is unchanged."""
+        """Whether the asset must be reported even if unchanged."""
         return asset not in self._up_to_date
 
     def notify(self, line: str) -> None:
-        """Says a line in the run's log, and to whoever watches the run."""
+        """Logs a line and passes it to the watcher of the run."""
         self.log.info(harmless(line))
         self._on_line(line)
 
     def connection_with(self, table: Table) -> duckdb.DuckDBPyConnection:
-        """A connection on which the table as it stands has its name."""
+        """A connection with a view of the current table under its name."""
         return self._checker.connection_with(table)
 
     def check(self, table: Table, is_reported: bool) -> bool:
-        """Evaluates the table's checks; returns whether it may be built on.
+        """Evaluates the table's checks; returns whether dependent tables may be built.
 
-        Of a table that the run does not report, only what had to be computed is logged.
+        For a table that the run does not report, only computed findings are logged.
         """
         return self._log(evaluations(self._checker, table, is_reported))
 
     def check_published(self, name: str, finding: Finding) -> bool:
-        """The same for the published file, of whose one check the finding is given."""
+        """Logs the finding of the published file's check; returns whether it passed."""
         return self._log([evaluation("warehouse", name, finding, Severity.ERROR)])
 
     def stop_if_a_check_failed(self) -> None:
-        """Ends the step where a blocking check failed. Raises dagster.Failure with what to do."""
+        """Raises dagster.Failure with the remedy if a blocking check failed."""
         if self._failed:
             raise dg.Failure(failed_checks(self._failed), allow_retries=False)
 
@@ -81,7 +81,7 @@ class Step:
 
 
 def _reported_lately(context: dg.AssetExecutionContext) -> set[str]:
-    """The assets that were reported since the daily schedule was last due."""
+    """The assets reported since the last due time of the daily schedule."""
     since = croniter(SETTINGS.daily_cron, now(), ret_type=datetime).get_prev().timestamp()
     entries = [record.asset_entry for record in context.instance.get_asset_records(list(context.selected_asset_keys))]
     return {

@@ -1,7 +1,7 @@
 """Posts one JSON message to a webhook, within a bounded time and without ever showing its URL.
 
-The URL of a webhook is a secret: whoever has it can post. So nothing here logs it, no error repeats it,
-and redirects, which would carry the message elsewhere, are not followed.
+The URL of a webhook is a secret: anybody who has it can post. It is never logged, no error contains it,
+and redirects are not followed, because they would send the message elsewhere.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TIMEOUT = 10.0  # seconds, from looking up the name to the answer's headers
 
 
 class WebhookError(PipelineError):
-    """The message was not taken. Says why, and not to whom."""
+    """The message was not delivered. Contains the reason, never the URL."""
 
 
 def post(url: str, message: Mapping[str, str], timeout: float = TIMEOUT) -> None:
@@ -48,7 +48,7 @@ async def _post(url: str, message: Mapping[str, str], seconds: float) -> None:
         raise WebhookError(
             f"PHYGITALS_FAILURE_WEBHOOK could not be reached: the proxy in HTTPS_PROXY answered HTTP {error.status}"
         ) from None
-    # From None: the library's words may name the URL.
+    # From None: the library's message may contain the URL.
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise WebhookError(f"PHYGITALS_FAILURE_WEBHOOK could not be reached ({type(error).__name__})") from None
     if not 200 <= status < 300:

@@ -1,5 +1,5 @@
-"""Asking buy/status until the answer is final, as fast as the API allows and never faster.
+"""Polls buy/status until each session is final, at the highest rate that the API allows.
 
-`answers` gives an answer its meaning, `client` asks once, `pace` keeps the ceiling, `schedule` says
-who is asked when, `refusals` knows when to give up, `engine` runs them together.
+`answers` interprets an answer, `client` sends one request, `pace` limits the rate, `schedule` decides
+which session is polled when, `refusals` decides when to stop the run, `engine` runs them together.
 """

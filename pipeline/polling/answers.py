@@ -1,7 +1,7 @@
-"""What an answer of buy/status means. Pure functions of what was received.
+"""Interprets answers of buy/status. Pure functions of the received data.
 
-The rules are those of the API's reference page and of its known behaviour: only a result with
-items, or a 400 that says the transaction failed, is final; all else is asked again.
+The rules follow the API's reference page and its known behaviour. Only a result with
+items, or a 400 with the error `Transaction failed`, is final; all other answers are polled again.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
-MAX_ITEMS = 100_000  # far beyond any purchase; a body of nothing but empty items would fill the memory of a build
+MAX_ITEMS = 100_000  # far beyond any purchase; a body of empty items only would exhaust a build's memory
 LONGEST_WAIT = 86_400.0  # seconds; what asks to wait for longer is taken for a mistake
 WAIT_INSTEAD = 60.0  # seconds that are waited then
 IMPLAUSIBLE_WAIT = "; its Retry-After is implausible: "  # stands between a detail and the header's value
 _TRANSIENT_STATUSES = frozenset({408, 429})
-_ESCAPED_COLON = b"\\u003"  # how the escape of a colon begins, and those of some other signs
+_ESCAPED_COLON = b"\\u003"  # prefix of the escape of a colon and of some other characters
 _ENVELOPE = ("result", "status", "error")
 _FAILED = "Transaction failed"
 _LONGEST_VALUE = 100  # characters of a header's value that are repeated
@@ -53,11 +53,11 @@ class Outcome(StrEnum):
 
 
 class Answer(NamedTuple):
-    """What one request brought, before it has a meaning.
+    """The result of one request, before its interpretation.
 
-    `status` is None when no answer came; then `problem` says why. `problem` beside a status means
-    that the body is not whole: cut off, or over the limit, in which case `body` is its beginning.
-    `is_unreachable` is set when not even a connection came about.
+    `status` is None if no answer came; `problem` is the reason. `problem` with a status means
+    that the body is incomplete: truncated, or over the limit; `body` is then its beginning.
+    `is_unreachable` means that no connection was established.
     """
 
     status: int | None
@@ -68,7 +68,7 @@ class Answer(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """An outcome, with words where it needs them."""
+    """An outcome with an optional explanation."""
 
     outcome: Outcome
     detail: str | None = None
@@ -172,12 +172,12 @@ def _is_same_session(asked: str, echoed: Any) -> bool:
 
 
 def _note(document: dict[str, Any]) -> str | None:
-    """The detail by which whoever reads the answer later knows to read it the same way."""
+    """The detail that makes later readers of the answer interpret it in the same way."""
     return REPEATED_KEYS if isinstance(document, _Repeating) else None
 
 
 def _parse(answer: Answer) -> dict[str, Any] | str:
-    """The body as a JSON object, or why it is none. Of repeated keys the last counts, except in the envelope."""
+    """The body as a JSON object, or why it is invalid. The last repeated key counts, except in the envelope."""
     if answer.problem:
         return answer.problem
     body = answer.body or b""
@@ -186,10 +186,10 @@ def _parse(answer: Answer) -> dict[str, Any] | str:
 
 
 def _parse_fast(body: bytes) -> Any:
-    """The document of a body in which no object repeats a key; None where that cannot be told so fast.
+    """The document of a body without repeated keys; None if this fast test cannot decide.
 
-    Written again, an object that repeats a key comes out with fewer of them, so with fewer colons. Colons inside
-    of strings stay as many as they were, unless one was written as an escape.
+    An object with repeated keys is re-encoded with fewer keys and so with fewer colons. The number of colons inside
+    strings stays the same, unless one was written as an escape.
     """
     if _ESCAPED_COLON in body:
         return None
@@ -221,7 +221,7 @@ def _parse_any(body: bytes) -> dict[str, Any] | str:
 
 
 class _RepeatedKeyError(Exception):
-    """An object names a key twice."""
+    """An object has a repeated key."""
 
 
 class _Repeating(dict[str, Any]):
@@ -245,7 +245,7 @@ def _refuse_constant(name: str) -> None:
 
 
 _FAST = msgspec.json.Decoder()
-# Whole numbers as floats: no meaning hangs on one, and Python refuses to read very long ones.
+# Integers as floats: no rule depends on their value, and Python refuses very long integers.
 _JSON = json.JSONDecoder(parse_int=float, parse_constant=_refuse_constant, object_pairs_hook=_without_repeated_keys)
 _JSON_WITH_REPEATED_KEYS = json.JSONDecoder(
     parse_int=float, parse_constant=_refuse_constant, object_pairs_hook=_Repeating

@@ -1,7 +1,7 @@
-"""The body of an answer as it comes in: decompressed, and never larger than the limit.
+"""Receives the body of an answer: decompressed, and never larger than the limit.
 
-A compressed body is unpacked in bounded steps, so that a few kilobytes that stand for gigabytes cost
-no more than any other body that is too large.
+A compressed body is decompressed in bounded steps, so that a decompression bomb costs
+no more than any other oversized body.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _STEP = 64 * 1024  # bytes unpacked at a time
 
 
 class BodyError(Exception):
-    """The body is over the limit, or not what its Content-Encoding says. The message says which."""
+    """The body is over the limit or does not match its Content-Encoding. The message says which."""
 
 
 class Body:
@@ -45,7 +45,7 @@ class Body:
             yield
 
     def end(self) -> None:
-        """The body is complete. Raises BodyError when its compression says otherwise."""
+        """Ends the body. Raises BodyError if the compressed data are incomplete."""
         if self._decompressor is not None and not self._decompressor.eof:
             raise BodyError("the body is truncated")
 

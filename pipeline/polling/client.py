@@ -1,4 +1,4 @@
-"""Asks buy/status once, over HTTP, with every bound that a strange server calls for."""
+"""Sends one request to buy/status over HTTP, with bounds on time, size and headers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HEADERS = {
     "Content-Type": "application/json",
     "User-Agent": "phygitals-pipeline",
 }
-_HEADERS_KEPT = (b"content-type", b"retry-after")  # the headers that a meaning hangs on
+_HEADERS_KEPT = (b"content-type", b"retry-after")  # the headers that the interpretation needs
 _SHARE_FOR_CONNECTING = 0.8
 _UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 _LARGE_BODY = 256 * 1024
@@ -35,14 +35,14 @@ _LARGE_BODIES = 2
 class StatusClient:
     """A client for one API and key. Use it as an async context manager.
 
-    `timeout` bounds one request from end to end, in seconds. Redirects are not followed: they would
-    carry the key elsewhere. TLS is always verified. How many requests are in flight is the caller's choice.
-    `room` returns when the caller can hold another large answer; large bodies are not read on before.
+    `timeout` bounds a whole request, in seconds. Redirects are not followed: they would
+    send the key elsewhere. TLS is always verified. The caller limits the number of requests in flight.
+    `room` returns when the caller has memory for another large answer; large bodies wait for it.
 
     Raises NetworkError where the environment's proxy or certificates cannot be used.
 
-    Requests go straight to an httpx transport. What `httpx.AsyncClient` adds to one (cookies, redirects,
-    authentication, merging of defaults) is not wanted here, and costs as much as the request itself.
+    Requests go directly to an httpx transport. The features of `httpx.AsyncClient` (cookies, redirects,
+    authentication, merging of defaults) are not needed and cost as much as the request itself.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class StatusClient:
         headers = _HEADERS if self._headers else _HEADERS | credentials
         self._transport = transport(url, headers, keeps_connections=True)
         self._fresh_transport = transport(url, headers, keeps_connections=False)
-        # A connection that does not come about should say so before the whole request runs out of time.
+        # A failed connection should be reported before the time-out of the whole request.
         self._extensions = {"timeout": {"connect": timeout * _SHARE_FOR_CONNECTING}}
         self._large_bodies = asyncio.Semaphore(_LARGE_BODIES)
 
@@ -78,7 +78,7 @@ class StatusClient:
         """
         loop = asyncio.get_running_loop()
         task = cast(asyncio.Task[Any], asyncio.current_task())
-        # What asyncio.timeout does, at a third of its price.
+        # Same effect as asyncio.timeout, at a third of the cost.
         timer = loop.call_later(self._timeout, task.cancel)
         try:
             return await self._ask(session_id, self._fresh_transport if is_fresh else self._transport)
@@ -112,14 +112,14 @@ class StatusClient:
         return Answer(response.status_code, kept, content, body.problem)
 
     def _request(self, session_id: str) -> httpx.Request:
-        # With a stream instead of content, httpx derives no headers, which would take longer than all the rest.
+        # With a stream instead of content, httpx derives no headers, which would cost more than the rest.
         stream = httpx.ByteStream(json.dumps({"session_id": session_id}).encode())
         request = httpx.Request("POST", self._url, headers=self._headers, stream=stream, extensions=self._extensions)
         request.read()
         return request
 
     async def _read(self, stream: httpx.AsyncByteStream, body: Body) -> None:
-        """Reads the body to its end. Few large bodies are read at a time, whatever a server sends."""
+        """Reads the whole body. Only a few large bodies are read at a time."""
         is_large = False
         try:
             async for chunk in stream:
@@ -137,7 +137,7 @@ class StatusClient:
 
 
 def _words(error: BaseException, is_unreachable: bool) -> str:
-    """What broke, on one line: aiohttp's words, which know more than the httpx error made of them."""
+    """The cause of the failure on one line, from aiohttp's error, which is more precise than httpx's."""
     kind, words = NO_CONNECTION if is_unreachable else "the connection broke", str(error)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         kind = f"{NO_CONNECTION}, for the server's certificate is not trusted"

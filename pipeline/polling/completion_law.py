@@ -1,4 +1,4 @@
-"""How long purchases take to become final: the law by which the schedule judges who may have.
+"""The distribution of the times in which purchases become final. The schedule derives chances from it.
 
 The law is a hazard for each band of ages. Bands are quarters of an octave of age + 1 s, from 0 to two years, so that
 one law holds seconds and days.
@@ -31,7 +31,7 @@ _PRIOR_PURCHASES = 10.0
 _ROUNDS = 200
 _SETTLED = 1e-4  # the largest change of a chance at which the rounds end
 
-_EDGES_LIST: list[float] = _EDGES.tolist()  # whose items come faster than an array's, and sessions come one by one
+_EDGES_LIST: list[float] = _EDGES.tolist()  # a list, because single items are read faster than from an array
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,7 +42,7 @@ def band(age: float) -> int:
 
 
 class CompletionLaw:
-    """The law with these chances of becoming final within each band, for a purchase that was pending at its begin."""
+    """The law with these chances of becoming final within each band, given pending at the start of the band."""
 
     def __init__(self, chances: Floats) -> None:
         by_band = -np.log1p(-np.minimum(chances, 1.0 - 1e-12))
@@ -58,13 +58,13 @@ class CompletionLaw:
     def learned(cls, intervals: Iterable[tuple[int, int | None, int]]) -> CompletionLaw:
         """The law of purchases by the interval that holds their completion: first band, last band, purchases.
 
-        The last band is None for those that were pending in the first band when they were asked last.
+        The last band is None for purchases whose latest answer, in the first band, was pending.
         """
         rows = [(first, _BANDS if last is None else last, count) for first, last, count in intervals]
         return cls(_most_likely(np.array(rows, dtype=np.int64).reshape(-1, 3)))
 
     def chance(self, age_when_pending: float, age: float) -> float:
-        """That a purchase that was pending at the one age, in seconds, is final at the other."""
+        """The chance that a purchase pending at one age, in seconds, is final at the other age."""
         return -math.expm1(self._cumulated(age_when_pending) - self._cumulated(age))
 
     def chances(self, ages_when_pending: Floats, ages: Floats) -> Floats:
@@ -93,7 +93,7 @@ def _most_likely(rows: npt.NDArray[np.int64]) -> Floats:
     first, last, counts = rows[:, :1], rows[:, 1:2], rows[:, 2].astype(float)
     is_final = rows[:, 1] < _BANDS
     within = ((first <= bands) & (bands <= last))[is_final].astype(float)
-    # Of the band in which a purchase was last pending only a part is known: it counts for the bands before.
+    # The band of the last pending answer is only partly observed, so the purchase counts for the earlier bands.
     outlived = counts[~is_final] @ (bands < first[~is_final])
     assumed = _assumed_chances()
     chances = assumed

@@ -1,7 +1,7 @@
-"""Asks every pending session until its answer is final, the budget is used up, or the API refuses.
+"""Polls every pending session until it is final, the budget is used up, or the API refuses the run.
 
-Nothing here knows HTTP, files or the wall clock: answers come from whatever `ask` is given, a log takes
-them, and time is the event loop's, so that a loop with a clock of its own runs a day of polling in seconds.
+The engine is independent of HTTP, files and the wall clock: `ask` returns answers, a log stores
+them, and time is the event loop's, so a loop with a virtual clock runs a day of polling in seconds.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from pipeline.polling.schedule import Schedule
 from pipeline.storage.object_errors import StoreError
 from pipeline.storage.raw_log import Response, ResponseLog
 
-WRITE_EVERY = 0.5  # seconds; an answer is on disk within a second of its coming, well below the two promised
+WRITE_EVERY = 0.5  # seconds; an answer is on disk within a second of its arrival; two are promised
 REPORT_EVERY = 1.0  # seconds
 MICROSECONDS = 1_000_000
-# A request allocates hundreds of objects and leaves few cycles behind. Looking for them every 700 allocations, as
-# Python does by itself, takes a tenth of a busy run's time.
+# A request allocates hundreds of objects and leaves few cycles. Collecting every 700 allocations, Python's default,
+# takes a tenth of a busy run's time.
 _ALLOCATIONS_BETWEEN_COLLECTIONS = 20_000
 
 
 class PollingInterruptedError(PipelineError):
-    """A signal ended the run. What came is written; the rest stays pending."""
+    """A signal ended the run. Received answers are stored; the other sessions stay pending."""
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__("polling was stopped by a signal; every answer that came is kept, and the next run carries on")
+        super().__init__("polling was stopped by a signal; all received answers are kept, and the next run continues")
         self.signal_number = signal_number
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds a run: requests in flight, requests per second (0 = none), seconds, seconds."""
+    """The limits of a run: requests in flight, requests per second (0 = no ceiling), seconds, seconds."""
 
     max_concurrency: int
     rate_ceiling: float
@@ -63,9 +63,9 @@ class Engine:
 
     A failure is asked for once more, before anybody else is asked, and is final when that answer says the same.
 
-    Whatever can happen next is decided in `_next`, whenever something has happened: an answer came, a
-    session fell due, the pace allows one more. So an idle run costs nothing, and a busy one no more
-    than the request itself.
+    `_next` decides after each event: an answer came, a
+    session fell due, or the pace allows one more request. An idle run costs nothing, a busy one no more
+    than the requests themselves.
     """
 
     def __init__(
@@ -95,10 +95,10 @@ class Engine:
         self._asked_to_wait: dict[int, float] = {}  # sessions, until when, where that is beyond the budget
 
     async def run(self, schedule: Schedule) -> Progress:
-        """Asks every session of the schedule. What came is on disk when this returns or raises, whatever it raises.
+        """Polls every session of the schedule. Received answers are on disk when this returns or raises.
 
-        Raises ApiRefusedError and ApiUnreachableError as `refusals` says, StoreError when the disk takes
-        nothing more, and PollingInterruptedError.
+        Raises ApiRefusedError and ApiUnreachableError (see `refusals`), StoreError if the disk accepts
+        no more data, and PollingInterruptedError.
         """
         loop = asyncio.get_running_loop()
         self._loop = loop
@@ -135,18 +135,18 @@ class Engine:
                 self._progress.waiting[self._schedule.session_id(position)] = self._wall(until, now)
 
     def stop(self, signal_number: int) -> None:
-        """Ends the run: asks nobody any more, drops what is under way, writes what came."""
+        """Ends the run: sends no more requests, cancels those in flight, stores received answers."""
         self._fail(PollingInterruptedError(signal_number))
 
     def _fill(self) -> None:
-        """Lets go whatever may go now."""
+        """Sends every request that may be sent now."""
         while (position := self._next()) is not None:
             task = self._loop.create_task(self._keep_asking(position))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def _next(self) -> int | None:
-        """The session to ask now; None when nothing may go, and then either a timer is set or the run has ended."""
+        """The session to poll now; None if none may be polled, and then a timer is set or the run has ended."""
         if self._ended.done() or self._in_flight >= self._limits.max_concurrency:
             return None
         if self._log.is_full:
@@ -231,7 +231,7 @@ class Engine:
         elif answer.status is None:
             self._pace.lost()
         elif self._pace.accepted(asked_at):
-            # Slots that fell free during the pause have nobody else to fill them before its time is over.
+            # Nothing else fills the slots that became free during the pause before its full length is over.
             self._loop.call_soon(self._fill)
         if is_beyond and wait is not None:
             self._asked_to_wait[position] = now + wait

@@ -1,4 +1,4 @@
-"""How fast the whole run may ask: a strict ceiling, and below it the limit that the API's 429s teach.
+"""The request rate of the whole run: a strict ceiling, and below it the API's limit as learned from 429s.
 
 **The ceiling** is a sliding window over the times at which requests were really let go, so that no one-second
 window ever holds more than it allows; within the window they are spread evenly.
@@ -75,10 +75,10 @@ _TRIM_AT = 4096
 
 
 class Pace:
-    """Says when the next request may go. Times are seconds of one monotonic clock.
+    """Decides when the next request may be sent. Times are seconds of one monotonic clock.
 
-    `ceiling` is in requests per second; 0 means none. Each request is announced with `sent`, and its end with
-    one of `accepted`, `refused` and `lost`.
+    `ceiling` is in requests per second; 0 means none. Call `sent` for each request, and at its end
+    `accepted`, `refused` or `lost`.
     """
 
     def __init__(self, ceiling: float) -> None:
@@ -216,14 +216,14 @@ class Limit:
         self._strayed_at = -math.inf
 
     def used(self, now: float) -> None:
-        """A request went as soon as the rate allowed it. In a probe the rate rises by each."""
+        """A request was sent as soon as the rate allowed it. During a probe each one raises the rate."""
         if now >= self._probe_at and self.rate < self._ceiling:
             self._is_probing = True
             excess = self.rate - self.held + self._first_excess * self.held
             self.rate = min(self._ceiling, self.rate + excess * _GROWTH / self.rate)
 
     def strayed(self, now: float) -> None:
-        """A request was refused, and that alone does not show that the limit is reached."""
+        """A request was refused, without evidence that the limit is reached."""
         if self.estimate < _UNLIMITED and not self._is_probing and now >= self._strayed_at + 1.0:
             self._strayed_at = now
             self.rate = self.held = self.rate * _STRAY

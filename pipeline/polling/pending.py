@@ -1,6 +1,6 @@
-"""The sessions that one run asks, held compactly: a run may begin with a million of them.
+"""The sessions of one run in compact arrays: a run may start with a million of them.
 
-Here belongs what is known of them when the run starts. When each is asked is `schedule`'s business.
+This module has their state at the start of the run. `schedule` decides when each is polled.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PendingSessions:
 
     @classmethod
     def of(cls, session_ids: Iterable[str], started_at: float) -> PendingSessions:
-        """Sessions that started at one time and were never asked."""
+        """Sessions that started at one time and were never polled."""
         remaining = iter(session_ids)
         pieces = iter(lambda: list(itertools.islice(remaining, _PIECE)), [])
         ids = pa.concat_arrays([_NO_IDS, *(column(piece, pa.string()) for piece in pieces)])

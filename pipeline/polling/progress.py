@@ -1,4 +1,4 @@
-"""Where a run of polling stands, in numbers and in words."""
+"""The progress of a polling run, as numbers and as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.polling.answers import Outcome
 
 
 class Exit(StrEnum):
-    """Why a run stopped asking, when it was neither refused nor interrupted."""
+    """The reason why a run ended that was neither refused nor interrupted."""
 
     ALL_FINAL = "every session is final"
     BUDGET_USED = "the poll budget is used up"
@@ -54,12 +54,12 @@ class Progress:
 
     @property
     def all_outcomes(self) -> dict[Outcome, int]:
-        """Answers by meaning, with a zero for those that did not come."""
+        """Answers by outcome, with zero for absent outcomes."""
         return {outcome: self.outcomes[outcome] for outcome in Outcome}
 
     @property
     def line(self) -> str:
-        """Where the run stands, for a log."""
+        """The progress as one line for a log."""
         left = self.seconds_left
         estimate = f", about {left:.0f} s left" if left and left >= 1 and not self.exit else ""
         return (

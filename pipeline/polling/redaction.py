@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 _REDACTED = "[redacted]"
-_SHORT = 8  # characters; a shorter key is looked for as a whole word, since innocent text may contain it
+_SHORT = 8  # characters; a shorter key is matched as a whole word, because other text may contain it
 _SHORT_ESCAPES = '"\\/'  # what JSON can write with a backslash alone, among the characters of a key
 _SPELLED = re.compile(rb"\\u00([2-7][0-9A-Fa-f])|%([2-7][0-9A-Fa-f])|\\([\"\\/])")
 _LONGEST_SPELLING = len(r"\u0065")
@@ -38,7 +38,7 @@ class Redaction:
         return text if redacted is body else redacted.decode("utf-8", "surrogatepass")
 
     def body(self, body: bytes, is_cut: bool) -> bytes:
-        """The body without the secret; of a body that is cut off, also without a part of it at the end."""
+        """The body without the secret; a truncated body also without a partial secret at its end."""
         if not self._secret:
             return body
         if self._secret in body or self._is_spelled_in(body):

@@ -1,4 +1,4 @@
-"""When a run should stop because the API will not serve it, rather than ask on to no end."""
+"""Stops a run that the API refuses or that cannot reach it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _EXCERPT = 200
 
 
 class ApiRefusedError(PipelineError):
-    """The API refuses the key or the run. No session changed state; all are asked again by the next run."""
+    """The API refuses the key or the run. No session changed state; the next run polls all of them again."""
 
 
 class ApiUnreachableError(PipelineError):
-    """No request of the run found a connection. No session changed state; all are asked again by the next run."""
+    """No request of the run got a connection. No session changed state; the next run polls all of them again."""
 
 
 class Watch:
-    """Looks at every answer of a run and raises when the run should stop."""
+    """Observes every answer of a run and raises if the run should stop."""
 
     def __init__(self, url: str, started: float) -> None:
         self._url = url
@@ -56,7 +56,7 @@ class Watch:
             )
 
     def check_reached(self) -> None:
-        """Raises ApiUnreachableError when requests were sent and none found a connection."""
+        """Raises ApiUnreachableError if requests were sent and none got a connection."""
         if not self._reached and self._last_problem:
             raise self._unreachable()
 

@@ -1,4 +1,4 @@
-"""One run of polling over HTTP: client, engine and raw log together, and signals that end it well."""
+"""One polling run over HTTP: client, engine, raw log and the handling of signals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OTHER_FILES = 256
 
 
 class TooManyConnectionsError(PipelineError):
-    """The system does not let this process hold as many connections as the settings ask for."""
+    """The system limits this process to fewer connections than the settings require."""
 
 
 def poll(
@@ -40,11 +40,11 @@ def poll(
     on_progress: Callable[[Progress], None],
     law: CompletionLaw | None = None,
 ) -> Progress:
-    """Asks the sessions at `url` until the run ends, and seals what came into raw. Needs the directory's lock.
+    """Polls the sessions at `url` until the run ends, then seals the journal into raw. Needs the directory's lock.
 
-    `law` says how long purchases take to become final; None where nothing was learned of it.
+    `law` is the distribution of completion times; None if none was learned.
 
-    Raises TooManyConnectionsError, and what `Engine.run` raises; what came before is kept then, too.
+    Raises TooManyConnectionsError and the errors of `Engine.run`; received answers are kept in any case.
     SIGINT and SIGTERM end the run the same way and are then delivered to whoever handled them before.
     """
     _make_room_for_connections(settings.max_concurrency)
@@ -53,7 +53,7 @@ def poll(
 
     async def run() -> Progress:
         async with StatusClient(url, settings.secret, settings.request_timeout, room=log.room) as client:
-            # Jitter spreads requests; it guards nothing.
+            # Jitter spreads requests; it needs no cryptographic randomness.
             schedule = Schedule(sessions, limits.poll_interval, random.Random(), law)  # noqa: S311
             engine = Engine(client.ask, log, limits, url, _microseconds, on_progress)
             if threading.current_thread() is threading.main_thread():
@@ -70,7 +70,7 @@ def poll(
 
 @contextlib.contextmanager
 def _signals_passed_on() -> Iterator[None]:
-    """Gives the handlers of before their signals back, together with the one that ended the block.
+    """Restores the former signal handlers and delivers the signal that ended the block.
 
     Without this a handler that raises, as Dagster's does, would raise anywhere inside the event loop,
     where its error can be taken for a broken connection.
@@ -90,7 +90,7 @@ def _signals_passed_on() -> Iterator[None]:
 
 
 def _make_room_for_connections(count: int) -> None:
-    """Raises this process's limit of open files, which is often a thousand, as far as the system lets it.
+    """Raises this process's limit of open files, often a thousand, as far as the system allows.
 
     The bundled simulator's ends of the connections are in this process, too.
     """

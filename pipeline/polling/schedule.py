@@ -1,4 +1,4 @@
-"""Which session is asked next, and when: a queue by due time, and a policy for when more are due than may be asked.
+"""Decides which session is polled next, and when: a queue by due time, and a priority among the due sessions.
 
 **When.** A session whose answer said pending at once is asked again after the poll interval, then after two, three,
 four intervals and so on up to a minute, lengthened by jitter. Intervals that grow by equal steps grow with the square
@@ -54,7 +54,7 @@ _COMPACT_AT = 4096
 
 
 class Schedule:
-    """The sessions of one run that wait to be asked, by their positions in `sessions`.
+    """The waiting sessions of one run, by their positions in `sessions`.
 
     Times are seconds of one monotonic clock, except those inside `sessions`.
     """
@@ -89,37 +89,37 @@ class Schedule:
             self._make_ready(position, now, is_first=True)
 
     def first_order(self, now: float) -> Iterable[int]:
-        """The order in which this run asks sessions of one age for the first time: by their chance to be final."""
+        """The order of first requests among sessions of one age: by their chance to be final."""
         started_at = np.frombuffer(self.sessions.started_at) + self._to_monotonic
         ages_when_pending = np.maximum(np.frombuffer(self._pending_at) - started_at, 0.0)
         chances = self._law.chances(ages_when_pending, np.maximum(now - started_at, 0.0))
         return array("I", np.argsort(-chances, kind="stable").astype(np.uint32).tobytes())
 
     def __len__(self) -> int:
-        """How many wait, due or not."""
+        """The number of waiting sessions, due or not."""
         return self._ready + self._later_count
 
     def session_id(self, position: int) -> str:
         return self.sessions.session_id(position)
 
     def next_at(self, now: float) -> float:
-        """When a session can be asked: `now` if one is due, infinity when none waits."""
+        """When the next session is due: `now` if one is due already, infinity if none waits."""
         if self._ready:
             return now
         return self._ticks[0] * _TICK if self._ticks else math.inf
 
     def pop(self, now: float) -> int:
-        """The session to ask now. One must be due."""
+        """Removes and returns the session to poll now. One must be due."""
         self._promote(now)
         lane = self._choose(now)
         self._ready -= 1
         return lane.pop()
 
     def again(self, position: int, now: float, at_least: float = 0.0, pending_after: float | None = 0.0) -> None:
-        """Puts back a session that was answered at `now` and is not final, for after its interval and `at_least`.
+        """Schedules a session again that was answered at `now` and is not final, after its interval and `at_least`.
 
-        `pending_after` is how many seconds the call took until it said pending; None when it said something else.
-        Jitter only lengthens an interval, so that no session is asked sooner than its interval says.
+        `pending_after` is the duration of the call in seconds if the answer was pending, else None.
+        Jitter only lengthens an interval, so no session is polled before its interval is over.
         """
         if pending_after is not None:
             self._pending_at[position] = now
@@ -133,7 +133,7 @@ class Schedule:
         self._put_back(position, now + max(delay, at_least))
 
     def refused(self, position: int, now: float, retry_after: float) -> None:
-        """Puts back a session whose question was refused at `now`, for after the seconds that the API asks to wait.
+        """Schedules a session again whose request was refused at `now`, after the API's `Retry-After` in seconds.
 
         Not for after its interval, which is for sessions that were answered. Each time it is refused again, a
         wait more is added, up to its interval.
@@ -153,15 +153,15 @@ class Schedule:
         self._later_count += 1
 
     def interval(self, step: int) -> float:
-        """Seconds to wait after the question number `step`, from 0, before jitter. Those that waited do not count."""
+        """Seconds to wait after request number `step`, from 0, before jitter. Held calls are not counted."""
         return self._interval * (step + 1)
 
     def has_waited(self, held: float) -> bool:
-        """Whether a call that was held for so many seconds has itself been the wait."""
+        """Whether a call was held long enough to replace the poll interval."""
         return held >= max(self._interval, PAUSE_AFTER_HOLD)
 
     def lane(self, position: int, now: float, is_first: bool) -> tuple[int, bool]:
-        """The lane in which a session waits: its age as a power of four of seconds, and whether this run asked it."""
+        """The lane of a waiting session: its age in seconds as a power of four, and whether this run polled it."""
         age = max(now - self._to_monotonic - self.sessions.started_at[position], 0.0)
         return int(math.log(age + 1.0, _AGE_FACTOR)), not is_first
 

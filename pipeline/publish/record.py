@@ -1,6 +1,6 @@
-"""What the published file holds: which parts of which tables, so that publishing copies only what is new.
+"""Records the parts in the published file, so that publishing copies only new parts.
 
-The record is a cache of knowledge: without it, or where the file is not the one that it speaks of, the next
+The record is a cache: without it, or if it describes another file, the next
 publishing copies everything.
 """
 
@@ -18,7 +18,7 @@ from pipeline.storage.manifest import digest
 
 
 class Part(NamedTuple):
-    """One object of the lake: its path, what tells its content from another's, and its rows."""
+    """One object of the lake: its path, its stamp and its number of rows."""
 
     path: str
     stamp: str
@@ -42,11 +42,11 @@ class Record:
         self._warehouse = data.warehouse
 
     def parts(self, table: Table) -> list[Part]:
-        """The parts that the published file holds; none where that is not known or the declaration has changed."""
+        """The parts in the published file; none if unknown or if the declaration has changed."""
         return self._parts(self._tables(), table)
 
     def all_parts(self, published: Iterable[Table]) -> dict[Table, list[Part]] | None:
-        """The parts of each of these tables, where all are known and the file has no other table; else None."""
+        """The parts of each of these tables; None unless all are known and the file has no other table."""
         tables = self._tables()
         parts = {table: self._parts(tables, table) for table in published}
         if tables.keys() != {table.name for table in parts}:
@@ -70,13 +70,13 @@ class Record:
         return record is not None and record["crc32"] == _crc(copy)
 
     def save(self, parts: Mapping[Table, list[Part]]) -> None:
-        """Notes what the published file holds now. Raises DataDirectoryError."""
+        """Records the parts in the published file. Raises DataDirectoryError."""
         tables = {table.name: (_declaration(table), held) for table, held in parts.items()}
         file = {"file": _identity(self._warehouse), "crc32": _crc(self._warehouse)}
         save_record(self._path, file | {"tables": tables})
 
     def forget(self) -> None:
-        """Makes the next publishing copy everything."""
+        """Forces the next publication to copy everything."""
         self._path.unlink(missing_ok=True)
 
 

@@ -1,12 +1,12 @@
 """Builds the DuckDB file beside the published one and replaces it in one step.
 
-DuckDB locks a file that a notebook has open, so the published file is never written to: readers that
+DuckDB locks a file that a notebook has open, so the published file is never modified: readers that
 have it open keep the state they opened, and the next to open it sees the new one. The new file has the former one's
 mode and group, and where the published file is a link, it lies where that leads.
 
-Where most rows are the published file's already, the new file begins as a copy of it. Rows lie in the order of
-the parts that they came from, so of each table the parts up to the first that changed stay, and the rest
-is copied anew: the rows and their order are those of a file that was built from nothing. A copy that is not what was
+If most rows are in the published file already, the new file starts as a copy of it. Rows are in the order of
+their parts, so each table keeps its parts up to the first changed one, and the rest
+is copied again: rows and order equal those of a file built from nothing. A copy that is not what was
 published, byte for byte, is not built on. What is copied anew is verified first.
 """
 
@@ -49,9 +49,9 @@ class PublishError(PipelineError):
 
 @dataclass(frozen=True)
 class Published:
-    """The published file, its size in bytes, the rows of each table, and how many of all rows were there before.
+    """The published file, its size in bytes, the rows of each table, and the number of rows kept from before.
 
-    `is_unchanged` where it held all of the lake already, and was left as it is.
+    `is_unchanged` if it already held the whole lake and was not replaced.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class Published:
 
 
 def publish(data: DataDirectory) -> Published:
-    """Publishes every table of the lake, unless the file holds it already. Needs the directory's lock.
+    """Publishes every table of the lake unless the file is up to date. Needs the directory's lock.
 
     Raises PublishError.
     """
@@ -120,7 +120,7 @@ def _publish_anew(data: DataDirectory) -> Published:
             _remove(building)
         raise PublishError(
             f"{data.warehouse} could not be replaced: {first_line(error)}; "
-            "the published file is as it was: mend the cause and run again"
+            "the published file is unchanged: correct the cause and run again"
         ) from error
     row_counts = {table.name: _rows({table: published}) for table, published in parts.items()}
     return Published(data.warehouse, data.warehouse.stat().st_size, row_counts, _rows(kept))
@@ -142,11 +142,11 @@ def _attachable(target: Path) -> Iterator[Path]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copies a large file that is deleted soon, each piece going to the disk while the next is copied.
+    """Copies a large file; each piece is flushed while the next one is copied. The source is deleted soon.
 
-    Left for later, the disk's work would hold up the first thing that DuckDB writes. And memory that was not used
-    lately is slow to be had, in a virtual machine above all: what the source was held in serves the target, which
-    stays in memory instead, for those who read it next.
+    A later flush would delay DuckDB's first write. And memory that was not used
+    lately is slow to get, above all in a virtual machine: the source's cached pages are released for the target, which
+    stays cached for its next readers.
     """
     with (
         source.open("rb", buffering=0) as reading,
@@ -160,9 +160,9 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _copy_piece(reading: FileIO, writing: BufferedWriter) -> bool:
-    """Copies what comes next, within the system where it can do so: some file systems only note that it is the same.
+    """Copies the next piece, by the system if possible: some file systems only share the blocks.
 
-    Where it cannot, which it says in many ways, the piece is read and written, and what is wrong with the disk shows.
+    Otherwise the piece is read and written, and disk errors are raised then.
     """
     with suppress(AttributeError, OSError):
         if os.copy_file_range(reading.fileno(), writing.fileno(), _COPIED_AT_ONCE) > 0:
@@ -180,7 +180,7 @@ def _parts(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Ta
 
 
 def _kept(wanted: list[Part], held: list[Part]) -> list[Part]:
-    """The parts that both begin with."""
+    """The common prefix of both lists of parts."""
     pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(wanted, held, strict=False))
     return [part for part, _ in pairs]
 
@@ -190,7 +190,7 @@ def _rows(parts: Mapping[Table, list[Part]]) -> int:
 
 
 def _sync_table(connection: duckdb.DuckDBPyConnection, table: Table, kept: list[Part], wanted: list[Part]) -> None:
-    """Makes the published table hold what is wanted, of which it holds what is kept, and after that anything."""
+    """Makes the published table hold the `wanted` parts; its `kept` first parts are unchanged."""
     name = f"published.{table.name}"
     if kept:
         connection.execute(
@@ -205,7 +205,7 @@ def _sync_table(connection: duckdb.DuckDBPyConnection, table: Table, kept: list[
 
 
 def _drop_former(connection: duckdb.DuckDBPyConnection) -> None:
-    """Drops what an earlier version of the pipeline published and this one does not."""
+    """Drops tables that only an earlier version of the pipeline published."""
     found = connection.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'published'").fetchall()
     for name in {name for (name,) in found} - {table.name for table in PUBLISHED}:
         connection.execute(f'DROP TABLE published."{name}"')
@@ -221,7 +221,7 @@ def _create(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
 
 
 def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
-    """The share of the new file's blocks that hold nothing, as rows that were deleted leave them."""
+    """The share of free blocks in the new file, left by deleted rows."""
     row = connection.execute(
         "SELECT free_blocks / greatest(total_blocks, 1) FROM pragma_database_size() WHERE database_name = 'published'"
     ).fetchone()
@@ -252,5 +252,5 @@ def _remove(building: Path) -> None:
 
 
 def _wal(path: Path) -> Path:
-    """The write-ahead log of a file. One that is left beside the published file breaks every new reader."""
+    """The path of a file's write-ahead log. A stale one beside the published file breaks every new reader."""
     return path.with_name(path.name + ".wal")

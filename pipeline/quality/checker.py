@@ -1,4 +1,4 @@
-"""Checks of every table that users see: from its declaration, and from what must add up or is unusual."""
+"""Runs the checks of every asset: declared checks, reconciliations and observations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 class Checker:
-    """Runs the checks of one data directory over one connection, on which each table is named once.
+    """Runs the checks of one data directory over one connection, with one view per table.
 
     Use as a context manager; the connection is made when the first check has to be computed.
     """
@@ -50,17 +50,17 @@ class Checker:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        # The record is a cache: a disk that does not take it must not fail a run that has done its work.
+        # The record is a cache: a failing disk must not fail a finished run.
         with contextlib.suppress(DataDirectoryError):
             self._record.save(self._data)
         self._stack.__exit__(*error)
 
     def findings(self, checks: Sequence[Check]) -> dict[Check, Finding]:
-        """What each check of one table finds in the data as it stands: as recorded, where it reads the same as then."""
+        """The findings of the checks of one table; recorded findings if their inputs are unchanged."""
         return self._found(checks, self._record)
 
     def compute(self, checks: Sequence[Check]) -> dict[Check, Finding]:
-        """The same, whatever earlier runs recorded. What this checker has told already is told again."""
+        """Computes the findings despite earlier records; reuses the findings of this checker."""
         return self._found(checks, self._told)
 
     def _found(self, checks: Sequence[Check], known: FindingRecord) -> dict[Check, Finding]:
@@ -76,7 +76,7 @@ class Checker:
         return findings
 
     def connection_with(self, table: Table) -> duckdb.DuckDBPyConnection:
-        """The connection, on which the table as it stands has its name."""
+        """The connection, with a view of the current table under its name."""
         connection = self._connected()
         self._name(connection, table, digest(self._data.store.stamps(table)))
         return connection
@@ -112,7 +112,7 @@ def checks_of(table: Table) -> tuple[Check, ...]:
 
 
 def run(check: Check, connection: duckdb.DuckDBPyConnection) -> Finding:
-    """Computes one check, on a connection that has the macros and the tables that the check reads."""
+    """Computes one check on a connection with the macros and the tables that it reads."""
     found = connection.execute(check.offenders)
     names = [column[0] for column in found.description or []]
     rows = found.fetchmany(_SHOWN + 1)
@@ -123,7 +123,7 @@ def run(check: Check, connection: duckdb.DuckDBPyConnection) -> Finding:
 
 
 def _unbroken(connection: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> set[Check]:
-    """The checks of single rows that no row breaks, found in one scan of their table."""
+    """The passing checks about single rows, from one scan of their table."""
     of_rows = [check for check in checks if check.condition]
     if not of_rows:
         return set()

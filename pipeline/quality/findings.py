@@ -1,4 +1,4 @@
-"""What a check found, and the record of findings that spares computing one again from the same data.
+"""Findings of checks, and the record that avoids computing one again from unchanged data.
 
 A finding follows from the check's SQL and from the objects of the tables that it reads. While neither changes, the
 recorded finding stands. The record is a cache: losing it costs one computation of every check.
@@ -17,9 +17,9 @@ from pipeline.storage.kept_record import load_record, save_record
 
 @dataclass(frozen=True)
 class Finding:
-    """How many rows break a check, and the first few of them, in Markdown.
+    """The number of rows that break a check, and the first of them in Markdown.
 
-    `computed_at` is set where an earlier run computed it, and nothing that the check reads has changed since.
+    `computed_at` is set if an earlier run computed it and its inputs are unchanged.
     """
 
     offender_count: int
@@ -29,9 +29,9 @@ class Finding:
 
     @property
     def message(self) -> str | None:
-        """The rows that break it, in words, or that there was nothing to compare; None when all is well."""
+        """The offending rows in words, or that nothing was compared; None if the check passes."""
         if self.is_of_nothing:
-            return "nothing was compared: what the rule compares with is not known"
+            return "nothing was compared: the data for the comparison are unknown"
         if not self.examples:
             return None
         more = self.offender_count - len(self.examples)
@@ -39,7 +39,7 @@ class Finding:
 
 
 class FindingRecord:
-    """The latest finding of each check, by the check's key, with a fingerprint of what it was computed from."""
+    """The latest finding of each check, by the check's key, with a fingerprint of its inputs."""
 
     def __init__(self, findings: dict[str, tuple[str, Finding]] | None = None) -> None:
         self._findings = findings or {}
@@ -47,11 +47,11 @@ class FindingRecord:
 
     @classmethod
     def of(cls, data: DataDirectory) -> FindingRecord:
-        """What earlier runs found; nothing where the record is absent, damaged or of another version."""
+        """The recorded findings; none if the record is absent, damaged or of another version."""
         return cls(load_record(_file(data), dict[str, tuple[str, Finding]]))
 
     def finding(self, key: str, inputs: str) -> Finding | None:
-        """The finding of a check; None where it was computed from something else, or never."""
+        """The recorded finding of a check; None if its inputs changed or it was never computed."""
         recorded, finding = self._findings.get(key, (None, None))
         return finding if recorded == inputs else None
 
@@ -60,7 +60,7 @@ class FindingRecord:
         self._is_changed = True
 
     def save(self, data: DataDirectory) -> None:
-        """Writes the record for later runs, where it has changed. Raises DataDirectoryError."""
+        """Writes the record if it changed. Raises DataDirectoryError."""
         if self._is_changed:
             recorded = {key: (inputs, _recorded(finding)) for key, (inputs, finding) in self._findings.items()}
             save_record(_file(data), recorded)

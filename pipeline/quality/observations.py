@@ -1,7 +1,7 @@
-"""Checks of what was received: strange, but kept and counted as it came, so that they warn or note and block nothing.
+"""Checks of received data. Unusual data are kept and counted, so these checks warn or note and never block.
 
-What one answer or row shows by itself is a row of `data_issues`; here is what shows between rows, or only in
-tables. Receiving what the API's reference does not promise is no error of the pipeline.
+A problem of a single answer or row is a row of `data_issues`; these checks compare rows or
+tables. Undocumented data from the API are not an error of the pipeline.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from pipeline.quality.rules import Check, Severity, of_each_row
 from pipeline.schema import TABLES
 
-_LARGE_QUOTE = 250_000  # USD; dearer than any card the packs are known to hold
+_LARGE_QUOTE = 250_000  # USD; above any card known to be in the packs
 _LARGE_MULTIPLE = 1000  # times the session's price
-_LONGEST_NAME = 32  # characters; what an on-chain name has room for
-_FEW_SESSIONS = 20  # with fewer resolved, a rate says nothing
+_LONGEST_NAME = 32  # characters; the maximum length of an on-chain name
+_FEW_SESSIONS = 20  # with fewer resolved sessions, a rate is meaningless
 _RECENT_DAYS = 7
 
 

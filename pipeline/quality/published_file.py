@@ -1,4 +1,4 @@
-"""Whether the published DuckDB file holds what the lake holds: as many rows, worth as much to the last place."""
+"""Compares the published DuckDB file with the lake: row counts, and exact sums of money."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DESCRIPTION = "Every table of the DuckDB file has the rows of the Parquet files,
 
 
 def disagreements(data: DataDirectory) -> Finding:
-    """The tables of which the file and the lake hold something else."""
+    """The tables that differ between the file and the lake."""
     found = []
     with connect(data) as connection:
         connection.execute(f"ATTACH '{quoted(data.warehouse)}' AS published (READ_ONLY)")

@@ -1,4 +1,4 @@
-"""Checks of what must add up between tables. Where one fails, numbers are wrong, so all of them are blocking."""
+"""Checks that counts and sums agree between tables. A failure means wrong figures, so all are blocking."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def _adds_up_to_pulls(table: str) -> Check:
     return Check(
         TABLES[table],
         "counts_every_pull",
-        f"The pulls of all rows of {table} are the rows of pulls, worth as much in sum.",
+        f"The counts and sums of {table} equal the rows and the sum of pulls.",
         f"""
         SELECT counted, pulls, counted_usd, pulls_usd
         FROM (SELECT coalesce(sum(pull_count), 0) AS counted, sum(buyback_total_usd) AS counted_usd FROM {table}),
@@ -24,7 +24,7 @@ RECONCILIATIONS = (
     Check(
         TABLES["purchases"],
         "every_accepted_session_is_a_purchase",
-        "Each session of an accepted row is a purchase, and no other session is.",
+        "The purchases are exactly the sessions of accepted rows.",
         """
         SELECT session_id, submitted, purchased
         FROM (SELECT DISTINCT session_id, true AS submitted FROM session_submissions WHERE rejected_reason IS NULL)
@@ -35,7 +35,7 @@ RECONCILIATIONS = (
     Check(
         TABLES["purchases"],
         "every_resolution_is_an_answer",
-        "Each fulfilled or failed purchase has the answer in raw that says so, at the time of its resolution.",
+        "Each fulfilled or failed purchase has a matching answer in raw at its resolution time.",
         """
         SELECT session_id, status, resolved_at FROM purchases
         ANTI JOIN status_responses AS answers ON answers.session_id = purchases.session_id
@@ -46,7 +46,7 @@ RECONCILIATIONS = (
     of_each_row(
         TABLES["purchases"],
         "only_what_is_final_is_resolved",
-        "A purchase has a resolution time when it is final, and items only when it is fulfilled.",
+        "Exactly the final purchases have a resolution time; only fulfilled purchases have items.",
         ["session_id", "status", "resolved_at", "pull_count"],
         """
         (status IN ('fulfilled', 'failed')) <> (resolved_at IS NOT NULL)
@@ -56,7 +56,7 @@ RECONCILIATIONS = (
     Check(
         TABLES["pulls"],
         "every_item_is_a_pull",
-        "Each fulfilled purchase has as many pulls as its answer has items, worth as much in sum.",
+        "Each fulfilled purchase has one pull per item of its answer, with the same sum of quotes.",
         """
         SELECT session_id, any_value(purchases.pull_count) AS items, count(pulls.pull_number) AS pulls,
             any_value(buyback_value_usd) AS answer_usd, sum(buyback_price_usd) AS pulls_usd
@@ -69,7 +69,7 @@ RECONCILIATIONS = (
     Check(
         TABLES["item_attributes"],
         "every_attribute_is_kept",
-        "Each fulfilled purchase has as many attributes as its answer has, without those that are not objects.",
+        "Each fulfilled purchase has all attributes of its answer, except entries that are not objects.",
         """
         SELECT session_id, answered, kept
         FROM (
@@ -86,7 +86,7 @@ RECONCILIATIONS = (
     Check(
         TABLES["items"],
         "counts_every_pull",
-        "The pulls of all items are the pulls that name an item.",
+        "The pull counts of all items add up to the pulls with an item.",
         """
         SELECT counted, pulls
         FROM (SELECT coalesce(sum(pull_count), 0) AS counted FROM items),
@@ -111,7 +111,7 @@ RECONCILIATIONS = (
             GROUP BY pack_id
         ) AS priced USING (pack_id)
         WHERE coalesce(counted, 0) <> coalesce(purchases, 0)
-            -- What sessions without a price of their own add is not told apart.
+            -- The share of sessions without a price of their own is not separated.
             OR (reference_price_count = 0
                 AND (counted_pulls IS DISTINCT FROM pulls OR counted_usd IS DISTINCT FROM priced_usd))
         """,
@@ -131,7 +131,7 @@ RECONCILIATIONS = (
     Check(
         TABLES["resolution_funnel"],
         "counts_every_purchase",
-        "Every submitted session is fulfilled, failed, pending or expired, and none is missing.",
+        "The statuses of each day add up to its submitted sessions, and the days to all purchases.",
         """
         SELECT submitted_date::VARCHAR AS day, submitted, fulfilled + failed + pending + expired AS counted
         FROM resolution_funnel
@@ -146,7 +146,7 @@ RECONCILIATIONS = (
     Check(
         TABLES["daily_type_mix"],
         "counts_every_pull",
-        "The pulls of all days and types are the rows of pulls.",
+        "The pull counts of all days and types add up to the rows of pulls.",
         """
         SELECT (SELECT coalesce(sum(pull_count), 0) FROM daily_type_mix) AS counted,
             (SELECT count(*) FROM pulls) AS pulls
@@ -156,7 +156,7 @@ RECONCILIATIONS = (
     Check(
         TABLES["pending_ageing"],
         "counts_every_pending_session",
-        "The sessions of all bands of age are the pending purchases.",
+        "The session counts of all age bands add up to the pending purchases.",
         """
         SELECT (SELECT coalesce(sum(session_count), 0) FROM pending_ageing) AS counted,
             (SELECT count(*) FROM purchases WHERE status = 'pending') AS pending

@@ -1,6 +1,6 @@
-"""What a check is, and the checks that follow from a table's declaration.
+"""The type `Check`, and the checks generated from a table's declaration.
 
-A check is a query for the rows that break it: none found, it passes.
+A check is a query for the rows that break its rule. It passes if there are none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.schema.table import Column, Reference, Table, Zone
 
 
 class Severity(Enum):
-    """What rows that break a check come to: nothing is built on the table; a warning; or a note, and it passes."""
+    """The effect of offending rows: ERROR blocks dependent tables, WARNING warns, INFO notes and passes."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -27,9 +27,9 @@ class Severity(Enum):
 class Check:
     """`offenders` selects the rows that break the rule.
 
-    Where a rule needs what may not be known, `compared` selects what it could be applied to: when there is nothing,
-    the check says so, lest it seem that all was well. A rule about each row by itself has a `condition`, which the
-    rows that break it fulfil: all such rules of a table are counted in one scan.
+    If a rule needs optional data, `compared` selects the rows to which it applies. If there are none,
+    the check says so. A rule about single rows has a `condition`, which the
+    offending rows fulfil; one scan counts all such rules of a table.
     """
 
     table: Table
@@ -65,16 +65,16 @@ def of_each_row(
     severity: Severity = Severity.ERROR,
     order: str = "",
 ) -> Check:
-    """A check that looks at each row of its table by itself.
+    """A check about single rows of its table.
 
-    `shown` are the columns that examples show, `order` says which rows are the first of them.
+    `shown` are the columns of the examples; `order` decides which rows come first.
     """
     offenders = f"SELECT {', '.join(shown)} FROM {table.name} WHERE {condition} {order}".rstrip()
     return Check(table, name, description, offenders, severity, condition=condition)
 
 
 def declared(table: Table) -> Iterator[Check]:
-    """The checks of keys, of what may not be NULL, of accepted values and of references."""
+    """The checks of keys, required columns, accepted values and references."""
     if table.key:
         yield _key(table)
     if any(c.is_required for c in table.columns):
@@ -93,7 +93,7 @@ def _key(table: Table) -> Check:
         "key_is_unique",
         f"No two rows share {key}.",
         f"SELECT {key}, count(*) AS row_count FROM {table.name} GROUP BY ALL HAVING count(*) > 1",
-        # What is derived from raw takes one row of each session, whatever else was kept of it.
+        # Derivations use one row per session, so duplicates in raw do no harm.
         Severity.WARNING if table.zone is Zone.RAW else Severity.ERROR,
     )
 
@@ -126,6 +126,6 @@ def _reference(table: Table, reference: Reference) -> Check:
     return Check(
         table,
         f"refers_to_{reference.table}",
-        f"Every {columns} stands in {reference.table}.",
+        f"Every {columns} exists in {reference.table}.",
         f"SELECT DISTINCT {columns} FROM {table.name} ANTI JOIN {reference.table} USING ({columns}) WHERE {is_set}",
     )

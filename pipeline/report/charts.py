@@ -1,4 +1,4 @@
-"""The report's charts: what each one shows of which rows. How they look is in `drawing`."""
+"""The report's charts: the content of each one. `drawing` has their style."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _DURATIONS = {
 
 
 def outcomes_by_day(funnel: list[Row]) -> Drawing:
-    """Sessions by UTC day of submission and by what became of them."""
+    """Sessions by UTC day of submission and status."""
     rows = [
         {"day": day_label(row["submitted_date"]), "outcome": outcome, "sessions": row[outcome], "order": order}
         for row in funnel
@@ -203,7 +203,7 @@ def pulls_against_value(bins: list[Row], zero_pulls: int) -> Drawing:
 
 
 def quotes_by_type(types: list[Row]) -> Drawing | None:
-    """The spread of quotes by item type: 5 to 95 %, the middle half, the median. None where no quote is above zero."""
+    """Quotes by item type: percentiles 5 to 95, quartiles, median. None if no quote is above zero."""
     priced = [row for row in types if row["priced_pull_count"] and (row["buyback_p95_usd"] or 0) > 0][:10]
     if not priced:
         return None
@@ -240,7 +240,7 @@ def quotes_by_type(types: list[Row]) -> Drawing | None:
 
 
 def types_shown(types: list[Row]) -> dict[str, str]:
-    """The label under which each item type is drawn: the most pulled ones by name, the others together."""
+    """The chart label of each item type: the most pulled types by name, the others together."""
     names = [row["item_type"] for row in types]
     *drawn, others = labels([*names[:_TYPES_SHOWN], _OTHERS], "unknown")
     return dict(zip(names, drawn, strict=False)) | dict.fromkeys(names[_TYPES_SHOWN:], others)
@@ -336,7 +336,7 @@ def multiple_bands(packs: list[Row]) -> Drawing:
 
 
 def pending_by_age(ageing: list[Row]) -> Drawing:
-    """Pending sessions by how long they have been waiting."""
+    """Pending sessions by age."""
     rows = [{"age": row["age_band"], "sessions": row["sessions"], "label": f"{row['sessions']:,}"} for row in ageing]
 
     def chart(_width: int) -> Plot:

@@ -74,7 +74,7 @@ def draw(chart: Callable[[int], Plot], height: int, key: dict[str, str] | None =
 
 
 def warm_up() -> None:
-    """Starts what turns charts into SVG, which takes as long as drawing thirty of them."""
+    """Starts the SVG renderer, which takes as long as drawing thirty charts."""
     draw(lambda _width: alt.Chart(data([{"x": 0}])).mark_point().encode(alt.X("x:Q")), 10)
 
 
@@ -112,7 +112,7 @@ def labels(names: Sequence[str | None], missing: str) -> list[str]:
 
 
 def days_between(dates: Iterable[dt.date]) -> list[str]:
-    """Every day from the first to the last, as its label; those without rows stay empty places."""
+    """The labels of all days from the first to the last; days without rows stay empty."""
     known = sorted(dates)
     return [day_label(known[0] + dt.timedelta(days=i)) for i in range((known[-1] - known[0]).days + 1)]
 

@@ -1,4 +1,4 @@
-"""Draws the report in a process of its own, which is started before there is anything to draw.
+"""Draws the report in a separate process, which is started in advance.
 
 The libraries that draw charts take a second to load and to start. A run that will need them starts this process
 first and builds its tables meanwhile, on another core. `python -m pipeline.report.drawing_process` is that process:
@@ -24,7 +24,7 @@ from pipeline.storage.data_directory import DataDirectory
 
 
 class DrawingProcess:
-    """A process that gets ready to draw. Use as a context manager: it is gone at the end of the block."""
+    """A process that loads the drawing libraries. Use as a context manager: it ends with the block."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -46,12 +46,12 @@ class DrawingProcess:
         self._process.communicate()
 
     def draw(self, data: DataDirectory, environment: str, moment: dt.datetime) -> Path:
-        """Writes the report on the published file, and returns where it is. May be called once. Raises ReportError."""
+        """Writes the report from the published file and returns its path. May be called once. Raises ReportError."""
         order = json.dumps({"root": str(data.root), "environment": environment, "moment": moment.isoformat()})
         answer, _ = self._process.communicate(order + "\n")
         if not answer:
             raise ReportError(
-                f"the tables are published, the report is not: the process that draws it ended with code "
+                f"the tables are published, but the drawing process of the report ended with code "
                 f"{self._process.returncode}; `phygitals report` makes it"
             )
         if problem := json.loads(answer)["error"]:

@@ -1,6 +1,6 @@
-"""Which report a page is: what it was drawn from, as a fingerprint that the page carries.
+"""The edition of a report: a fingerprint of its inputs, embedded in the page.
 
-A page whose fingerprint is today's would be drawn the same way again. A checksum at its end tells whether it is the
+A page with the current fingerprint is up to date. A checksum at its end tells whether it is the
 page that was written.
 """
 
@@ -19,14 +19,14 @@ _CHECKSUM = "<!-- checksum {:08x} -->\n"
 
 
 def edition(data: DataDirectory, environment: str, moment: dt.datetime) -> str:
-    """A fingerprint of the published file, the report's code, the environment and the UTC day, which decides what
-    "yesterday" is. Raises FileNotFoundError when nothing has been published yet."""
+    """A fingerprint of the published file, the report's code, the environment and the UTC day, which defines
+    "yesterday". Raises FileNotFoundError if nothing has been published yet."""
     file = data.warehouse.stat()
     return digest([file.st_size, file.st_mtime_ns], _code(), environment, str(moment.astimezone(dt.UTC).date()))
 
 
 def mark(value: str) -> str:
-    """The HTML element that tells a page's edition."""
+    """The HTML element with a page's edition."""
     return _MARK.format(value)
 
 

@@ -1,4 +1,4 @@
-"""Puts the report together and writes it: `report.html` beside the published file, replaced in one step."""
+"""Composes the report and writes `report.html` beside the published file, replaced atomically."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.storage.data_directory import DataDirectory, DataDirectoryError, r
 from pipeline.storage.objects import first_line
 
 _STALE_AFTER = dt.timedelta(hours=36)  # a daily run that was missed
-_BY_FEW = 0.5  # share of a pack's value in ten pulls from which its mean is theirs
+_BY_FEW = 0.5  # share of ten pulls in a pack's value from which they decide its mean
 
 _FILTERS = (wording.count, wording.money, wording.percent, wording.multiple, wording.duration, wording.day)
 _SOURCES = {
@@ -31,7 +31,7 @@ _SOURCES = {
 
 
 def write_report(data: DataDirectory, environment: str, moment: dt.datetime) -> Path:
-    """Writes the report on the published file as it is, and returns where it is.
+    """Writes the report from the published file and returns its path.
 
     Raises PublishError when nothing has been published yet, and ReportError.
     """
@@ -41,7 +41,7 @@ def write_report(data: DataDirectory, environment: str, moment: dt.datetime) -> 
         except duckdb.Error as error:
             raise ReportError(
                 f"{data.report} could not be made from {data.warehouse}: {first_line(error)}; "
-                "the published file is as it was: `phygitals refresh` publishes it anew"
+                "the published file is unchanged: `phygitals refresh` publishes it again"
             ) from error
     with debug_mode(False):  # which checks each part of each chart; what our charts are made of, tests have checked
         page = render(facts, environment, mark(edition(data, environment, moment)))
@@ -88,7 +88,7 @@ def _of_period(facts: Facts, period: str) -> Row:
 
 
 def _drawings(facts: Facts) -> dict[str, Drawing | None]:
-    """Each chart by its name in the template; None where there is nothing to draw."""
+    """The charts by their names in the template; None if there is nothing to draw."""
     pulls, mature = facts.pulls["overall"], _mature(facts)
     timed = [row for row in facts.funnel if row["latency_p50_seconds"] is not None]
     quoted_packs = [row for row in facts.packs if row["win_rate"] is not None]
@@ -119,13 +119,13 @@ def _drawings(facts: Facts) -> dict[str, Drawing | None]:
 
 
 def _is_stale(facts: Facts) -> bool:
-    """Whether sessions are pending that nobody asked for long. Where none is, there is nothing to ask."""
+    """Whether pending sessions have not been polled for long; false if none is pending."""
     overall = facts.purchases["overall"]
     return bool(overall["pending"]) and bool(facts.moment - overall["known_until"] > _STALE_AFTER)
 
 
 def _mature(facts: Facts) -> list[Row]:
-    """The days of the funnel whose rates no longer move, and on which something became final."""
+    """The mature days of the funnel with at least one final session."""
     return [row for row in facts.funnel if row["is_mature"] and row["failed_rate"] is not None]
 
 

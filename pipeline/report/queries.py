@@ -1,4 +1,4 @@
-"""What the report asks of the published file: one query a subject, each small whatever the size of the tables."""
+"""The report's queries on the published file: one per subject, each with a small result."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ _BINS = f"""
 
 _TYPES = "FROM item_types ORDER BY pull_count DESC, item_type"
 
-# A date in the future is somebody's mistake, and must not push the present out of the picture.
+# A future date is a mistake and must not displace the current days.
 _DAYS = f"""
     SELECT pulled_date, item_type, sum(pull_count)::BIGINT AS pulls,
         sum(priced_pull_count)::BIGINT AS priced_pulls, sum(buyback_total_usd)::DOUBLE AS total_usd,

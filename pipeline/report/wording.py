@@ -1,4 +1,4 @@
-"""Figures and received text as people read them. What is not known is a dash, never a zero."""
+"""Formats figures and received text for people. Unknown values are a dash, never a zero."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def harmless(text: str) -> str:
 
 
 def short(text: str | None, length: int = 80) -> str:
-    """Received text on one line, cut to a length; a dash where there is none."""
+    """Received text on one line, cut to a length; a dash for none."""
     if text is None:
         return UNKNOWN
     line = harmless(" ".join(text[: 4 * length].split()))
@@ -58,7 +58,7 @@ def multiple(number: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """In the largest unit of which there are two or more: `95 min`, `36 h`."""
+    """A duration in the largest unit with at least two: `95 min`, `36 h`."""
     if seconds is None:
         return UNKNOWN
     size, name = next((unit for unit in _UNITS if seconds >= 2 * unit[0]), _UNITS[-1])

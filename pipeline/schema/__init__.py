@@ -1,6 +1,6 @@
 """Every table of the pipeline, each declared once: its grain, columns, keys and sources.
 
-From these declarations come the Parquet schemas, the DuckDB types and comments, Dagster's column
+The declarations generate the Parquet schemas, the DuckDB types and comments, Dagster's column
 schemas, the asset checks and the README's table dictionary.
 """
 

@@ -1,4 +1,4 @@
-"""What marts are summed up from: of each day its sessions, and its pulls, those that are alike counted in one row."""
+"""Daily aggregates that the marts roll up."""
 
 from pipeline.schema.staging import PULLS, STATUSES
 from pipeline.schema.table import MONEY, TIME, Column, Partition, Table, Zone
@@ -31,30 +31,28 @@ LATENCIES = (
 
 
 def _of_sessions(name: str, what: str, kind: str = "BIGINT") -> Column:
-    return Column(
-        name, kind, f"Over those of the pulls that have a multiple of their price, {what}; NULL where none has"
-    )
+    return Column(name, kind, f"Over the pulls with a multiple: {what}; NULL if there are none")
 
 
 DAILY_QUOTE_COUNTS = Table(
     "daily_quote_counts",
-    "One row per kind of pull that was answered on a day: UTC day of pulling, pack, type, price of its session, quote.",
+    "One row per day of observation and kind of pull: UTC day of pulling, pack, type, price of the session, quote.",
     (
         Column("pulled_date", "DATE", "UTC day of `pulled_at`", key=True),
-        Column("pack_id", "VARCHAR", "The pack; NULL where not submitted", key=True, nullable=True),
-        Column("item_type", "VARCHAR", "The type as sent; `unknown` where absent", key=True),
+        Column("pack_id", "VARCHAR", "The pack; NULL if not submitted", key=True, nullable=True),
+        Column("item_type", "VARCHAR", "The type as sent; `unknown` if absent", key=True),
         Column(
             "session_price_usd",
             MONEY,
-            "Price of the session: the submitted one, else the reference's for the packs bought; NULL where not known",
+            "Price of the session: as submitted, else from the packs file times the packs bought; NULL if unknown",
             key=True,
             nullable=True,
         ),
         Column("pulls_a_session", "BIGINT", "Pulls of the session; NULL without a price", key=True, nullable=True),
         Column("buyback_price_usd", MONEY, "Quoted sellback value", key=True, nullable=True),
         Column("pull_count", "BIGINT", "Pulls of this kind", nullable=False),
-        Column("on_chain_count", "BIGINT", "Of these, those that have a mint address", nullable=False),
-        Column("session_count", "BIGINT", "Of these, those that are their session's lowest quote", nullable=False),
+        Column("on_chain_count", "BIGINT", "Of these, pulls with a mint address", nullable=False),
+        Column("session_count", "BIGINT", "Of these, the lowest quotes of their sessions", nullable=False),
         _of_sessions("session_quotes", "the sum of the numbers of quoted pulls in their sessions"),
         _of_sessions("session_quotes_squared", "the sum of the squares of these numbers"),
         _of_sessions(
@@ -87,7 +85,7 @@ TIER_DAYS = Table(
 
 DAILY_TOP_PULLS = Table(
     "daily_top_pulls",
-    "One row per pull of a day that is one of its hundred dearest.",
+    "One row per pull among the hundred top pulls of a day.",
     tuple(column for column in PULLS.columns if column.name in _SHOWN_OF_DEAREST),
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
@@ -96,7 +94,7 @@ DAILY_TOP_PULLS = Table(
 
 LATE_REQUESTS = Table(
     "late_requests",
-    "One row per session that was asked for again after it was settled.",
+    "One row per session that was polled again after its first final answer.",
     (Column("session_id", "VARCHAR", "The session", key=True),),
     zone=Zone.STAGING,
     partition=Partition.SUBMITTED,
@@ -109,7 +107,7 @@ SUBMISSION_DAYS = Table(
     (
         Column("submitted_date", "DATE", "UTC day of `submitted_at`", key=True),
         Column("submitted", "BIGINT", "Sessions first seen that day", nullable=False),
-        *(Column(status, "BIGINT", f"Of these, those whose status is {status}", nullable=False) for status in STATUSES),
+        *(Column(status, "BIGINT", f"Of these, sessions with status {status}", nullable=False) for status in STATUSES),
         *LATENCIES,
         Column("latest_at", TIME, "Latest submission, request or settling answer of them that is not in the future"),
         Column(

@@ -24,7 +24,7 @@ _PULL_COUNTS = (
 _HALF_OF_TOTAL = Column(
     "half_of_total_pull_count",
     "BIGINT",
-    "How many of the dearest pulls make half of `buyback_total_usd`: where few do, the mean is theirs",
+    "Number of top pulls that make half of `buyback_total_usd`; if few, those pulls decide the mean",
 )
 
 
@@ -76,7 +76,7 @@ ITEM_TYPES = Table(
         _money("buyback_median_usd", "Median quote, interpolated"),
         *(_money(f"buyback_p{p}_usd", f"Percentile {p} of the quotes, interpolated") for p in (75, 95, 99)),
         _money("buyback_max_usd", "Highest quote"),
-        _share("top_1_percent_share", "Share of the total that the dearest 1 % of priced pulls hold"),
+        _share("top_1_percent_share", "Share of the top 1 % of priced pulls in the total"),
         _HALF_OF_TOTAL,
         Column(
             "multiple_median",
@@ -119,13 +119,13 @@ PACK_ECONOMICS = Table(
     "One row per pack with a known price, on quoted-buyback basis: a quote can change at sellback.",
     (
         Column("pack_id", "VARCHAR", "The pack", key=True),
-        _count("purchase_count", "Sessions with a price: the submitted one, else the reference's for the packs bought"),
+        _count("purchase_count", "Sessions with a price: submitted, else from the packs file times the packs bought"),
         _count("fulfilled_count", "Of these, fulfilled"),
         _count("pull_count", "Pulls of the fulfilled sessions: quoted, unquoted and free ones"),
         _money("spend_usd", "Price of the quoted pulls: each one's part of its session's price"),
         _money("buyback_total_usd", "Sum of the quotes of the quoted pulls"),
         Column("return_ratio", "DOUBLE", "`buyback_total_usd` over `spend_usd`; a few large quotes dominate it"),
-        _share("win_rate", "Share of the quoted pulls that are quoted at or above the price per pull"),
+        _share("win_rate", "Share of the quoted pulls with a quote at or above the price per pull"),
         *_share_bounds("win_rate", "sessions"),
         _share(
             "win_rate_low_of_all",
@@ -145,7 +145,7 @@ PACK_ECONOMICS = Table(
         Column("multiple_mean_capped_5x", "DOUBLE", "Mean of quote over price per pull, each capped at 5"),
         *_bounds("multiple_mean_capped_5x", _BY_HALL),
         Column(
-            "multiple_mean", "DOUBLE", "The same mean without a cap; a few large ones dominate it, so no interval holds"
+            "multiple_mean", "DOUBLE", "The mean without a cap; a few large values dominate it, so it has no interval"
         ),
         _count(
             "quoted_pull_count",
@@ -160,19 +160,19 @@ PACK_ECONOMICS = Table(
         _count("free_pull_count", "Pulls of the free sessions"),
         _money("free_buyback_total_usd", "Sum of the quotes of the free sessions' pulls"),
         _HALF_OF_TOTAL,
-        _share("top_10_share", "Share of `buyback_total_usd` that the ten dearest pulls hold"),
+        _share("top_10_share", "Share of the ten top pulls in `buyback_total_usd`"),
         _count("multiple_below_0_5_count", "Quoted pulls below 0.5 times the price per pull"),
         _count("multiple_0_5_to_1_count", "Quoted pulls from 0.5 to below 1 times the price per pull"),
         _count("multiple_1_to_2_count", "Quoted pulls from 1 to below 2 times the price per pull"),
         _count("multiple_2_to_5_count", "Quoted pulls from 2 to below 5 times the price per pull"),
         _count("multiple_5_to_20_count", "Quoted pulls from 5 to below 20 times the price per pull"),
         _count("multiple_20_and_above_count", "Quoted pulls at 20 times the price per pull or above"),
-        _count("reference_price_count", "Of `purchase_count`, those whose price is the reference's"),
-        Column("pack_name", "VARCHAR", "The pack's name, from the reference"),
+        _count("reference_price_count", "Of `purchase_count`, sessions priced from the packs file"),
+        Column("pack_name", "VARCHAR", "The pack's name, from the packs file"),
         Column(
             "return_ratio_at_market_value",
             "DOUBLE",
-            "Fair market value over spend: `return_ratio` over the reference's buyback percentage; NULL without one",
+            "Fair market value over spend: `return_ratio` over the packs file's buyback percentage; NULL without one",
         ),
     ),
     group="marts",
@@ -211,22 +211,22 @@ RESOLUTION_FUNNEL = Table(
 _AS_OF = Column(
     "as_of",
     TIME,
-    "Latest submission, request or answer in the data, from which is counted back",
+    "Latest submission, request or answer in the data; ages and windows count back from it",
     nullable=False,
 )
 
 PENDING_AGEING = Table(
     "pending_ageing",
-    "One row per band of age of the sessions that are pending.",
+    "One row per age band of pending sessions.",
     (
         Column("age_band", "VARCHAR", "Time from `submitted_at` to `as_of`, in words", key=True),
-        _count("age_from_seconds", "Where the band begins"),
+        _count("age_from_seconds", "Lower bound of the band"),
         _AS_OF,
         _count("session_count", "Pending sessions of that age"),
-        _count("priced_session_count", "Of these, those with a price: the submitted one, else the reference's"),
+        _count("priced_session_count", "Of these, sessions with a price: as submitted, else from the packs file"),
         _money("price_usd", "Sum of these prices"),
         Column("oldest_submitted_at", TIME, "When the oldest of them was submitted"),
-        Column("oldest_session_ids", "VARCHAR[]", "The oldest ten of them, the oldest first"),
+        Column("oldest_session_ids", "VARCHAR[]", "The ten oldest of them, oldest first"),
     ),
     group="marts",
     sources=("purchases", "reference_packs", "submission_days"),
@@ -242,7 +242,7 @@ BUYBACK_OUTSTANDING = Table(
         _count("session_count", "Sessions fulfilled in the window"),
         *_PULL_COUNTS,
         _money("buyback_total_usd", "Sum of quotes"),
-        _share("top_10_share", "Share of the sum that the ten dearest pulls hold"),
+        _share("top_10_share", "Share of the ten top pulls in the sum"),
         Column(
             "sold_back_count",
             "BIGINT",
@@ -263,9 +263,9 @@ BUYBACK_OUTSTANDING = Table(
 
 TOP_PULLS = Table(
     "top_pulls",
-    "One row per pull of the hundred with the highest quotes.",
+    "One row per pull among the hundred top pulls.",
     (
-        Column("pull_rank", "BIGINT", "1 for the dearest; of equal quotes the earlier pull comes first", key=True),
+        Column("pull_rank", "BIGINT", "1 for the highest quote; ties: the earlier pull first", key=True),
         Column("session_id", "VARCHAR", "The session", nullable=False),
         Column("pull_number", "INTEGER", "The pull within the session", nullable=False),
         Column("item_id", "VARCHAR", "The item"),
@@ -273,7 +273,7 @@ TOP_PULLS = Table(
         Column("name", "VARCHAR", "The item's name"),
         Column("buyback_price_usd", MONEY, "Quoted sellback value", nullable=False),
         _share("total_share", "Share of the sum of all quotes"),
-        Column("multiple", "DOUBLE", "Quote over price per pull; NULL where the price is not known"),
+        Column("multiple", "DOUBLE", "Quote over price per pull; NULL if the price is unknown"),
         Column("pack_id", "VARCHAR", "The pack"),
         Column("user_id", "VARCHAR", "The user"),
         Column("pulled_at", TIME, "When it was pulled", nullable=False),
@@ -304,7 +304,7 @@ DAILY_TYPE_MIX = Table(
 
 REPULLED_ITEMS = Table(
     "repulled_items",
-    "One row per item that was pulled more than once, which it is after it was sold back.",
+    "One row per item that was pulled more than once, each time after it was sold back.",
     (
         Column("item_id", "VARCHAR", "The item", key=True),
         Column("item_type", "VARCHAR", "Latest source of the item"),
@@ -313,9 +313,9 @@ REPULLED_ITEMS = Table(
         Column("first_pulled_at", TIME, "First pull of the item", nullable=False),
         Column("last_pulled_at", TIME, "Latest pull of the item", nullable=False),
         Column("mean_days_between_pulls", "DOUBLE", "Mean of the days from one pull to the next", nullable=False),
-        _money("first_buyback_price_usd", "Quote of the earliest pull that has one"),
-        _money("previous_buyback_price_usd", "Quote of the latest but one of the pulls that have one"),
-        _money("latest_buyback_price_usd", "Quote of the latest pull that has one"),
+        _money("first_buyback_price_usd", "Quote of the earliest quoted pull"),
+        _money("previous_buyback_price_usd", "Quote of the second latest quoted pull"),
+        _money("latest_buyback_price_usd", "Quote of the latest quoted pull"),
         _money("change_usd", "Latest less previous quote"),
         Column("change_ratio", "DOUBLE", "Change over the previous quote: 0.1 is a rise by 10 %"),
         Column("change_since_first_ratio", "DOUBLE", "Latest less first quote, over the first"),
@@ -344,21 +344,21 @@ TIER_HIT_RATES = Table(
             key=True,
             nullable=True,
         ),
-        Column("tier", "VARCHAR", "The tier; NULL for quotes outside all of them", key=True, nullable=True),
+        Column("tier", "VARCHAR", "The tier; NULL for quotes outside all tiers", key=True, nullable=True),
         Column("pack_name", "VARCHAR", "The pack's name"),
         _money("fmv_low_usd", "Lowest fair market value of the tier's items"),
-        _money("fmv_high_usd", "The tier's items are worth less than this; NULL where it has no upper bound"),
+        _money("fmv_high_usd", "Exclusive upper bound of the fair market value of the tier's items; NULL if unbounded"),
         Column(
             "pull_count",
             "BIGINT",
-            "Quoted pulls of the pack that are in some tier; in the row without one, all that are quoted. "
-            "NULL, as what follows from it, where the reference has no buyback percentage",
+            "Quoted pulls of the pack within any tier; in the row without a tier, all quoted pulls. "
+            "NULL, like the columns derived from it, if the packs file has no buyback percentage",
         ),
-        Column("hit_count", "BIGINT", "Of these, those whose quote over buyback percentage lies in the tier"),
+        Column("hit_count", "BIGINT", "Of these, pulls whose quote over buyback percentage lies in the tier"),
         _share("hit_rate", "`hit_count` over `pull_count`"),
         *_share_bounds("hit_rate", "sessions"),
         _share("published_share", "The tier's published weight over the sum of the pack's"),
-        Column("expected_hit_count", "DOUBLE", "Hits that the published share promises in `pull_count`"),
+        Column("expected_hit_count", "DOUBLE", "Hits expected in `pull_count` pulls at the published share"),
         _share(
             "p_value",
             "How likely a count at least as unusual is if the published share is true; exact binomial. For one look at "
@@ -369,7 +369,7 @@ TIER_HIT_RATES = Table(
             "The same for a look each day, and for pulls of a session that may be alike: while the published share is "
             "true, it ever falls below 0.05 with a probability of 5 % at most",
         ),
-        _share("p_any_time_holm", "The same, corrected for so many tiers being tested (Holm); below 0.05 is news"),
+        _share("p_any_time_holm", "`p_value` corrected for the number of tiers tested (Holm); significant below 0.05"),
         Column(
             "verdict",
             "VARCHAR",

@@ -1,4 +1,4 @@
-"""What the partner may know of packs beside what the API says: the optional file `reference/packs.csv`, as tables."""
+"""The optional packs file `reference/packs.csv` as tables: the partner's data about packs."""
 
 from pipeline.schema.table import MONEY, TIME, Column, Table, Zone
 
@@ -6,20 +6,20 @@ REFERENCE_PACK_ROWS = Table(
     "reference_pack_rows",
     "One row per row of the reference file of packs, accepted or rejected.",
     (
-        Column("row_number", "BIGINT", "1-based line of the file; 0 for a finding about the whole file", key=True),
+        Column("row_number", "BIGINT", "1-based line of the file; 0 if the whole file was rejected", key=True),
         Column("modified_at", TIME, "When the file was last changed", nullable=False),
-        Column("pack_id", "VARCHAR", "The pack, where it could be read"),
+        Column("pack_id", "VARCHAR", "The pack; NULL if unreadable"),
         Column("name", "VARCHAR", "The pack's name"),
         Column("price_usd", MONEY, "Price of one pack"),
         Column("buyback_share", "DOUBLE", "What a quote is of an item's fair market value, 0.01 to 1"),
-        Column("tier", "VARCHAR", "A tier of the pack; NULL where the row is of the pack alone"),
+        Column("tier", "VARCHAR", "A tier of the pack; NULL in a row about the whole pack"),
         Column("fmv_low_usd", MONEY, "Lowest fair market value of the tier's items"),
         Column("fmv_high_usd", MONEY, "The tier's items are worth less than this; NULL where it has no upper bound"),
-        Column("weight", "DOUBLE", "The tier's published weight; weights of a pack need not sum to anything"),
+        Column("weight", "DOUBLE", "The tier's published weight; the weights of a pack may have any sum"),
         Column(
             "valid_from", "DATE", "From which day of pulling the row's tiers hold; NULL = always, or until the next"
         ),
-        Column("rejected_reason", "VARCHAR", "Why the row was not accepted; NULL when it was"),
+        Column("rejected_reason", "VARCHAR", "Reason for the rejection; NULL if the row was accepted"),
         Column("raw_value", "VARCHAR", "The offending text of a rejected row, its first 200 characters"),
     ),
     zone=Zone.STAGING,
@@ -27,7 +27,7 @@ REFERENCE_PACK_ROWS = Table(
 
 REFERENCE_PACKS = Table(
     "reference_packs",
-    "One row per pack that the reference file tells something of.",
+    "One row per pack of the packs file.",
     (
         Column("pack_id", "VARCHAR", "The pack", key=True),
         Column("name", "VARCHAR", "The pack's name"),
@@ -40,7 +40,7 @@ REFERENCE_PACKS = Table(
         Column(
             "has_whole_tiers",
             "BOOLEAN",
-            "Whether there are tiers and all of them: no row of the pack was rejected, nor one that names no pack",
+            "Whether the pack has tiers and all are accepted: no row of the pack or without a pack was rejected",
             nullable=False,
         ),
     ),

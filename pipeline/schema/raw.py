@@ -1,4 +1,4 @@
-"""Raw tables: what came in, as it came. Append-only; everything else is derived from these."""
+"""Raw tables: submissions and answers as received. Append-only; all other tables are derived from them."""
 
 from pipeline.schema.table import MONEY, TIME, Column, Partition, Table, Zone
 
@@ -12,7 +12,7 @@ SESSION_SUBMISSIONS = Table(
         Column("row_number", "BIGINT", "1-based row in the file; 0 for a finding about the whole file", key=True),
         Column("source_file", "VARCHAR", "Path of the file below the inbox when it was read", key=True),
         Column("submitted_at", TIME, "When the pipeline read the file", nullable=False),
-        Column("session_id", "VARCHAR", "The session, where it could be read"),
+        Column("session_id", "VARCHAR", "The session; NULL if unreadable"),
         Column("initiated_at", TIME, "When the purchase was initiated"),
         Column("pack_id", "VARCHAR", "The pack that was bought"),
         Column("price_usd", MONEY, "Price of the session"),
@@ -30,12 +30,12 @@ STATUS_RESPONSES = Table(
     "status_responses",
     "One row per request to buy/status, with the answer verbatim.",
     (
-        Column("session_id", "VARCHAR", "The session that was asked", nullable=False),
+        Column("session_id", "VARCHAR", "The session that was polled", nullable=False),
         Column("requested_at", TIME, "When the request was sent", nullable=False),
-        Column("received_at", TIME, "When the answer was complete, or the attempt ended", nullable=False),
-        Column("http_status", "SMALLINT", "HTTP status; NULL when no answer came"),
+        Column("received_at", TIME, "When the answer was complete or the attempt ended", nullable=False),
+        Column("http_status", "SMALLINT", "HTTP status; NULL if no answer came"),
         Column("content_type", "VARCHAR", "The answer's Content-Type header"),
-        Column("body", "BLOB", "The answer's body, byte for byte, at most 8 MiB; NULL when no answer came"),
+        Column("body", "BLOB", "The answer's body, byte for byte, at most 8 MiB; NULL if no answer came"),
         Column("body_sha256", "VARCHAR", "SHA-256 of `body`, in hexadecimal"),
         Column(
             "outcome",
@@ -44,7 +44,7 @@ STATUS_RESPONSES = Table(
             nullable=False,
             accepted=OUTCOMES,
         ),
-        Column("detail", "VARCHAR", "Why, where the meaning needs words"),
+        Column("detail", "VARCHAR", "Explanation of the outcome; NULL if it needs none"),
     ),
     zone=Zone.RAW,
     group="raw",
@@ -73,14 +73,14 @@ SELLBACK_SUBMISSIONS = Table(
 
 PENDING_SESSIONS = Table(
     "pending_sessions",
-    "One row per session that still has to be asked.",
+    "One row per pending session.",
     (
         Column("session_id", "VARCHAR", "The session", key=True),
         Column("submitted_at", TIME, "When the pipeline first saw the session", nullable=False),
         Column("last_submitted_at", TIME, "When it was last submitted; expiry counts from here", nullable=False),
         Column("initiated_at", TIME, "When the purchase was initiated"),
         Column("poll_count", "BIGINT", "Requests sent so far", nullable=False),
-        Column("last_polled_at", TIME, "When it was last asked"),
+        Column("last_polled_at", TIME, "When it was last polled"),
     ),
     zone=Zone.STAGING,
     group="raw",

@@ -1,4 +1,4 @@
-"""Staging tables: purchases, pulls, attributes and items, one row per thing that exists."""
+"""Staging tables: purchases, pulls, attributes and items, and the intermediate tables before them."""
 
 from pipeline.schema.table import MONEY, TIME, Column, Partition, Reference, Table, Zone
 
@@ -34,13 +34,13 @@ _ON_CHAIN = ("mint_address", "collection_address", "token_standard")
 
 SESSION_DAY_POLLS = Table(
     "session_day_polls",
-    "One row per session and day on which it was asked.",
+    "One row per session and day on which it was polled.",
     (
         Column("session_id", "VARCHAR", "The session", key=True),
         Column("poll_count", "BIGINT", "Requests sent that day", nullable=False),
         Column("first_polled_at", TIME, "First request that day", nullable=False),
         Column("last_polled_at", TIME, "Last request that day", nullable=False),
-        Column("last_pending_at", TIME, "Last answer that day that said pending"),
+        Column("last_pending_at", TIME, "Last pending answer of that day"),
         Column("final_outcome", "VARCHAR", "`fulfilled` or `failed`, from the day's first final answer"),
         Column("final_at", TIME, "When that answer came"),
         Column("last_final_at", TIME, "When the day's last final answer came"),
@@ -51,7 +51,7 @@ SESSION_DAY_POLLS = Table(
         Column(
             "may_have_late_answer",
             "BOOLEAN",
-            "Whether an answer of the day may have come after the session was settled, as far as the day's tell",
+            "Whether an answer may have come after the first final one, judging by that day's answers alone",
             nullable=False,
         ),
     ),
@@ -71,17 +71,17 @@ _RESULT_COLUMNS = (
     Column(
         "buyback_value_usd",
         MONEY,
-        "Sum of the items' prices, each rounded to four places; NULL without any, and from 10^14 on",
+        "Sum of the items' quotes, each rounded to four places; NULL if none is quoted or the sum is 10^14 or more",
     ),
     Column("items", f"{_ITEM}[]", "The answer's `nfts` in their order, without their attributes"),
-    # Apart from the items: DuckDB reads a nested column whole, and the two are read by different tables.
+    # Separate from the items: DuckDB reads a nested column whole, and different tables read the two.
     Column("attributes", f"{_ATTRIBUTE}[][]", "The attributes of each item, in the items' order"),
-    Column("problems", f"{_PROBLEM}[]", "Findings about the answer and its items; NULL where it is a plain one"),
+    Column("problems", f"{_PROBLEM}[]", "Problems of the answer and its items; NULL for a plain answer"),
 )
 
 FULFILLED_RESULTS = Table(
     "fulfilled_results",
-    "One row per session and day with a fulfilled answer: the day's first, parsed into types.",
+    "One row per session and day with a fulfilled answer: the day's first one, parsed into typed columns.",
     _RESULT_COLUMNS,
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
@@ -90,7 +90,7 @@ FULFILLED_RESULTS = Table(
     steps=(
         Table(
             "slow_path_results",
-            "The rows of the sessions that had several answers that day, or one with something strange in it.",
+            "One row per session with several fulfilled answers that day, or with one that is not plain.",
             _RESULT_COLUMNS,
             zone=Zone.STAGING,
             sources=("status_responses",),
@@ -106,7 +106,7 @@ FINAL_AND_MALFORMED_ANSWERS = Table(
         Column("session_id", "VARCHAR", "The session", nullable=False),
         Column("received_at", TIME, "When the answer came", nullable=False),
         Column("outcome", "VARCHAR", "The answer's meaning", nullable=False),
-        Column("detail", "VARCHAR", "Why, where the meaning needs words"),
+        Column("detail", "VARCHAR", "Explanation of the outcome; NULL if it needs none"),
         Column("body_sha256", "VARCHAR", "SHA-256 of the body"),
         Column("excerpt", "VARCHAR", "The first 200 characters of the body"),
     ),
@@ -117,14 +117,14 @@ FINAL_AND_MALFORMED_ANSWERS = Table(
 
 ANSWER_FINDINGS = Table(
     "answer_findings",
-    "One row per finding about a fulfilled answer of a day, or about all of the day's.",
+    "One row per problem of a fulfilled answer of a day, or of all of that day's answers.",
     (
         Column("rule", "VARCHAR", "Short name of the rule that found it", nullable=False),
         Column("severity", "VARCHAR", "`error`, `warning` or `info`", nullable=False),
         Column("table_name", "VARCHAR", "Table that the finding is about", nullable=False),
-        Column("session_id", "VARCHAR", "The session; NULL where it is all of the day's answers"),
-        Column("pull_number", "INTEGER", "The pull; NULL where it is no single one"),
-        Column("body_sha256", "VARCHAR", "SHA-256 of the body of the answer, or of the first of them", nullable=False),
+        Column("session_id", "VARCHAR", "The session; NULL for a problem of all of the day's answers"),
+        Column("pull_number", "INTEGER", "The pull; NULL if the problem concerns no single pull"),
+        Column("body_sha256", "VARCHAR", "SHA-256 of the body of the (first) answer concerned", nullable=False),
         Column("field", "VARCHAR", "Field or JSON path"),
         Column("detail", "VARCHAR", "What was found", nullable=False),
         Column("raw_value", "VARCHAR", "First 200 characters of what was received"),
@@ -137,10 +137,10 @@ ANSWER_FINDINGS = Table(
 
 UNKNOWN_FIELDS = Table(
     "unknown_fields",
-    "One row per JSON path of a day's answers that the API's reference does not know.",
+    "One row per JSON path of a day's answers that the API's reference does not document.",
     (
         Column("path", "VARCHAR", "JSON path, list positions as [*]", key=True),
-        Column("occurrence_count", "BIGINT", "How often it occurred that day", nullable=False),
+        Column("occurrence_count", "BIGINT", "Occurrences that day", nullable=False),
         Column("first_seen_at", TIME, "When it was first received that day", nullable=False),
         Column("last_seen_at", TIME, "When it was last received that day", nullable=False),
     ),
@@ -171,12 +171,12 @@ PURCHASES = Table(
         Column("user_id", "VARCHAR", "The answer's user, else the submission's"),
         Column("public_id", "VARCHAR", "Short shareable transaction identifier"),
         Column("tx_hash", "VARCHAR", "Transaction hash of the mint"),
-        Column("is_sandbox", "BOOLEAN", "Whether `tx_hash` is a sandbox's; NULL without one"),
+        Column("is_sandbox", "BOOLEAN", "Whether `tx_hash` is from a sandbox; NULL if there is none"),
         Column("pull_count", "BIGINT", "Items in the fulfilled answer; NULL until fulfilled"),
         Column(
             "buyback_value_usd",
             MONEY,
-            "Sum of the items' quoted buyback prices; NULL when none is quoted, and from 10^14 on",
+            "Sum of the items' quotes; NULL if none is quoted or the sum is 10^14 or more",
         ),
         Column(
             "last_pending_at",
@@ -198,7 +198,7 @@ PULLS = Table(
         Column("pull_number", "INTEGER", "1-based position of the item in the answer", key=True),
         Column("item_id", "VARCHAR", "The item: its mint address when on-chain, else the listing's id"),
         Column("item_type", "VARCHAR", "Source of the item as sent: enft, ebay, fanatics, alt, external or new"),
-        Column("buyback_price_usd", MONEY, "Quoted sellback value; NULL when absent or unreadable"),
+        Column("buyback_price_usd", MONEY, "Quote; NULL if absent or unreadable"),
         Column("mint_address", "VARCHAR", "On-chain mint address"),
         Column("collection_address", "VARCHAR", "On-chain collection address"),
         Column("token_standard", "VARCHAR", "Token standard of an on-chain item"),
@@ -221,7 +221,7 @@ PULLS = Table(
             "Quote over price per pull, which is not rounded for it; NULL without a quote, without a price, and where "
             "the session was free",
         ),
-        Column("pulled_at", TIME, "When the purchase was initiated, else when it was resolved", nullable=False),
+        Column("pulled_at", TIME, "When the purchase was initiated, or resolved if that is not known", nullable=False),
         Column("pulled_date", "DATE", "UTC day of `pulled_at`", nullable=False),
         Column("resolved_at", TIME, "When the fulfilled answer came", nullable=False),
         Column("resolved_date", "DATE", "UTC day of `resolved_at`", nullable=False),
@@ -240,7 +240,7 @@ ITEM_ATTRIBUTES = Table(
         Column("pull_number", "INTEGER", "The pull within the session", key=True),
         Column("attribute_number", "INTEGER", "1-based position among the attributes kept", key=True),
         Column("item_id", "VARCHAR", "The item"),
-        Column("trait_type", "VARCHAR", "The attribute's name; NULL when it has none"),
+        Column("trait_type", "VARCHAR", "The attribute's name; NULL if it has none"),
         Column("value", "VARCHAR", "The value as text; objects, arrays, numbers and booleans as JSON"),
         Column(
             "value_type",
@@ -249,7 +249,7 @@ ITEM_ATTRIBUTES = Table(
             nullable=False,
             accepted=("string", "number", "boolean", "null", "object", "array"),
         ),
-        Column("value_number", "DOUBLE", "The value when it is a number or a numeric string"),
+        Column("value_number", "DOUBLE", "The numeric value of a number or a numeric string; else NULL"),
     ),
     group="staging",
     partition=Partition.OBSERVED,
@@ -259,7 +259,7 @@ ITEM_ATTRIBUTES = Table(
 
 ITEM_DAYS = Table(
     "item_days",
-    "One row per item and day on which a pull of it was answered: the item as it stood in that day's latest pull.",
+    "One row per item and day of observation: the item as in that day's latest pull.",
     (
         Column("item_id", "VARCHAR", "The item", key=True),
         *(
@@ -276,16 +276,14 @@ ITEM_DAYS = Table(
             for name in ("grading_company", "grade", "cert_number", "year", "category", "set_name", "card_number")
         ),
         *_CARD_EXTRAS,
-        Column("is_trait_repeated", "BOOLEAN", "Whether the latest pull has a trait twice", nullable=False),
+        Column("is_trait_repeated", "BOOLEAN", "Whether the latest pull has a repeated trait", nullable=False),
         Column("pull_count", "BIGINT", "Pulls that day", nullable=False),
-        Column("first_pulled_at", TIME, "First of them", nullable=False),
+        Column("first_pulled_at", TIME, "First pull that day", nullable=False),
         Column("min_buyback_price_usd", MONEY, "Lowest quote"),
         Column("max_buyback_price_usd", MONEY, "Highest quote"),
-        Column(
-            "item_types", "VARCHAR[]", "The types that its pulls were sent with; `unknown` where absent", nullable=False
-        ),
-        Column("first_quoted_pull", _QUOTED_PULL, "The earliest of the pulls that have a quote"),
-        Column("latest_quoted_pulls", f"{_QUOTED_PULL}[]", "The latest two of them, the latest first"),
+        Column("item_types", "VARCHAR[]", "The item types of its pulls; `unknown` if absent", nullable=False),
+        Column("first_quoted_pull", _QUOTED_PULL, "The earliest quoted pull"),
+        Column("latest_quoted_pulls", f"{_QUOTED_PULL}[]", "The two latest quoted pulls, latest first"),
     ),
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
@@ -294,7 +292,7 @@ ITEM_DAYS = Table(
 
 ITEMS = Table(
     "items",
-    "One row per distinct item, as it stood in its latest pull.",
+    "One row per distinct item, as in its latest pull.",
     (
         Column("item_id", "VARCHAR", "The item", key=True),
         Column("item_type", "VARCHAR", "Latest source of the item"),
@@ -308,12 +306,12 @@ ITEMS = Table(
         Column(
             "grader",
             "VARCHAR",
-            "The grader in one spelling: `PSA`, `CGC`, `BGS` (Beckett), `SGC` or `TAG`; NULL where none is named",
+            "The grader in one spelling: `PSA`, `CGC`, `BGS` (Beckett), `SGC` or `TAG`; NULL if no grader is named",
         ),
         Column(
             "grader_source",
             "VARCHAR",
-            "The column that `grader` was read from: `grading_company`, or `grade` where no company was sent",
+            "Source column of `grader`: `grading_company`, or `grade` if no company was sent",
         ),
         Column("grade", "VARCHAR", "From the trait Grade, The Grade or GradeNum, as text"),
         Column("grade_number", "DOUBLE", "The number in `grade`, 0 to 10 in halves"),
@@ -321,19 +319,19 @@ ITEMS = Table(
             "grade_label",
             "VARCHAR",
             "The words of `grade` in one spelling, such as `GEM MINT`, `NM MINT+` or `PRISTINE BLACK LABEL`; "
-            "NULL where one belongs to no grading scale",
+            "NULL if a word belongs to no grading scale",
         ),
         Column("cert_number", "VARCHAR", "From the trait Cert Number, Grading ID or Serial, as text"),
         Column(
             "cert_digits",
             "VARCHAR",
-            "The digits of `cert_number` without leading zeros; NULL where it is damaged (`1.40102E+12`) or no cert",
+            "The digits of `cert_number` without leading zeros; NULL if damaged (`1.40102E+12`) or not a certificate",
         ),
         Column("year", "VARCHAR", "From the trait Year, as text"),
         Column(
             "year_number",
             "INTEGER",
-            "The year in `year`, of a season (`1999-00`) the first; 1850 to the year after the latest pull",
+            "The year in `year`, the first one of a season (`1999-00`); from 1850 to the year after the latest pull",
         ),
         Column("category", "VARCHAR", "From the trait Category, as text"),
         Column("set_name", "VARCHAR", "From the trait Set or Set Name, as text"),
@@ -342,8 +340,7 @@ ITEMS = Table(
         Column(
             "is_trait_repeated",
             "BOOLEAN",
-            "Whether the latest pull has a trait more than once, its name in any case: of the columns above, each "
-            "takes the first",
+            "Whether the latest pull has a repeated trait, ignoring case; each of the columns above takes the first",
             nullable=False,
         ),
         Column("pull_count", "BIGINT", "Pulls of the item", nullable=False),

@@ -1,4 +1,4 @@
-"""What a table and a column are. The tables themselves are declared in `raw`, `staging` and `marts`."""
+"""The types `Table` and `Column`. The tables are declared in `raw`, `staging`, `intermediate` and `marts`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNITS_OF_NAMES = {"_seconds": "seconds", "_share": SHARE, "_rate": SHARE, "_rat
 
 
 class Zone(Enum):
-    """Where a table is kept: verbatim input, parsed intermediates, or the published lake."""
+    """The storage zone of a table: verbatim input, parsed intermediates, or the published lake."""
 
     RAW = "raw"
     STAGING = "staging"
@@ -26,7 +26,7 @@ class Zone(Enum):
 
 
 class Partition(Enum):
-    """What a table's objects are cut by: nothing, or a UTC day."""
+    """The partitioning of a table's objects: none, or by UTC day."""
 
     NONE = "none"
     OBSERVED = "day on which the answer came"
@@ -37,9 +37,9 @@ class Partition(Enum):
 class Column:
     """One column: its DuckDB type, its meaning, and whether it is part of the key or may be NULL.
 
-    A column may be NULL unless it is said to be otherwise, a key's may not unless it is said that it may.
-    The unit follows from the type or from the end of the name, where it is not said. Where `accepted` lists
-    values, there are no others.
+    Columns are nullable by default, key columns are not; `nullable` overrides both.
+    Unless given, the unit follows from the type or from the ending of the name. If `accepted` lists
+    values, the column has no others.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Column:
 
     @property
     def meaning(self) -> str:
-        """The description with the unit behind it, for where there is one text for both."""
+        """The description followed by the unit, for targets with one text for both."""
         return self.description + (f" ({self.unit})" if self.unit else "")
 
     @property
@@ -67,7 +67,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Reference:
-    """Columns that, where they are set, name a row of another table, which has columns of the same names."""
+    """Columns whose values, unless NULL, identify a row of another table with columns of the same names."""
 
     columns: tuple[str, ...]
     table: str
@@ -75,10 +75,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Table:
-    """One table: its grain, columns, the tables that its SQL reads and those that its rows refer to.
+    """One table: its grain, its columns, the source tables of its SQL and its references.
 
-    With `reads_answer_text` the SQL also finds `answers`, the JSON text of a day's answers. `steps` give the rows that
-    its own SQL leaves out.
+    With `reads_answer_text` the SQL can also read `answers`, the JSON text of a day's answers. `steps` add the rows
+    that its own SQL omits.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Table:
 
     @property
     def is_asset(self) -> bool:
-        """Whether users see the table in the lineage; the others are steps inside a table's derivation."""
+        """Whether the table is an asset in the lineage; other tables are intermediate steps."""
         return bool(self.group)
 
     @functools.cached_property
@@ -116,7 +116,7 @@ def _arrow_type(duckdb_type: str) -> pa.DataType:
 
 @functools.cache
 def _type_mapper() -> duckdb.DuckDBPyConnection:
-    # Opening a database takes longer than all the types take to be mapped.
+    # Opening a database takes longer than mapping all types.
     connection = duckdb.connect(config={"threads": 1})
     connection.execute("SET TimeZone = 'UTC'")
     return connection

@@ -1,5 +1,5 @@
 """The bundled simulator: an HTTP server on loopback that answers buy/status as the reference page says.
 
-`catalogue` decides what became of a session, `server` answers for it, `service` runs the server for
+`catalogue` decides the fate of a session, `server` answers requests, `service` runs the server for
 the `local` environment, `history` writes a month of submissions for the demonstration.
 """

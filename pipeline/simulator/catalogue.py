@@ -1,4 +1,4 @@
-"""What became of each session, decided by the session's id and a seed alone.
+"""The fate of each session, determined by its id and a seed.
 
 The same id always has the same pack, items and outcome, so that a test or a demonstration can be
 repeated, and nothing has to be remembered between runs. Prices are heavy-tailed, as card values are:
@@ -63,7 +63,7 @@ _STUCK = 0x57_0C_4B  # the low bits of an id that is never answered; by chance o
 
 @dataclass(frozen=True)
 class SimulatedSession:
-    """What became of a session. `delay` is in seconds from its start to the final answer."""
+    """The fate of a session. `delay` is in seconds from its start to the final answer."""
 
     session_id: str
     pack: Pack
@@ -102,7 +102,7 @@ def session(seed: int, session_id: str, is_sandbox: bool) -> SimulatedSession:
 
 
 def session_id_at(rng: random.Random, milliseconds: int, is_stuck: bool = False) -> str:
-    """A session id that says when it began: a UUID of version 7 (RFC 9562). A stuck one is never answered."""
+    """A session id with its start time: a UUID of version 7 (RFC 9562). A stuck session never becomes final."""
     value = milliseconds << 80 | rng.getrandbits(80)
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0b11 << 62) | 0b10 << 62

@@ -1,4 +1,4 @@
-"""Ways in which an API limits how many requests it serves, for the HTTP simulator and for `virtual_api`.
+"""Rate limiters of APIs, for the HTTP simulator and for `virtual_api`.
 
 Each is asked once for every request, in the order of arrival, with the time in seconds of one monotonic clock.
 """
@@ -12,7 +12,7 @@ from typing import Protocol
 
 
 class Limiter(Protocol):
-    """Says which requests are served. The others get a 429."""
+    """Decides which requests are served. The others get a 429."""
 
     def admits(self, now: float, /) -> bool:
         """Whether the request that arrives now is served."""

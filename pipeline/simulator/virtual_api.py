@@ -1,4 +1,4 @@
-"""buy/status without HTTP, on whatever clock the event loop has: for days of polling in seconds.
+"""buy/status without HTTP, on the event loop's clock: runs days of polling in seconds.
 
 The answers are what the server would send; how they travel is left out. Real HTTP is `server`'s business.
 """
@@ -44,7 +44,7 @@ class Conduct:
 
 @dataclass(frozen=True)
 class Fate:
-    """What becomes of a session: final at `at`, in seconds of the loop's clock; never, where that is infinite."""
+    """The fate of a session: final at `at`, in seconds of the loop's clock; never if infinite."""
 
     at: float
     is_failed: bool = False

@@ -1,4 +1,4 @@
-"""An event loop whose clock stands still while anything runs, and jumps ahead when all would wait.
+"""An event loop with a virtual clock, which advances only when every task waits.
 
 A day of polling takes as long as its decisions do, and comes out the same each time. For code that
 takes its time from the event loop, and its answers from coroutines such as those of `virtual_api`.
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class DeadlockError(Exception):
-    """Every task waits for something that no timer will bring about."""
+    """Every task waits, and no timer is set."""
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):

@@ -1,4 +1,4 @@
-"""Reads submission files of each format into records, one at a time, without judging them.
+"""Reads submission files of each format into records, one at a time. `rows` accepts or rejects them.
 
 A record is (row number, mapping of known column to value) or (row number, RowError). The row number
 is the line of the file, for Parquet the row, counted from 1. Blank lines are not rows.

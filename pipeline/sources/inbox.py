@@ -16,7 +16,7 @@ from pipeline.storage.kept_record import load_record, save_record
 
 
 class InboxIndex:
-    """Remembers, by listing stamp, the content hash of files already read, so that they are not read again.
+    """Records files that were read, by listing stamp, so that they are not read again.
 
     It is a cache: without it the files are hashed again and then known by their content.
     """
@@ -36,13 +36,13 @@ class InboxIndex:
 
 
 def new_files(data: DataDirectory, kind: Kind = SESSIONS) -> list[InboxFile]:
-    """The files that no run has read yet, from one listing, without opening any."""
+    """The unread files, from one listing, without opening any."""
     index = InboxIndex(data, kind)
     return [file for file in listing(kind.path(data)).files if not index.knows(file)]
 
 
 def fingerprint(files: list[InboxFile]) -> str:
-    """The same for the same files, and another one when any of them changes."""
+    """A digest of the listed files; changes when any of them changes."""
     return hashlib.sha256(repr(files).encode()).hexdigest()
 
 

@@ -72,7 +72,7 @@ class IntakeReport:
 
     @property
     def lines(self) -> list[str]:
-        """What a person should know of each file, one line each."""
+        """One line per file, for people."""
         nothing_new = f"{_NOTHING_NEW}; {self.remedy}" if self.remedy else _NOTHING_NEW
         return [
             *self.recovered,
@@ -223,7 +223,7 @@ def _batches(kind: Kind, records: Iterable[dict[str, Any]]) -> Iterator[pa.Recor
 
 
 def _count(data: DataDirectory, kind: Kind, new: list[tuple[str, str, str | None]]) -> list[FileReport]:
-    """Counts, from the raw table itself, what each new content brought."""
+    """Counts the rows of each new file from the raw table itself."""
     if not new:
         return []
     with connect(data) as connection:

@@ -1,7 +1,7 @@
 """Reads the optional file `reference/packs.csv`: prices, buyback percentages and published odds of packs.
 
-One row a pack and tier; a pack without tiers has one row. A row is accepted whole or rejected whole, with the reason
-and what to do. A file whose quoting, header or encoding is broken is rejected whole: of half a list of tiers, shares
+One row per pack and tier; a pack without tiers has one row. A row is accepted or rejected as a whole, with the reason
+and the remedy. A file with broken quoting, header or encoding is rejected as a whole: shares from an incomplete list of
 would be wrong. Rows of a pack with the same `valid_from` are one version of its tiers, which holds until the next one
 does. Nothing here stops a run.
 """
@@ -40,7 +40,7 @@ _SHOWN = 200  # characters of a rejected value
 
 
 class PackFileError(PipelineError):
-    """A row of the file, or the file as a whole, cannot be taken.
+    """A row of the file, or the whole file, is rejected.
 
     The message is the reason and the remedy; the caller names the place.
     """
@@ -70,7 +70,7 @@ class PackRow:
 
 
 def read_packs(path: Path) -> list[PackRow]:
-    """The file's rows, accepted and rejected; none where there is no file."""
+    """The file's rows, accepted and rejected; none if there is no file."""
     try:
         content = path.read_bytes()
         modified_at = _modified_at(path)
@@ -208,7 +208,7 @@ def _parsed(given: Mapping[str, str], name: str, faults: list[PackFileError]) ->
 
 
 def _check_against(accepted: list[PackRow], row: PackRow) -> None:
-    """Refuses what says otherwise than an earlier row of the same pack. Raises PackFileError."""
+    """Rejects a row that contradicts an earlier row of the same pack. Raises PackFileError."""
     for other in accepted:
         where = f"row {other.row_number}, which stands"
         for name in ("name", "price_usd", "buyback_share"):

@@ -1,7 +1,7 @@
 """What makes a record a submission, or one of a sellback: the rules for each column.
 
-A row is accepted whole or rejected whole. Accepting one with a blanked field would make the blank
-the session's first, and therefore final, detail; a rejected row can be mended and submitted again.
+A row is accepted or rejected as a whole. Accepting one with a blanked field would make the blank
+the session's first, and therefore final, detail; a rejected row can be corrected and submitted again.
 """
 
 from __future__ import annotations
@@ -85,13 +85,13 @@ def _read(reader: _Reader, field: str, value: object, faults: list[RowError]) ->
 
 
 def readable_session_id(record: Mapping[str, Any]) -> str | None:
-    """The record's session_id, where that much of it can be read."""
+    """The record's session_id; None if unreadable."""
     text: str | None = _read(_session_id, "session_id", record.get("session_id"), [])
     return text
 
 
 def session_id_problem(text: str) -> str | None:
-    """Why the text is no session_id, or None when it is one."""
+    """The reason why the text is not a valid session_id; None if it is valid."""
     if not text:
         return "session_id is empty"
     if len(text) > MAX_SESSION_ID_LENGTH:

@@ -1,6 +1,6 @@
 """Arrow arrays from plain Python values, buffer by buffer.
 
-`pyarrow.array` imports pandas, a fifth of a polling process's memory, to see whether the values are its own.
+`pyarrow.array` imports pandas, a fifth of a polling process's memory, only to recognize pandas values.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Merges the raw answers of a day that is over into one object: a run each few minutes leaves hundreds of them.
+"""Merges the raw answers of a past day into one object: runs every few minutes leave hundreds of objects.
 
-The merged object is published whole and says itself which ones it replaces. From that moment the store
-lists it and not them, so no reader misses or doubles a row; they are deleted by a later run, when readers
-that had listed them are done. A kill between any two steps leaves a state from which the next run goes on.
+The merged object is published atomically and names the objects that it replaces. From then on the store
+lists only the merged object, so no reader misses or doubles a row. A later run deletes the originals, when readers
+that had listed them have finished. After a kill between any two steps the next run continues.
 
 Rows keep the order of the objects' names and their order within, which is the order in which they came:
 it takes no sort, no more memory than a row group, and readers get the same rows in the same order as before.
@@ -21,11 +21,11 @@ from pipeline.storage.object_errors import StoreError
 from pipeline.storage.objects import MERGED, Store, file_name, is_merged
 from pipeline.storage.parquet_query import read_parquet
 
-GRACE = timedelta(hours=1)  # for which replaced objects stay, for who listed them before
+GRACE = timedelta(hours=1)  # replaced objects stay, for readers that listed them before
 
 
 def compact(data: DataDirectory, now: datetime) -> None:
-    """Does what is due for the days before that of `now`. Needs the directory's lock.
+    """Merges past days and deletes replaced objects. Needs the directory's lock.
 
     Raises StoreError where the disk refuses, and rather than delete what the merged object does not hold;
     every row is still there then.
@@ -44,7 +44,7 @@ def compact(data: DataDirectory, now: datetime) -> None:
 
 
 def identity(paths: Iterable[str]) -> str:
-    """What identifies the rows of a part whose objects never change: it outlives their being merged."""
+    """The identity of a part's rows whose objects never change; merging preserves it."""
     names = [file_name(path) for path in paths]
     if len(names) == 1 and is_merged(names[0]):
         return names[0].removeprefix(MERGED).removesuffix(".parquet")
@@ -53,7 +53,7 @@ def identity(paths: Iterable[str]) -> str:
 
 def _merge(store: Store, day: str, paths: list[str]) -> None:
     replaces = {file_name(path) for path in paths}
-    # A journal can be sealed once more long after, under a name that was merged away already.
+    # A journal may be sealed again much later, under a name that was merged before.
     replaces.update(*(store.names_replaced(path) for path in paths if is_merged(path)))
     with store.writer(STATUS_RESPONSES, day, MERGED + identity(paths), replaces) as writer:
         store.verify(paths)
@@ -75,7 +75,7 @@ def _delete(data: DataDirectory, merged: str, originals: list[str]) -> None:
 
 
 def _content(data: DataDirectory, paths: list[str]) -> object:
-    """The same for the same rows in any order. It reads every byte that is to be relied on."""
+    """A digest of the rows in any order. It reads every byte."""
     columns = ", ".join(column.name for column in STATUS_RESPONSES.columns)
     rows = read_parquet(STATUS_RESPONSES, paths)
     with connect(data) as connection:

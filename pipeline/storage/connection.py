@@ -11,14 +11,14 @@ import pyarrow as pa
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.error_translation import explain
 
-# Of what DuckDB counts. What it does not count, Arrow and Python take up to 0.8 GB more, at 50 million pulls.
+# DuckDB's own limit. Arrow and Python take up to 0.8 GB more, at 50 million pulls.
 _MEMORY_LIMIT = "1100MB"
-ROWS_A_BATCH = 20_480  # few enough that one batch is written while the next is derived
+ROWS_A_BATCH = 20_480  # small enough to write one batch while the next is derived
 
 
 @contextlib.contextmanager
 def connect(data: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory DuckDB that spills beside the data, in a folder of its own that is removed at the end.
+    """An in-memory DuckDB connection that spills into its own folder beside the data, removed at the end.
 
     Within the block, a query that fails because of the disk or of a damaged file ends in a StoreError that says so.
     """
@@ -44,7 +44,7 @@ def explained(data: DataDirectory) -> Iterator[None]:
     """
     try:
         yield
-    # What fails while rows are streamed comes out of Arrow, as an error of its kind.
+    # Failures during streaming arrive as Arrow errors.
     except (duckdb.Error, OSError, pa.ArrowException) as error:
         trouble = explain(error, data)
         if trouble is None:

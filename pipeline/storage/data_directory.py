@@ -1,4 +1,4 @@
-"""The data directory: its layout, its identity, and the lock that keeps it to one writer."""
+"""The data directory: its layout, its identity, and its writer lock."""
 
 from __future__ import annotations
 
@@ -119,10 +119,10 @@ class DataDirectory:
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Holds the right to write. The operating system frees it when the process ends, however it ends.
+        """Holds the lock. The operating system frees it when the process ends, however it ends.
 
-        Within a block, further blocks of the same DataDirectory are part of it. Raises DataDirectoryError
-        at once when another process, or another DataDirectory in this one, holds the right, or nobody may write.
+        Blocks of the same DataDirectory may be nested. Raises DataDirectoryError
+        at once if another process or DataDirectory holds the lock, or the directory is not writable.
         """
         if self._is_held:
             yield
@@ -150,7 +150,7 @@ class DataDirectory:
         return spill_folder(self.scratch)
 
     def is_being_written(self) -> bool:
-        """Whether some process holds the right to write."""
+        """Whether a process holds the lock."""
         try:
             descriptor = os.open(self._lock, os.O_RDONLY)
         except FileNotFoundError:
@@ -175,7 +175,7 @@ class DataDirectory:
             raise DataDirectoryError(
                 f"another run is writing to {self.root} ({holder or 'just started'}): wait for it to end, or stop it"
             )
-        # It is a note for people; a full disk is told of by whoever needs room.
+        # Only a note for people; a full disk is reported by the writes that need space.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC".encode(), 0)
@@ -198,7 +198,7 @@ class DataDirectory:
 
 
 def _locked(descriptor: int) -> bool:
-    """Takes the lock, unless it is held for longer than somebody takes to look whether it is."""
+    """Takes the lock; retries briefly, because `is_being_written` holds it for a moment."""
     for _ in range(_TRIES):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Says in one line what made a query fail, where the disk or a file is to blame."""
+"""Translates query failures caused by the disk or by a damaged file into one line for people."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAMED = re.compile(r"""['"]([^'"]+\.parquet)['"]""")
 
 
 def explain(error: Exception, data: DataDirectory) -> PipelineError | None:
-    """The error for a person that a failed query comes to; None when neither the disk nor a file is to blame."""
+    """The error for people; None if neither the disk nor a file caused the failure."""
     text = str(error)
     if any(words in text for words in _NO_ROOM):
         return StoreError(
@@ -42,7 +42,7 @@ def explain(error: Exception, data: DataDirectory) -> PipelineError | None:
         return data.store.damaged(path, error)
     if isinstance(error, _OF_THE_QUERY):
         return None
-    # Where its structure is broken and not its content, DuckDB does not name the file.
+    # DuckDB does not name the file if its structure is broken rather than its content.
     for reads_all in (False, True):
         for table in TABLES.values():
             for _, damage in data.store.damaged_objects(table, reads_all):

@@ -1,7 +1,7 @@
-"""What each derived object was made from, so that only what changed is made again.
+"""Records the inputs of each derived object, so that only changed parts are rebuilt.
 
-The manifest is a cache of knowledge: losing it costs a rebuild, never data. It is saved after the
-objects that it speaks of, so a kill in between makes them be built again, with the same content.
+The manifest is a cache: losing it costs a rebuild, never data. It is saved after the
+objects that it describes; after a kill in between they are rebuilt with the same content.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pipeline.schema.table import Table
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.kept_record import load_record, save_record
 
-_SAVED_EVERY = 2.0  # seconds; what a kill in between makes be built again
+_SAVED_EVERY = 2.0  # seconds; parts of this interval are rebuilt after a kill
 _VERIFIED = "verified objects"  # stands where tables' names do
 
 
 class Manifest:
-    """For each table and part: a fingerprint of its inputs, and a version that changes when it is written."""
+    """For each table and part: a fingerprint of its inputs, and a version that changes with each write."""
 
     def __init__(self, data: DataDirectory) -> None:
         self._path = data.root / "staging" / "manifest.json"
@@ -39,7 +39,7 @@ class Manifest:
         self._is_changed = True
 
     def confirmed(self, table: Table, part: str, inputs: str) -> None:
-        """The part follows from these inputs as it stands, so its version stays."""
+        """Notes new inputs for an unchanged part and keeps its version."""
         _, version = self._parts[table.name][part]
         self._parts[table.name][part] = (inputs, version)
         self._is_changed = True
@@ -68,7 +68,7 @@ class Manifest:
         self._saved_at = time.monotonic()
 
     def save_now_and_then(self) -> None:
-        """The same, unless it was saved a moment ago: a run may write dozens of small tables a second."""
+        """Saves unless the last save was a moment ago: a run may write dozens of small tables a second."""
         if time.monotonic() - self._saved_at >= _SAVED_EVERY:
             self.save()
 

@@ -1,11 +1,11 @@
-"""The one place that knows where Parquet objects lie, and that replaces each one whole.
+"""Stores Parquet objects: their paths, and their atomic replacement.
 
-A table's object is `<zone>/<table>/<part>.parquet`; the part is a UTC day, or the table's own name
-where it is not cut by day. Locally an object is written under a temporary name, synced and renamed;
-on an object store it is one upload, which is atomic by itself. Either way a reader sees the old
+A table's object is `<zone>/<table>/<part>.parquet`; the part is a UTC day, or the table's name
+for a table without days. Locally an object is written under a temporary name, synced and renamed;
+on an object store it is one atomic upload. A reader sees the old
 object or the new one.
 
-A raw object that was merged from others says in its metadata which ones it replaces; what is replaced is not
+A merged raw object names the replaced objects in its metadata; replaced objects are not
 listed, so publishing the merged object and hiding the others is one step.
 """
 
@@ -29,10 +29,10 @@ from pipeline.storage.parquet_query import quoted, read_parquet, read_parquet_wi
 from pipeline.storage.replaced_names import names_replaced, replaces_note
 from pipeline.storage.write_behind import WriteBehind
 
-MERGED = "merged-"  # how the name of an object begins that was merged from others
+MERGED = "merged-"  # prefix of the names of merged objects
 _ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group, one unit of its parallelism
 _ROWS_READ = 8_192
-# A group of large rows is closed earlier, for memory's sake, and earlier still where a process should stay small.
+# Groups of large rows are closed earlier to save memory, and earlier still in processes that should stay small.
 _GROUP_BYTES = 16 * 1024 * 1024
 _SMALL_GROUP_BYTES = 8 * 1024 * 1024
 _BATCHES_AHEAD = 2
@@ -48,7 +48,7 @@ class Store:
         self._names_replaced: dict[str, frozenset[str]] = {}
 
     def folder(self, table: Table) -> str:
-        """Where the table's objects lie, for people."""
+        """The folder of the table's objects, for people."""
         return f"{self._root}/{table.zone.value}/{table.name}"
 
     def parts(self, table: Table) -> dict[str, list[str]]:
@@ -59,7 +59,7 @@ class Store:
         return self._without_replaced(table, self._found(table))
 
     def part(self, table: Table, part: str) -> list[str]:
-        """The objects of one part, whose cost does not grow with the number of the others. Raises as `parts` does."""
+        """The objects of one part, at a cost independent of the other parts. Raises as `parts` does."""
         if table.zone is Zone.RAW:
             found = self._files(f"{self.folder(table)}/{part}")
         else:
@@ -74,7 +74,7 @@ class Store:
         return found
 
     def replaced(self, table: Table) -> dict[str, dict[str, list[str]]]:
-        """By part and merged object: the objects that it replaces and that are still there."""
+        """By part and merged object: the replaced objects that still exist."""
         return self._replaced(table, self._found(table))
 
     def _replaced(self, table: Table, found: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
@@ -90,13 +90,13 @@ class Store:
 
     def names_replaced(self, merged: str) -> frozenset[str]:
         """The names that a merged object replaces: those it was merged from, and those that these replaced."""
-        # A merged object's name follows from what it replaces, so what was read once holds for good.
+        # A merged object's name is derived from the replaced objects, so its list never changes.
         if merged not in self._names_replaced:
             try:
                 with self._open(merged) as file:
                     metadata = file.metadata.metadata or {}
             except MissingFileError:
-                return frozenset()  # another one replaces it, and what it replaced as well
+                return frozenset()  # another object replaces it and everything it replaced
             try:
                 self._names_replaced[merged] = names_replaced(metadata)
             except ValueError as error:
@@ -126,7 +126,7 @@ class Store:
         replaces: Iterable[str] = (),
         group_bytes: int = _SMALL_GROUP_BYTES,
     ) -> ObjectWriter:
-        """A writer of one object; it appears, whole, when the `with` block ends without an error.
+        """A writer of one object, which becomes visible as a whole if the `with` block ends without an error.
 
         From then on the objects of the part whose names it `replaces` are not listed any more.
         """
@@ -134,7 +134,7 @@ class Store:
         return ObjectWriter(self._fs, self._is_local, target, table.arrow_schema, sorted(replaces), group_bytes)
 
     def write(self, table: Table, part: str, batches: Iterable[pa.RecordBatch]) -> int:
-        """Replaces the object of one part by these rows, written while the next are derived; returns their number."""
+        """Replaces the object of one part by these rows and returns their number. Writing overlaps with deriving."""
         with self.writer(table, part, group_bytes=_GROUP_BYTES) as writer, WriteBehind(_BATCHES_AHEAD) as behind:
             for batch in batches:
                 behind.submit(writer.write, batch)
@@ -168,7 +168,7 @@ class Store:
                 raise self.damaged(path, "an answer in it is not the one whose SHA-256 stands beside it")
 
     def modified_at(self, path: str) -> datetime:
-        """When the object was published, by the clock of where it lies."""
+        """When the object was published, by the clock of its file system."""
         modified: datetime = self._fs.get_file_info(path).mtime
         return modified
 
@@ -178,7 +178,7 @@ class Store:
         return sum(info.size for info in self._fs.get_file_info(paths)) if paths else 0
 
     def stamps(self, table: Table) -> dict[str, str]:
-        """What tells each of the table's objects from one that replaced it, by its path: size, and time of writing."""
+        """The stamp of each of the table's objects, by path: size and time of writing. A replacement changes it."""
         return {info.path: f"{info.size} {info.mtime_ns}" for info in self._infos(self.folder(table))}
 
     def delete(self, table: Table, part: str) -> None:
@@ -193,7 +193,7 @@ class Store:
             raise StoreError(f"{path} could not be deleted: {error}; mend the permissions, then run again") from error
 
     def damaged_objects(self, table: Table, reads_all: bool = False) -> Iterator[tuple[str, DamagedFileError]]:
-        """The table's damaged objects, as far as opening or reading them tells, each with what is wrong.
+        """The table's damaged objects, found by opening or reading them, each with its error.
 
         Raises StoreError.
         """
@@ -206,7 +206,7 @@ class Store:
                 yield path, error
 
     def damaged(self, path: str, cause: object) -> DamagedFileError:
-        """The error that says what to do about an object that cannot be read."""
+        """The error for an unreadable object, with the remedy."""
         is_raw = PurePosixPath(path).is_relative_to(f"{self._root}/{Zone.RAW.value}")
         remedy = (
             "it is part of what everything else is derived from: restore it from a backup"
@@ -224,7 +224,7 @@ class Store:
     def _unreadable(self, path: str, error: Exception) -> StoreError:
         if isinstance(error, FileNotFoundError):
             return MissingFileError(f"{path} was removed while it was being read: run again")
-        # Arrow calls damage an OSError, too, but one that no system call failed with.
+        # Arrow reports damage as an OSError without an errno.
         if getattr(error, "errno", None) is None:
             return self.damaged(path, error)
         return StoreError(f"{path} could not be read: {error}; mend the disk or the permissions, then run again")
@@ -253,15 +253,15 @@ class Store:
         )
 
     def sweep(self) -> None:
-        """Removes what dead writers left behind. Only the holder of the directory's lock may call it."""
+        """Removes temporary files of dead writers. Needs the directory's lock."""
         if self._is_local:
-            # What lies beside the zones is not the store's: hidden files in the inbox are somebody's unfinished ones.
+            # Only the zones belong to the store: hidden files in the inbox are users' unfinished files.
             for path in (path for zone in Zone for path in Path(self._root, zone.value).glob("**/.*.tmp")):
                 path.unlink(missing_ok=True)
 
 
 class ObjectWriter:
-    """Writes one Parquet object and makes it visible only when all of it is there."""
+    """Writes one Parquet object and makes it visible only when it is complete."""
 
     def __init__(
         self,
@@ -328,7 +328,7 @@ class ObjectWriter:
         except OSError as error:
             raise self._error(error) from error
         finally:
-            # What is given up may fail once more on being closed, which is no news.
+            # Closing an abandoned file may fail again; that adds no information.
             with contextlib.suppress(OSError, pa.ArrowException):
                 self._writer.close()
             with contextlib.suppress(OSError):
@@ -387,5 +387,5 @@ def is_merged(path: str) -> bool:
 
 
 def first_line(cause: object) -> str:
-    """The first line of an error's text: libraries add advice and positions that help no reader of ours."""
+    """The first line of an error's text, without the libraries' advice and positions."""
     return (str(cause).splitlines() or [type(cause).__name__])[0].strip()

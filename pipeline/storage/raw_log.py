@@ -1,4 +1,4 @@
-"""The raw log of answers: synced to disk within a second of their coming, sealed into Parquet later.
+"""The raw log of answers: synced to disk within a second of arrival, sealed into Parquet later.
 
 While a run polls, answers are appended to a journal (`journal.py`), so that a torn end costs no complete batch before
 it. When the run ends, the journal is sealed into one Parquet object per day of observation and removed. A journal that
@@ -34,7 +34,7 @@ _PIECE_BYTES = 2 * 1024 * 1024  # of a journal, at a time, when it is sealed
 
 
 class Response(NamedTuple):
-    """One request and what came of it. Times are microseconds since the epoch; `body` is None when no answer came."""
+    """One request and its answer. Times are microseconds since the epoch; `body` is None if no answer came."""
 
     session_id: str
     requested_at: int
@@ -56,7 +56,7 @@ class ResponseLog:
         self._path = data.journal / f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}{journal.SUFFIX}"
         self._failed = False
         try:
-            # A long run makes many small batches, whose memory Arrow's own allocators keep and the system's gives back.
+            # A long run makes many small batches. Arrow's own allocators keep their memory; the system's returns it.
             pa.set_memory_pool(pa.system_memory_pool())
             data.journal.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("xb")
@@ -77,15 +77,15 @@ class ResponseLog:
 
     @property
     def is_full(self) -> bool:
-        """Whether enough is buffered that it should be flushed before more is asked for, for memory's sake."""
+        """Whether the buffer should be flushed before more requests are sent, to save memory."""
         return self._buffered_bytes >= FLUSH_BYTES
 
     async def room(self) -> None:
-        """Waits while the log is full: for who is about to bring it something large."""
+        """Waits while the log is full. Call it before a large append."""
         await self._has_room.wait()
 
     def take(self) -> list[Response]:
-        """Hands over what is buffered, for `write`, which may then run in another thread."""
+        """Empties the buffer and returns it for `write`, which may run in another thread."""
         taken, self._buffer, self._buffered_bytes = self._buffer, [], 0
         self._has_room.set()
         return taken
@@ -93,7 +93,7 @@ class ResponseLog:
     def write(self, responses: list[Response]) -> None:
         """Appends to the journal and syncs: when this returns, the responses survive a power cut.
 
-        Raises StoreError when the disk does not take them, and takes none any more after that.
+        Raises StoreError if the disk fails; after that the log writes nothing more.
         """
         if not responses or self._failed:
             return
@@ -103,12 +103,12 @@ class ResponseLog:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            # Behind a batch that is torn, recovery would find nothing.
+            # Recovery would not find batches after a torn one.
             self._failed = True
             raise self._error(error) from error
 
     def close(self) -> None:
-        """Writes what is left and seals the journal into the raw table.
+        """Writes the rest of the buffer and seals the journal into the raw table.
 
         Raises StoreError when the disk refuses, and the journal is kept then, for the next run to seal; and where it
         gives back other bytes than were written.

@@ -1,4 +1,4 @@
-"""What had been received by a moment of the past, as a data directory of its own."""
+"""Copies the raw data received until a past moment into a data directory of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RECEIVED = {
 
 
 def copy_raw(source: DataDirectory, target: DataDirectory, until: datetime) -> None:
-    """Copies the raw rows that were received at `until` or before. Objects keep their names and their rows' order."""
+    """Copies the raw rows received until `until`, inclusive. Objects keep their names and row order."""
     latest = pa.scalar(until, pa.timestamp("us", "UTC"))
     for table, received in _RECEIVED.items():
         for part, paths in source.store.parts(table).items():
@@ -38,9 +38,9 @@ def copy_raw(source: DataDirectory, target: DataDirectory, until: datetime) -> N
 
 
 def copy_reference(source: DataDirectory, target: DataDirectory) -> None:
-    """Copies what the partner knows of packs, as it is today: it has no history.
+    """Copies the current packs file, which has no history.
 
-    A file that cannot be read is left out; the source's own tables tell of it.
+    An unreadable file is left out; the source's own tables report it.
     """
     with contextlib.suppress(OSError):
         content = source.packs_file.read_bytes()

@@ -1,4 +1,4 @@
-"""Writing on a thread of its own, a few steps behind the work that makes what is written."""
+"""Writes on a separate thread, a few steps behind the producer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class WriteBehind:
-    """Does steps one after another on a thread, at most `steps_behind` of them waiting to be begun or to end.
+    """Runs steps in order on one thread, with at most `steps_behind` of them unfinished.
 
     Use as a context manager. An error of a step is raised by a later `submit`, or at the end of the block.
     """
@@ -23,7 +23,7 @@ class WriteBehind:
         return self
 
     def submit(self, step: Callable[..., object], *arguments: object) -> None:
-        """Has the step done; first waits until there is room for it."""
+        """Queues the step; waits first while the queue is full."""
         while len(self._waiting) >= self._steps_behind:
             self._waiting.popleft().result()
         self._waiting.append(self._thread.submit(step, *arguments))

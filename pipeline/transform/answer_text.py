@@ -1,6 +1,6 @@
-"""The text of a day's answers as DuckDB can read it.
+"""Prepares the text of a day's answers for DuckDB.
 
-Nearly every answer is JSON to DuckDB as it came. The rest is rewritten: the same document, with a
+DuckDB can read nearly every answer as received. The others are rewritten: the same document, with a
 replacement character for each lone surrogate, which is no character, with the last of each
 repeated key, which is the one that counted when the answer was given its meaning, and with plain
 letters where escapes stood for them, by which alone SQL finds a price's digits. Numbers keep their
@@ -37,7 +37,7 @@ def create_answers(
     ).fetchall()
     connection.execute("CREATE OR REPLACE TEMP TABLE rewritten (body_sha256 VARCHAR, text VARCHAR)")
     if unreadable:
-        # A new thread has a whole stack to itself, so what could be read when it came can be read again.
+        # A new thread has a full stack, so a document that could be read on arrival can be read again.
         with ThreadPoolExecutor(1) as thread:
             texts = thread.map(_rewrite, [redaction.body(bytes(body), is_cut=False) for _, body in unreadable])
             connection.execute(

@@ -1,4 +1,4 @@
-"""What building a table did, for people and for Dagster."""
+"""The result of building a table, for people and for Dagster."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pipeline.schema.table import Table
 
 @dataclass
 class BuildReport:
-    """What building one table did. Parts are days, or the whole table.
+    """The result of building one table. Parts are days, or the whole table.
 
-    `is_rederived` where its rules or columns, or those of what it is made from, have changed since it was built last.
+    `is_rederived` if its rules or columns, or those of its sources, have changed since the last build.
     """
 
     table: Table
@@ -21,7 +21,7 @@ class BuildReport:
 
     @property
     def line(self) -> str | None:
-        """What a person should know of it, if anything."""
+        """One line for people; None if there is nothing to report."""
         if not self.is_rederived:
             return None
-        return f"{self.table.name} was derived anew from its whole history: its rules or columns have changed"
+        return f"{self.table.name} was rebuilt from its whole history: its rules or columns changed"

@@ -1,4 +1,4 @@
-"""Builds the derived tables from raw, touching only the days that something new came for."""
+"""Builds the derived tables from raw and rebuilds only the days with new data."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from pipeline.transform.queries import (
 )
 
 NO_DAYS = "no-days-yet"
-_DERIVATION = "derivation"  # the manifest's note of how a table was derived when it was built last
+_DERIVATION = "derivation"  # the manifest's note of the derivation of the last build
 _OBSERVED = "observed "
 _SESSIONS_AT_ONCE = 500_000
 _DATED_BY_CLOCK = (SESSION_SUBMISSIONS, SELLBACK_SUBMISSIONS, STATUS_RESPONSES)
@@ -80,9 +80,9 @@ class Builder:
         self._stack.__exit__(failed, *rest)
 
     def build(self, table: Table) -> BuildReport:
-        """Brings the table up to date, and the intermediate tables that it reads and nobody else builds.
+        """Updates the table and the intermediate tables that it reads.
 
-        A part that does not open counts as missing. Raises StoreError where the disk or a damaged file stops the work.
+        A part that does not open counts as missing. Raises StoreError if the disk or a damaged file stops the work.
         """
         self._inspection.look_through(table)
         for source in (TABLES[name] for name in table.sources):
@@ -108,25 +108,25 @@ class Builder:
         return report
 
     def build_published(self) -> None:
-        """Brings every table that is published up to date, so that all are of one state of the data."""
-        # What this builder has built is up to date: nobody else writes while it has the lock.
+        """Updates every published table, so that all are of one state of the data."""
+        # Tables already built by this builder are up to date, because it holds the lock.
         for table in (table for table in PUBLISHED if table.name not in self._current):
             self.build(table)
 
     def forget_all(self) -> None:
-        """Makes the next builds build everything anew, whatever they find."""
+        """Forces the next builds to rebuild everything."""
         self._manifest.clear()
         self._manifest.save()
         self._current.clear()
 
     def find_pending(self) -> duckdb.DuckDBPyConnection:
-        """Makes the temporary table `pending_sessions` and returns the connection that has it. Writes nothing."""
+        """Creates the temporary table `pending_sessions` and returns its connection. Writes nothing."""
         self._name(TABLES[name] for name in PENDING_SESSIONS.sources)
         columns = ", ".join(f'"{c.name}" {c.type}' for c in PENDING_SESSIONS.columns)
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE pending_sessions ({columns})")
         for days in self._batches(self._open_days()):
             self._name_days(days)
-            # Who was submitted on several days may be found with each of them.
+            # A session that was submitted on several days may be found on each of them.
             self._connection.execute(
                 "INSERT INTO pending_sessions "
                 f"FROM ({query(PENDING_SESSIONS)}) ANTI JOIN pending_sessions USING (session_id)"
@@ -156,7 +156,7 @@ class Builder:
         return is_there and is_same(self._connection, query(table), f"FROM {self._store.scan(table)}")
 
     def _build_pending_sessions(self, report: BuildReport) -> None:
-        """Found anew each time, since sessions expire as time goes by; written where they are not those of before."""
+        """Computed in every run, because sessions expire with time; written only if they changed."""
         self._inspection.look_through(PURCHASES)
         self.find_pending()
         found = self._connection.execute("SELECT count(*), bit_xor(hash(pending_sessions)) FROM pending_sessions")
@@ -164,14 +164,14 @@ class Builder:
         if self._is_current(PENDING_SESSIONS, PENDING_SESSIONS.name, inputs):
             report.unchanged_count += 1
             return
-        # Newest first among those never asked, then the ones that have waited longest since they were.
+        # Sessions never polled come first, newest first; then those polled longest ago.
         order = "last_polled_at NULLS FIRST, submitted_at DESC, session_id"
         self._write(
             report, PENDING_SESSIONS.name, inputs, stream(self._connection, f"FROM pending_sessions ORDER BY {order}")
         )
 
     def _open_days(self) -> list[str]:
-        """The days of submission that may have a session that is pending.
+        """The days of submission that may have pending sessions.
 
         What purchases know to be fulfilled or failed stays so, and what they know to be expired is pending again only
         when it was submitted again, on a day that they have not taken in yet.
@@ -185,7 +185,7 @@ class Builder:
         return sorted((inputs.keys() - set(taken_in)).union(day for (day,) in pending.fetchall()))
 
     def _build_reference_pack_rows(self, report: BuildReport) -> None:
-        """The file is the users' and may change or go: what was read of it is the fingerprint."""
+        """The users may change or remove the file, so its content is the fingerprint."""
         table = report.table
         found = sorted(read_packs(self._data.packs_file), key=lambda row: row.row_number)
         inputs = digest(self._derivations.of(table), [astuple(row) for row in found])
@@ -196,7 +196,7 @@ class Builder:
         self._write(report, table.name, inputs, [rows])
 
     def _build_by_day(self, report: BuildReport) -> None:
-        """From what its sources have of each day. Purchases of other days are joined by when they were resolved."""
+        """Builds each day from that day's parts of the sources. Purchases are joined by day of resolution."""
         table = report.table
         is_observed = table.partition is Partition.OBSERVED
         joins_purchases = is_observed and PURCHASES.name in table.sources
@@ -225,13 +225,13 @@ class Builder:
         self._tidy_days(report, set(days))
 
     def _build_purchases(self, report: BuildReport) -> None:
-        """Purchases are cut by day of submission, and an answer changes the day its session belongs to."""
+        """Purchases are partitioned by day of submission; an answer changes its session's day."""
         self._resolved_between = None
         self._name(TABLES[name] for name in PURCHASES.sources)
         inputs = self._purchase_inputs()
         observed = self._state(SESSION_DAY_POLLS)
         gone = [day for day in self._observed_days_taken_in() if day not in observed]
-        # What was observed on a day that is gone from raw may be anybody's.
+        # A day that disappeared from raw may have had answers of any session.
         stale = [day for day, state in inputs.items() if gone or not self._is_current(PURCHASES, day, state)]
         answered = [day for day, version in observed.items() if self._manifest.inputs(PURCHASES, _seen(day)) != version]
         self._inspection.verify(SESSION_SUBMISSIONS, stale)
@@ -271,7 +271,7 @@ class Builder:
         return sorted({day for raw in _DATED_BY_CLOCK for day in self._raw_state(raw) if day > today})
 
     def _days_of_submission(self, day: str) -> list[str]:
-        """The days of submission whose purchases may have been resolved on a day, as their files' statistics tell.
+        """The days of submission whose purchases may have been resolved on a day, by their files' statistics.
 
         They are few, and a day's tables need not look at the purchases of the whole history.
         """
@@ -287,13 +287,13 @@ class Builder:
         return [note.removeprefix(_OBSERVED) for note in notes if note.startswith(_OBSERVED)]
 
     def _purchase_inputs(self) -> dict[str, str]:
-        """By day of submission, the fingerprint of what purchases take in of it."""
+        """The fingerprint of the inputs of purchases, by day of submission."""
         derived = self._derivations.of(PURCHASES)
         raw = self._raw_state(SESSION_SUBMISSIONS)
         return {day: digest(derived, self._expire_after, {day: state}) for day, state in raw.items()}
 
     def _batches(self, days: Iterable[str]) -> Iterator[list[str]]:
-        """Days of submission in groups whose sessions can be held at once: they may be a whole history."""
+        """Days of submission in groups whose sessions fit into memory: they may be a whole history."""
         batch: list[str] = []
         size = 0
         for day in sorted(days):
@@ -328,13 +328,13 @@ class Builder:
         self._connection.execute("DROP TABLE rebuilt")
 
     def _changed_days(self, days: list[str]) -> set[str]:
-        """The days of submission whose purchases are not those of before."""
+        """The days of submission whose purchases changed."""
         known = self._store.parts(PURCHASES).keys() & self._manifest.versions(PURCHASES).keys()
         kept = self._store.scan(PURCHASES, days)
         return {*days} - known | changed_days(self._connection, "rebuilt", kept, days)
 
     def _tidy_days(self, report: BuildReport, days: set[str]) -> None:
-        """Removes the days that raw does not have, any more. Where it has none, one empty object says the columns."""
+        """Removes the days that are gone from raw. If there are none, one empty object declares the columns."""
         inputs = self._derivations.of(report.table)
         if not days and not self._is_current(report.table, NO_DAYS, inputs):
             self._write(report, NO_DAYS, inputs, stream(self._connection, f"FROM {self._store.scan(report.table, [])}"))
@@ -343,13 +343,13 @@ class Builder:
             self._manifest.forget(report.table, part)
 
     def _name(self, sources: Iterable[Table], days: list[str] | None = None) -> None:
-        """Names sources for SQL: the whole of each, or some days of it."""
+        """Creates a view of each source for SQL, of all days or of some."""
         for source in sources:
             relation = self._store.scan(source, days)
             self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {source.name} AS FROM {relation}")
 
     def _name_days(self, days: list[str]) -> None:
-        """Tells a query which days of submission it is about."""
+        """Creates the table `days`, the days of submission for the query of purchases."""
         self._connection.execute(
             "CREATE OR REPLACE TEMP TABLE days AS SELECT unnest($days::DATE[]) AS day", {"days": days}
         )
@@ -378,7 +378,7 @@ class Builder:
         return self._manifest.inputs(table, part) == inputs and part in self._existing[table.name]
 
     def _state(self, table: Table) -> dict[str, str]:
-        """What identifies the content of a table's parts: raw objects never change, derived ones have versions."""
+        """The identity of the content of a table's parts: names of raw objects, versions of derived ones."""
         return self._raw_state(table) if table.zone is Zone.RAW else self._manifest.versions(table)
 
     def _raw_state(self, table: Table) -> dict[str, str]:

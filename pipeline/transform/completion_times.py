@@ -1,6 +1,6 @@
-"""The law of completion times, learned from the tables: for how long each purchase is known to have been pending.
+"""Learns the distribution of completion times from the tables.
 
-Polling asks by this law (`polling/completion_law.py`). What is read is bounded, however long the history: the latest
+Polling uses it (`polling/completion_law.py`). The amount of data read is bounded for any history: the latest
 days of submission, and of many purchases an even sample.
 """
 
@@ -18,9 +18,9 @@ _SAMPLE = 200_000  # purchases
 
 
 def learned_law(data: DataDirectory) -> CompletionLaw:
-    """The law by the purchases so far; the assumed one where there are none, or where their files are damaged.
+    """The law learned from the purchases; the assumed law if there are none or their files are damaged.
 
-    Failed purchases count as completed, since both end the asking. Raises StoreError where the disk is to blame.
+    Failed purchases count as completed, because both end polling. Raises StoreError if the disk fails.
     """
     try:
         return CompletionLaw.learned(_intervals(data))

@@ -1,4 +1,4 @@
-"""When pending sessions are worth another run, though no file came.
+"""Decides when pending sessions are due for another run without a new file.
 
 A run asks until its budget ends, and what is pending then waits for the next run. How long it should wait grows
 with its age, for the same reason for which the questions within a run do (`polling/schedule.py`): what has been
@@ -22,20 +22,20 @@ _SHARE_OF_AGE = 1 / 8  # a session of two hours waits as long as the shortest; o
 
 @dataclass(frozen=True)
 class Due:
-    """How many sessions are pending, and when the first of them should be asked again, in seconds since the epoch."""
+    """The number of pending sessions, and when the first is due, in seconds since the epoch."""
 
     pending: int
     at: float
 
 
 def due_state(data: DataDirectory) -> str:
-    """A fingerprint of the tables that `due` reads, from one small file: while it is the same, so is the answer."""
+    """A fingerprint of the tables that `due` reads, from one small file. `due` changes only with it."""
     manifest = Manifest(data)
     return digest(manifest.versions(PURCHASES), manifest.versions(PENDING_SESSIONS))
 
 
 def due(data: DataDirectory) -> Due | None:
-    """None where nothing is pending. Raises StoreError.
+    """The due state; None if nothing is pending. Raises StoreError.
 
     Sessions that a failed run took in and did not come to publish count as well.
     """

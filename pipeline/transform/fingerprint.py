@@ -1,4 +1,4 @@
-"""How a table is derived, as a fingerprint, by which a later run sees that its rules or columns have changed."""
+"""Fingerprints of derivations, by which a run detects changed rules or columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.storage.manifest import digest
 from pipeline.transform import answer_text, fulfilled_answers
 from pipeline.transform.queries import macros_used_by, query
 
-_READERS = (Path(answer_text.__file__), Path(fulfilled_answers.__file__))  # what reads the text of answers beside SQL
+_READERS = (Path(answer_text.__file__), Path(fulfilled_answers.__file__))  # Python that reads the text of answers
 
 
 class Derivations:
@@ -20,7 +20,7 @@ class Derivations:
         self._known: dict[str, str] = {}
 
     def of(self, table: Table) -> str:
-        """A fingerprint that changes when the way the table is derived does, here or anywhere upstream."""
+        """A fingerprint that changes with the table's derivation or any derivation upstream."""
         if table.name not in self._known:
             self._known[table.name] = "" if table.zone is Zone.RAW else self._fingerprint(table)
         return self._known[table.name]

@@ -62,13 +62,13 @@ _RESPONSES_OF_SEVERAL = """
 
 
 def read_results(connection: duckdb.DuckDBPyConnection, redaction: Redaction) -> Iterator[pa.RecordBatch]:
-    """The day's rows of `fulfilled_results`, out of the view `status_responses`; strange ones follow the others."""
+    """The day's rows of `fulfilled_results` from the view `status_responses`: plain answers, then the slow path."""
     connection.execute(_SESSIONS_WITH_SEVERAL)
     times = connection.execute(_TIMES, {"at_once": _BYTES_AT_ONCE, "a_row": _BYTES_A_ROW}).fetchall()
     strange: list[pa.RecordBatch] = []
     for (since,), (until,) in itertools.pairwise([*times, ("infinity",)]):
         connection.execute(_ANSWERS_BETWEEN.format(since=since, until=until))
-        # A relation's rows become Arrow on every core, a cursor's on one alone.
+        # A relation is converted to Arrow on every core, a cursor on one only.
         for batch in connection.sql(query(FULFILLED_RESULTS)).to_arrow_table(ROWS_A_BATCH).to_batches():
             is_read = batch["strange"].is_null()
             rows = batch.drop_columns(["strange"])
@@ -98,7 +98,7 @@ def _read_gathered(
 
 
 def _read_strange(connection: duckdb.DuckDBPyConnection, redaction: Redaction) -> Iterator[pa.RecordBatch]:
-    """The rows of the answers in the view `strange_responses`."""
+    """The rows of the answers in the view `strange_responses`, by the slow path."""
     create_answers(connection, redaction, "strange_responses")
     (step,) = FULFILLED_RESULTS.steps
     yield from stream(connection, query(step))

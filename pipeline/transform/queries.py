@@ -1,4 +1,4 @@
-"""The SQL from which tables are derived: one file a table, and the macros that they share."""
+"""The SQL of derivations: one file per table, and shared macros."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def query(table: Table) -> str:
 
 
 def macros() -> str:
-    """The rules that several queries share, as SQL macros: those of answers, of cards, and of marts."""
+    """The shared SQL macros: rules for answers, cards and marts."""
     return "\n".join((_SQL / f"{name}.sql").read_text(encoding="utf-8") for name in MACROS)
 
 
@@ -66,7 +66,7 @@ def time_macros(now: datetime, expire_after: float) -> str:
 
 
 def macros_used_by(sql: str) -> list[str]:
-    """The macros that some SQL calls, and those that these call, each as its SQL."""
+    """The SQL of the macros that some SQL calls, directly or indirectly."""
     return _used(sql, macros())
 
 

@@ -149,9 +149,9 @@ def test_a_run_under_way_is_not_joined_by_another(pending, ticks):
     later = timedelta(hours=1)
     with dg.DagsterInstance.ephemeral() as instance:
         instance.create_run_for_job(defs.resolve_job_def("refresh"), status=dg.DagsterRunStatus.STARTED)
-        assert ticks.tick(later, instance).skip_message == "a run is queued or under way"
+        assert ticks.tick(later, instance).skip_message == "a run is queued or in progress"
     with pending.data.exclusive():
-        assert ticks.tick(later).skip_message == "a run is queued or under way"
+        assert ticks.tick(later).skip_message == "a run is queued or in progress"
 
 
 def test_the_pending_sensor_says_what_is_wrong_with_the_settings(ticks, configure):

@@ -222,7 +222,7 @@ def test_a_refresh_against_the_bundled_simulator_that_is_interrupted_says_so_in_
     written, code = on_a_terminal("refresh", interrupt_at=b"requests/s")
     assert code != 0
     assert "Task was destroyed" not in written
-    assert "what came is kept" in written.splitlines()[-1]
+    assert "received answers are kept" in written.splitlines()[-1]
 
 
 def test_a_trace_tells_a_sessions_whole_story(api):

@@ -242,7 +242,7 @@ def test_a_published_file_that_does_not_hold_what_the_lake_holds_is_not_to_be_re
     api(Simulator(delay_scale=0, hold=0))
     drop(Workspace.open(), "a.txt", "one\n")
     monkeypatch.setattr(publish_module, "disagreements", lambda _data: Finding(1, ["pulls: another count"]))
-    with pytest.raises(RefreshError, match="is not to be relied on; run `phygitals rebuild`"):
+    with pytest.raises(RefreshError, match="do not rely on the published file; run `phygitals rebuild`"):
         run_refresh(lambda _line: None, lambda _progress: None)
 
 

@@ -308,7 +308,7 @@ def test_ctrl_c_in_a_terminal_is_answered_by_one_line(workspace, monkeypatch):
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 1
     told = written.decode(errors="replace")
     assert "Traceback" not in told and "KeyboardInterrupt" not in told
-    assert "what came is kept" in told.splitlines()[-1]
+    assert "received answers are kept" in told.splitlines()[-1]
 
 
 def test_no_name_steers_the_terminal(workspace, tmp_path):

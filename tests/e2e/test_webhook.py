@@ -182,7 +182,7 @@ def test_a_refresh_on_the_command_line_that_fails_tells_of_itself(status, api, r
     assert_one_line_error(result, "HTTP 401", "PHYGITALS_API_KEY")
     (message,) = kept.messages
     assert message["what_to_do"] in result.stderr
-    assert ("nobody was told" in result.stdout) == (status == 500)
+    assert ("the notification of run" in result.stdout) == (status == 500)
     assert SECRET not in result.stdout + result.stderr
     with dg.DagsterInstance.get() as instance:
         (run,) = instance.get_runs()

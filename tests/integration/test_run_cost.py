@@ -134,7 +134,7 @@ def test_what_is_asked_for_by_name_is_reported_and_its_checks_say_that_nothing_h
     asked_for = run(instance, "pulls", "report")
     assert reported(asked_for) == {"pulls", "report"}
     assert str(evaluated(asked_for)["pulls.key_is_unique"]).startswith(
-        "not computed again: nothing that it reads has changed since "
+        "not computed again: its inputs are unchanged since "
     )
 
 

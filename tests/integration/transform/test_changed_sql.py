@@ -98,7 +98,7 @@ def test_what_is_made_by_changed_sql_is_derived_anew_and_nothing_else(change, wo
     assert {name for name, report in found.items() if report.line} == derived
     for table in derived:
         assert set(found[table].written) == set(workspace.data.store.parts(TABLES[table]))
-        assert f"{table} was derived anew" in found[table].line
+        assert f"{table} was rebuilt" in found[table].line
     assert all(not report.written for name, report in found.items() if name not in derived)
     workspace.publish()
     assert rows(workspace, question) == answer
@@ -168,7 +168,7 @@ def test_a_run_of_the_job_says_it_in_its_log_and_to_the_command(workspace, sql):
         job = build_definitions(workspace_resource(told.append)).resolve_job_def("refresh")
         result = job.execute_in_process(instance=instance)
         log = [entry.user_message for entry in instance.all_logs(result.run_id)]
-    lines = [line for line in told if "derived anew" in line]
-    assert "pulls was derived anew from its whole history: its rules or columns have changed" in lines
+    lines = [line for line in told if "was rebuilt" in line]
+    assert "pulls was rebuilt from its whole history: its rules or columns changed" in lines
     assert not any(line.startswith("purchases") for line in lines)
     assert set(lines) <= set(log)

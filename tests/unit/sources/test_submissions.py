@@ -269,7 +269,7 @@ def test_the_same_content_under_another_name_adds_nothing(workspace):
     again = workspace.take_in()
     assert (again.files, again.already_known) == ([], ["b.txt"])
     (line,) = again.lines
-    assert line.startswith("b.txt: nothing in it is new, its content was taken in before")
+    assert line.startswith("b.txt: its content was read before and adds nothing")
     assert len(taken_in(workspace)) == 1
 
 
