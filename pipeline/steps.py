@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import duckdb
+
 from pipeline.clock import now
 from pipeline.endpoint import status_url
 from pipeline.errors import PipelineError
@@ -34,6 +36,7 @@ from pipeline.storage.snapshot import copy_raw, copy_reference
 from pipeline.transform.builder import Builder
 from pipeline.transform.completion_times import learned_law
 from pipeline.transform.queries import run
+from pipeline.transform.strategies.pending import pending_sessions
 
 _LOCAL_HOLD = 1.0  # seconds; shorter than the API's six, so that a trial stays quick
 _LOCAL_FAULT_RATE = 0.01
@@ -125,10 +128,10 @@ class Workspace:
             yield builder
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Builder]:
-        """A builder for `find_pending`, as of now, without the lock."""
-        with Builder(self.data, now(), self.settings.expire_after, self.settings.secret) as builder:
-            yield builder
+    def pending_sessions(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection with the temporary table `pending_sessions` as of now. Needs no lock and writes nothing."""
+        with pending_sessions(self.data, now(), self.settings.expire_after) as connection:
+            yield connection
 
     def publish(self, builder: Builder | None = None) -> Published:
         """Updates every table, then publishes all of them: one file holds tables of one state of the data.

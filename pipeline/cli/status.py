@@ -36,8 +36,7 @@ def print_status(console: Console, workspace: Workspace) -> None:
         waiting = new_files(workspace.data, kind)
         if waiting or kind is SESSIONS:
             console.print(f"{len(waiting)} new files in {kind.path(workspace.data)}", soft_wrap=True)
-    with workspace.reading() as builder:
-        connection = builder.find_pending()
+    with workspace.pending_sessions() as connection:
         print_rows(console, connection.execute(_AGEING), "Pending for")
         print_rows(console, connection.execute(_OLDEST), "Pending longest")
     if not workspace.data.warehouse.exists():

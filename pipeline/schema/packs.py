@@ -1,6 +1,6 @@
 """The optional packs file `reference/packs.csv` as tables: the partner's data about packs."""
 
-from pipeline.schema.table import MONEY, TIME, Column, Table, Zone
+from pipeline.schema.table import MONEY, TIME, Column, Strategy, Table, Zone
 
 REFERENCE_PACK_ROWS = Table(
     "reference_pack_rows",
@@ -23,6 +23,7 @@ REFERENCE_PACK_ROWS = Table(
         Column("raw_value", "VARCHAR", "The offending text of a rejected row, its first 200 characters"),
     ),
     zone=Zone.STAGING,
+    special_strategy=Strategy.PACKS_FILE,
 )
 
 REFERENCE_PACKS = Table(
@@ -46,6 +47,7 @@ REFERENCE_PACKS = Table(
     ),
     zone=Zone.STAGING,
     sources=("reference_pack_rows",),
+    special_strategy=Strategy.WHOLE_IF_DIFFERENT,
 )
 
 REFERENCE_TIERS = Table(

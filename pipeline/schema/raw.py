@@ -1,6 +1,6 @@
 """Raw tables: submissions and answers as received. Append-only; all other tables are derived from them."""
 
-from pipeline.schema.table import MONEY, TIME, Column, Partition, Table, Zone
+from pipeline.schema.table import MONEY, TIME, Column, Partition, Strategy, Table, Zone
 
 OUTCOMES = ("fulfilled", "failed", "unconfirmed", "pending", "unauthorized", "refused", "transient", "malformed")
 
@@ -85,4 +85,5 @@ PENDING_SESSIONS = Table(
     zone=Zone.STAGING,
     group="raw",
     sources=("session_submissions", "status_responses"),
+    special_strategy=Strategy.PENDING,
 )

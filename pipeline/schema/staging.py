@@ -1,6 +1,6 @@
 """Staging tables: purchases, pulls, attributes and items, and the intermediate tables before them."""
 
-from pipeline.schema.table import MONEY, TIME, Column, Partition, Reference, Table, Zone
+from pipeline.schema.table import MONEY, TIME, Column, Partition, Reference, Strategy, Table, Zone
 
 _ATTRIBUTE = 'STRUCT(trait_type VARCHAR, "value" VARCHAR, value_type VARCHAR)'
 _LINKS = "STRUCT(image VARCHAR, back_image VARCHAR)"
@@ -188,6 +188,7 @@ PURCHASES = Table(
     group="staging",
     partition=Partition.SUBMITTED,
     sources=("session_submissions", "session_day_polls", "fulfilled_results"),
+    special_strategy=Strategy.PURCHASES,
 )
 
 PULLS = Table(

@@ -33,6 +33,17 @@ class Partition(Enum):
     SUBMITTED = "day on which the session was first seen"
 
 
+class Strategy(Enum):
+    """How a table is built; `pipeline/transform/strategies` has a module for each."""
+
+    WHOLE = "whole, when a source changed"
+    WHOLE_IF_DIFFERENT = "whole, but kept when its rows are the same"
+    BY_DAY = "day by day, from the same day of its sources"
+    PURCHASES = "by day of submission, also when an answer comes later"
+    PENDING = "in every run, because sessions expire"
+    PACKS_FILE = "from the packs file"
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: its DuckDB type, its meaning, and whether it is part of the key or may be NULL.
@@ -91,10 +102,16 @@ class Table:
     reads_answer_text: bool = False
     steps: tuple[Table, ...] = ()
     references: tuple[Reference, ...] = ()
+    special_strategy: Strategy | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.columns if c.key)
+
+    @property
+    def strategy(self) -> Strategy:
+        """How the table is built: by day if it has days, else whole, unless its declaration names another way."""
+        return self.special_strategy or (Strategy.WHOLE if self.partition is Partition.NONE else Strategy.BY_DAY)
 
     @property
     def is_asset(self) -> bool:

@@ -30,7 +30,7 @@ from pipeline.storage.data_directory import DataDirectory
 
 _BATCH = 50_000
 _EXCERPT = 200
-_NOTHING_NEW = "nothing in it is new, its content was taken in before"
+_NOTHING_NEW = "its content was read before and adds nothing"
 
 
 @dataclass(frozen=True)

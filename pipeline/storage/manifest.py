@@ -1,7 +1,7 @@
-"""Records the inputs of each derived object, so that only changed parts are rebuilt.
+"""Records the parts of each derived table and their inputs, so that only changed parts are rebuilt.
 
-The manifest is a cache: losing it costs a rebuild, never data. It is saved after the
-objects that it describes; after a kill in between they are rebuilt with the same content.
+The manifest is a cache: losing it costs a rebuild, never data. It is saved after the objects that it describes; after
+a kill in between they are rebuilt with the same content.
 """
 
 from __future__ import annotations
@@ -11,59 +11,101 @@ import json
 import time
 import uuid
 
+import msgspec
+
 from pipeline.schema.table import Table
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.kept_record import load_record, save_record
 
 _SAVED_EVERY = 2.0  # seconds; parts of this interval are rebuilt after a kill
-_VERIFIED = "verified objects"  # stands where tables' names do
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One object of a derived table: the fingerprint of its inputs, and a version that changes with each write.
+
+    `resolved_from` and `resolved_until` are the UTC days between which its rows were resolved, and `pending_count` the
+    rows that time alone may change; both are of purchases only. By them a run finds the days that it has to open.
+    """
+
+    inputs: str
+    version: str
+    row_count: int
+    byte_count: int
+    resolved_from: str | None = None
+    resolved_until: str | None = None
+    pending_count: int = 0
+
+
+class TableState(msgspec.Struct, forbid_unknown_fields=True):
+    """The parts of one table, and the fingerprint of the derivation that made them.
+
+    `verified_on` is the UTC day on which all objects were verified last. `taken_in` has the version of each day of
+    observation that the table includes, and `out_of_date` a version of each day of resolution whose rows were replaced:
+    tables that join them there are derived again.
+    """
+
+    derivation: str | None = None
+    verified_on: str | None = None
+    parts: dict[str, Part] = {}
+    taken_in: dict[str, str] = {}
+    out_of_date: dict[str, str] = {}
 
 
 class Manifest:
-    """For each table and part: a fingerprint of its inputs, and a version that changes with each write."""
+    """The state of every derived table of one data directory."""
 
     def __init__(self, data: DataDirectory) -> None:
         self._path = data.root / "staging" / "manifest.json"
         self._is_changed = False
         self._saved_at = time.monotonic()
-        self._parts = load_record(self._path, dict[str, dict[str, tuple[str, str]]]) or {}
+        self._tables = load_record(self._path, dict[str, TableState]) or {}
 
-    def inputs(self, table: Table, part: str) -> str | None:
-        return self._parts.get(table.name, {}).get(part, (None, None))[0]
+    def state(self, table: Table) -> TableState:
+        """The table's state, to read. Changes go through the methods below, which note what there is to save."""
+        return self._tables.get(table.name) or TableState()
 
     def versions(self, table: Table) -> dict[str, str]:
-        return {part: version for part, (_, version) in self._parts.get(table.name, {}).items()}
+        """The version of each part."""
+        return {name: part.version for name, part in self.state(table).parts.items()}
 
-    def written(self, table: Table, part: str, inputs: str) -> None:
-        self._parts.setdefault(table.name, {})[part] = (inputs, uuid.uuid4().hex)
-        self._is_changed = True
+    def written(self, table: Table, name: str, part: Part) -> None:
+        """Notes a part that was written."""
+        self._changed(table).parts[name] = part
 
-    def confirmed(self, table: Table, part: str, inputs: str) -> None:
+    def confirmed(self, table: Table, name: str, inputs: str) -> None:
         """Notes new inputs for an unchanged part and keeps its version."""
-        _, version = self._parts[table.name][part]
-        self._parts[table.name][part] = (inputs, version)
-        self._is_changed = True
+        parts = self._changed(table).parts
+        parts[name] = msgspec.structs.replace(parts[name], inputs=inputs)
 
-    def forget(self, table: Table, part: str) -> None:
-        self._parts.get(table.name, {}).pop(part, None)
-        self._is_changed = True
+    def forget(self, table: Table, name: str) -> None:
+        """Notes that a part is gone, or not to be relied on."""
+        self._changed(table).parts.pop(name, None)
 
-    def verified_on(self, table: Table) -> str | None:
-        """The day on which all of the table's objects were verified last."""
-        return self._parts.get(_VERIFIED, {}).get(table.name, (None, None))[0]
+    def derived(self, table: Table, derivation: str) -> None:
+        """Notes the derivation of which all parts of the table are."""
+        self._changed(table).derivation = derivation
 
-    def note_verified(self, table: Table, day: str) -> None:
-        self._parts.setdefault(_VERIFIED, {})[table.name] = (day, "")
-        self._is_changed = True
+    def verified(self, table: Table, day: str | None) -> None:
+        """Notes the day on which all objects were verified; None has the next run verify them."""
+        self._changed(table).verified_on = day
+
+    def take_in(self, table: Table, versions: dict[str, str]) -> None:
+        """Notes the versions of the days of observation that the table includes, and no others."""
+        self._changed(table).taken_in = versions
+
+    def put_out_of_date(self, table: Table, day: str) -> None:
+        """Notes that rows resolved on a day were replaced."""
+        self._changed(table).out_of_date[day] = new_version()
 
     def clear(self) -> None:
-        self._parts = {}
+        """Forgets everything, so that everything is rebuilt."""
+        self._tables = {}
         self._is_changed = True
 
     def save(self) -> None:
         """Writes what has changed. Raises DataDirectoryError."""
         if self._is_changed:
-            save_record(self._path, self._parts)
+            save_record(self._path, msgspec.to_builtins(self._tables))
             self._is_changed = False
         self._saved_at = time.monotonic()
 
@@ -71,6 +113,15 @@ class Manifest:
         """Saves unless the last save was a moment ago: a run may write dozens of small tables a second."""
         if time.monotonic() - self._saved_at >= _SAVED_EVERY:
             self.save()
+
+    def _changed(self, table: Table) -> TableState:
+        self._is_changed = True
+        return self._tables.setdefault(table.name, TableState())
+
+
+def new_version() -> str:
+    """A version that no part had before."""
+    return uuid.uuid4().hex
 
 
 def digest(*parts: object) -> str:

@@ -28,11 +28,11 @@ class Inspection:
         """Removes the damaged objects of a derived table, so that they are built again."""
         if table.zone is Zone.RAW or table.name in self._looked_through:
             return
-        is_due = self._manifest.verified_on(table) != self._day
+        is_due = self._manifest.state(table).verified_on != self._day
         for path, _ in self._store.damaged_objects(table, reads_all=is_due):
             self._store.remove(path)
         if is_due:
-            self._manifest.note_verified(table, self._day)
+            self._manifest.verified(table, self._day)
         self._looked_through.add(table.name)
 
     def verify(self, table: Table, parts: Iterable[str] | None = None) -> None:
@@ -45,6 +45,6 @@ class Inspection:
             try:
                 self._store.verify([path])
             except DamagedFileError:
-                self._manifest.note_verified(table, "")
+                self._manifest.verified(table, None)
                 raise
             self._verified.add(path)

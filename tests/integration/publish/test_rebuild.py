@@ -21,9 +21,9 @@ from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory, DataDirectoryError
 from pipeline.storage.objects import Store
 from pipeline.storage.raw_log import Response, ResponseLog
-from pipeline.transform import builder as build
 from pipeline.transform import fulfilled_answers
 from pipeline.transform.builder import Builder
+from pipeline.transform.strategies import purchases
 from tests.support.answers import fulfilled
 from tests.support.command_line import assert_one_line_error, phygitals
 from tests.support.lake import lake_hashes
@@ -99,7 +99,7 @@ def test_a_history_too_long_to_be_held_at_once_gives_the_same_rows(workspace, mo
     before = lake_hashes(workspace)
     assert len(workspace.data.store.parts(PURCHASES)) == 3
     for sessions_at_once in (1, 4):
-        monkeypatch.setattr(build, "_SESSIONS_AT_ONCE", sessions_at_once)
+        monkeypatch.setattr(purchases, "_SESSIONS_AT_ONCE", sessions_at_once)
         workspace.rebuild()
         assert lake_hashes(workspace) == before
 
@@ -179,8 +179,7 @@ def test_pending_sessions_are_looked_for_only_on_days_that_may_have_some(workspa
     refresh(workspace)
 
     def looked_for():
-        with workspace.reading() as builder:
-            connection = builder.find_pending()
+        with workspace.pending_sessions() as connection:
             found = connection.execute("SELECT session_id FROM pending_sessions ORDER BY submitted_at").fetchall()
             return connection.execute("SELECT count(*) FROM days").fetchone()[0], found
 
@@ -200,10 +199,10 @@ def test_a_history_too_long_to_be_looked_through_at_once_has_the_same_sessions_p
     """As after an update that changed the SQL of purchases, when no day is known to be settled."""
     submit_in_the_past(workspace, {3: "early\nlate\n", 2: "late\nlost\n", 1: "late\nearly\n"}, monkeypatch)
     refresh(workspace)
-    with workspace.reading() as builder:
-        expected = sorted(builder.find_pending().execute("FROM pending_sessions").fetchall())
+    with workspace.pending_sessions() as connection:
+        expected = sorted(connection.execute("FROM pending_sessions").fetchall())
     assert [row[0] for row in expected] == ["late", "lost"]
-    monkeypatch.setattr(build, "_SESSIONS_AT_ONCE", sessions_at_once)
+    monkeypatch.setattr(purchases, "_SESSIONS_AT_ONCE", sessions_at_once)
     with workspace.builder() as builder:
         builder.forget_all()
         builder.build(PENDING_SESSIONS)

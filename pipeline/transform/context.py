@@ -1,0 +1,136 @@
+"""What the strategies of building share: the connection, the objects, the manifest, and how a part is written."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.polling.redaction import Redaction
+from pipeline.schema import TABLES
+from pipeline.schema.raw import SELLBACK_SUBMISSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.schema.staging import FULFILLED_RESULTS
+from pipeline.schema.table import Table, Zone
+from pipeline.storage.compaction import identity
+from pipeline.storage.connection import connect, stream
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.manifest import Manifest, Part, digest, new_version
+from pipeline.transform.answer_text import create_answers
+from pipeline.transform.build_report import BuildReport
+from pipeline.transform.fingerprint import Derivations
+from pipeline.transform.fulfilled_answers import read_results
+from pipeline.transform.inspection import Inspection
+from pipeline.transform.queries import macros, query, time_macros
+
+_DATED_BY_CLOCK = (SESSION_SUBMISSIONS, SELLBACK_SUBMISSIONS, STATUS_RESPONSES)
+
+
+class BuildContext:
+    """The tables of one data directory as of `now`. `expire_after` is in seconds, 0 = never; `secret` is the key.
+
+    Use as a context manager. Only the holder of the directory's lock may write.
+    """
+
+    def __init__(self, data: DataDirectory, now: datetime, expire_after: float, secret: str | None = None) -> None:
+        self.data = data
+        self.store = data.store
+        self.manifest = Manifest(data)
+        self.derivations = Derivations()
+        self.expire_after = expire_after
+        self.inspection = Inspection(self.store, self.manifest, f"{now:%Y-%m-%d}")
+        self._now = now
+        self._redaction = Redaction(secret)
+        self._existing: dict[str, set[str]] = {}
+        self._raw: dict[str, dict[str, str]] = {}
+
+    def __enter__(self) -> BuildContext:
+        self._stack = contextlib.ExitStack()
+        self.connection = self._stack.enter_context(connect(self.data))
+        self.connection.execute(macros())
+        self.connection.execute(time_macros(self._now, self.expire_after))
+        self.connection.execute("SET VARIABLE spelled_key = $pattern", {"pattern": self._redaction.spelled})
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self._stack.__exit__(*failure)
+
+    def name(self, sources: Iterable[Table], days: list[str] | None = None) -> None:
+        """Creates a view of each source for SQL, of all days or of some."""
+        for source in sources:
+            relation = self.store.scan(source, days)
+            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {source.name} AS FROM {relation}")
+
+    def name_days(self, days: list[str]) -> None:
+        """Creates the table `days`, the days of submission for the query of purchases."""
+        self.connection.execute(
+            "CREATE OR REPLACE TEMP TABLE days AS SELECT unnest($days::DATE[]) AS day", {"days": days}
+        )
+
+    def rows(self, table: Table) -> Iterator[pa.RecordBatch]:
+        """The table's rows, derived from the sources as they are named now."""
+        if table is FULFILLED_RESULTS:
+            return read_results(self.connection, self._redaction)
+        if table.reads_answer_text:
+            create_answers(self.connection, self._redaction)
+        return stream(self.connection, query(table))
+
+    def write(
+        self,
+        report: BuildReport,
+        name: str,
+        inputs: str,
+        rows: Iterable[pa.RecordBatch],
+        resolved: tuple[str | None, str | None] = (None, None),
+        pending_count: int = 0,
+    ) -> None:
+        """Writes a part and notes it in the manifest and the report. The last two are what `Part` says of purchases."""
+        table = report.table
+        try:
+            row_count = self.store.write(table, name, rows)
+        except duckdb.Error as error:
+            error.add_note(f"while building {table.name}, part {name}")
+            raise
+        byte_count = sum(Path(path).stat().st_size for path in self.store.part(table, name))
+        part = Part(inputs, new_version(), row_count, byte_count, *resolved, pending_count)
+        self.manifest.written(table, name, part)
+        if table.name in self._existing:
+            self._existing[table.name].add(name)
+        report.written.append(name)
+
+    def is_current(self, table: Table, name: str, inputs: str) -> bool:
+        """Whether the part is there and was derived from these inputs."""
+        return self.exists(table, name) and self.manifest.state(table).parts[name].inputs == inputs
+
+    def exists(self, table: Table, name: str) -> bool:
+        """Whether the part is there and the manifest knows it."""
+        if table.name not in self._existing:
+            self._existing[table.name] = set(self.store.parts(table))
+        return name in self._existing[table.name] and name in self.manifest.state(table).parts
+
+    def state(self, table: Table) -> dict[str, str]:
+        """The identity of the content of a table's parts: names of raw objects, versions of derived ones."""
+        return self.raw_state(table) if table.zone is Zone.RAW else self.manifest.versions(table)
+
+    def raw_state(self, table: Table) -> dict[str, str]:
+        """The same of a raw table, by UTC day, listed once."""
+        # Nothing is added to raw while the lock is held, and a history of years takes long to list.
+        if table.name not in self._raw:
+            self._raw[table.name] = {part: identity(paths) for part, paths in self.store.parts(table).items()}
+        return self._raw[table.name]
+
+    def days_ahead(self, table: Table) -> list[str]:
+        """The raw days in the future, if the table's query tells the future apart: a later run reads them otherwise."""
+        if "is_future(" not in query(table):
+            return []
+        today = f"{self._now:%Y-%m-%d}"
+        return sorted({day for raw in _DATED_BY_CLOCK for day in self.raw_state(raw) if day > today})
+
+    def inputs_of_whole(self, table: Table) -> str:
+        """The fingerprint of everything that the table's sources hold."""
+        states = [self.state(TABLES[name]) for name in table.sources]
+        return digest(self.derivations.of(table), states, *self.days_ahead(table))

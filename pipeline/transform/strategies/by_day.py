@@ -1,0 +1,56 @@
+"""Tables of one part per UTC day, each derived from that day's parts of the sources."""
+
+from __future__ import annotations
+
+from pipeline.schema import TABLES
+from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.schema.staging import PURCHASES
+from pipeline.schema.table import Partition
+from pipeline.storage.connection import stream
+from pipeline.storage.manifest import digest
+from pipeline.transform.build_report import BuildReport
+from pipeline.transform.context import BuildContext
+from pipeline.transform.strategies import purchases
+
+NO_DAYS = "no-days-yet"
+
+
+def build(context: BuildContext, report: BuildReport) -> None:
+    """Derives again the days whose sources changed. Purchases are joined by day of resolution."""
+    table = report.table
+    is_observed = table.partition is Partition.OBSERVED
+    joins_purchases = is_observed and PURCHASES.name in table.sources
+    days = context.raw_state(STATUS_RESPONSES if is_observed else SESSION_SUBMISSIONS)
+    sources = [TABLES[name] for name in table.sources]
+    by_day = [source for source in sources if source.partition is table.partition]
+    whole = [source for source in sources if source.partition is Partition.NONE]
+    states = [context.state(source) for source in by_day]
+    states_of_whole = [context.state(source) for source in whole]
+    context.name(whole)
+    derived, ahead = context.derivations.of(table), context.days_ahead(table)
+    for day in days:
+        upstream = [{day: state.get(day, "")} for state in states] + states_of_whole
+        if joins_purchases:
+            upstream.append({day: context.manifest.state(PURCHASES).out_of_date.get(day, "")})
+        inputs = digest(derived, upstream, *ahead)
+        if context.is_current(table, day, inputs):
+            report.unchanged_count += 1
+            continue
+        for source in by_day:
+            context.inspection.verify(source, [day])
+        context.name(by_day, [day])
+        if joins_purchases:
+            context.name([PURCHASES], purchases.days_resolved_on(context, day))
+        context.write(report, day, inputs, context.rows(table))
+    remove_other_days(context, report, set(days))
+
+
+def remove_other_days(context: BuildContext, report: BuildReport, days: set[str]) -> None:
+    """Removes the days that are gone from raw. If there are none, one empty object declares the columns."""
+    table, inputs = report.table, context.derivations.of(report.table)
+    if not days and not context.is_current(table, NO_DAYS, inputs):
+        nothing = stream(context.connection, f"FROM {context.store.scan(table, [])}")
+        context.write(report, NO_DAYS, inputs, nothing)
+    for part in context.store.parts(table).keys() - (days or {NO_DAYS}):
+        context.store.delete(table, part)
+        context.manifest.forget(table, part)

@@ -1,0 +1,70 @@
+"""Pending sessions, found without writing anything, and the table of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import datetime
+
+import duckdb
+
+from pipeline.schema import TABLES
+from pipeline.schema.raw import PENDING_SESSIONS
+from pipeline.schema.staging import PURCHASES
+from pipeline.storage.connection import stream
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.manifest import digest
+from pipeline.transform.build_report import BuildReport
+from pipeline.transform.context import BuildContext
+from pipeline.transform.queries import query
+from pipeline.transform.strategies import purchases
+
+# Sessions never polled come first, newest first; then those polled longest ago.
+_ORDER = "last_polled_at NULLS FIRST, submitted_at DESC, session_id"
+
+
+@contextlib.contextmanager
+def pending_sessions(data: DataDirectory, now: datetime, expire_after: float) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection with the temporary table `pending_sessions` as of `now`, for readers. Writes nothing."""
+    with BuildContext(data, now, expire_after) as context:
+        _find(context)
+        yield context.connection
+
+
+def build(context: BuildContext, report: BuildReport) -> None:
+    """Finds them in every run, because sessions expire with time; writes the table only if they changed."""
+    table = report.table
+    context.inspection.look_through(PURCHASES)
+    _find(context)
+    found = context.connection.execute("SELECT count(*), bit_xor(hash(pending_sessions)) FROM pending_sessions")
+    inputs = digest([(c.name, c.type) for c in table.columns], found.fetchone())
+    if context.is_current(table, table.name, inputs):
+        report.unchanged_count += 1
+        return
+    rows = stream(context.connection, f"FROM pending_sessions ORDER BY {_ORDER}")
+    context.write(report, table.name, inputs, rows)
+
+
+def _find(context: BuildContext) -> None:
+    """Creates the temporary table."""
+    context.name(TABLES[name] for name in PENDING_SESSIONS.sources)
+    columns = ", ".join(f'"{c.name}" {c.type}' for c in PENDING_SESSIONS.columns)
+    context.connection.execute(f"CREATE OR REPLACE TEMP TABLE pending_sessions ({columns})")
+    for days in purchases.batches(context, _open_days(context)):
+        context.name_days(days)
+        # A session that was submitted on several days may be found on each of them.
+        context.connection.execute(
+            "INSERT INTO pending_sessions "
+            f"FROM ({query(PENDING_SESSIONS)}) ANTI JOIN pending_sessions USING (session_id)"
+        )
+
+
+def _open_days(context: BuildContext) -> set[str]:
+    """The days of submission that may have pending sessions.
+
+    What purchases know to be fulfilled or failed stays so, and what they know to be expired is pending again only when
+    it was submitted again, on a day that they have not taken in yet.
+    """
+    inputs = purchases.inputs_by_day(context)
+    taken_in = {day for day in inputs if context.is_current(PURCHASES, day, inputs[day])}
+    return (inputs.keys() - taken_in) | (taken_in & {*purchases.days_with_pending(context)})
