@@ -57,12 +57,12 @@ lock: setup ## Pin the newest allowed dependencies, with hashes, into requiremen
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra dev pyproject.toml -o requirements.lock
 
 benchmarks: setup ## Measure against named baselines; takes an hour and a half
-	$(BIN)/python benchmarks/polling.py
-	$(BIN)/python benchmarks/detection.py
+	$(BIN)/python -m benchmarks.polling
+	$(BIN)/python -m benchmarks.detection
 	$(BIN)/python -m benchmarks.tables
-	$(BIN)/python benchmarks/coverage.py
-	$(BIN)/python benchmarks/looks.py
-	$(BIN)/python benchmarks/refresh.py
+	$(BIN)/python -m benchmarks.coverage
+	$(BIN)/python -m benchmarks.looks
+	$(BIN)/python -m benchmarks.refresh
 
 clean: ## Remove what was made here, but no data
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import aiohttp
 import httpx
-import pace
 from aiohttp import web
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import pace
 from pipeline.polling.client import StatusClient
 from pipeline.polling.engine import Engine, Limits
 from pipeline.polling.pending import PendingSessions

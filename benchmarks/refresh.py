@@ -9,7 +9,7 @@ are medians of the rounds, each of which measures everything once.
 dlt is measured where `DLT_PYTHON` names an interpreter that has it, in an environment of its own:
 
     python3 -m venv build/dlt && build/dlt/bin/pip install --require-hashes -r benchmarks/dlt-requirements.txt
-    DLT_PYTHON=build/dlt/bin/python .venv/bin/python benchmarks/refresh.py
+    DLT_PYTHON=build/dlt/bin/python .venv/bin/python -m benchmarks.refresh
 
 From file to answer is the time from the renaming of a file into the inbox to the session's row in the published file,
 while `dagster dev` runs. Files come at moments spread evenly between two ticks of the sensor that looks for them.
@@ -38,8 +38,8 @@ from typing import NamedTuple
 import duckdb
 from rich.console import Console
 from rich.table import Table
-from status_server import PATH, capacity, serve, write_submissions
 
+from benchmarks.status_server import PATH, capacity, serve, write_submissions
 from pipeline.settings import PROJECT_ROOT
 
 HISTORY = 6_000  # sessions of the last 30 days

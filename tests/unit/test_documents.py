@@ -1,0 +1,31 @@
+"""The documents for contributors name files that exist."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pipeline.settings import PROJECT_ROOT
+
+DOCUMENTS = [PROJECT_ROOT / "README.md", PROJECT_ROOT / "CONTRIBUTING.md", *(PROJECT_ROOT / "docs").rglob("*.md")]
+_LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
+_NAMED = re.compile(r"`((?:pipeline|tests|docs|benchmarks|deploy|notebooks)/[\w./-]+)`")
+
+
+def broken(text: str, folder) -> list[str]:
+    """The links and paths of a document in a folder that lead nowhere."""
+    links = [link for link, _ in _LINK.findall(text) if not (folder / link).exists()]
+    return links + [path for path in _NAMED.findall(text) if not (PROJECT_ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
+def test_every_link_and_every_path_leads_to_a_file(document):
+    assert broken(document.read_text(encoding="utf-8"), document.parent) == []
+
+
+def test_a_link_and_a_path_that_lead_nowhere_are_found():
+    assert broken("[a](gone.md#x) `pipeline/gone.py` [b](README.md) `pipeline/steps.py`", PROJECT_ROOT) == [
+        "gone.md",
+        "pipeline/gone.py",
+    ]
