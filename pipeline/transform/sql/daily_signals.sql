@@ -14,8 +14,9 @@ pulled AS (
         pulls_where(pull_count, session_price_usd > 0) AS paid,
         pulls_where(pull_count, is_win(buyback_price_usd, pulls_a_session, session_price_usd)) AS wins,
         pulls_where(pull_count, buyback_price_usd > 0) AS valued,
-        sum(pull_count * log_of(buyback_price_usd)) AS logs,
-        sum(pull_count * log_of(buyback_price_usd) ^ 2) AS squared_logs
+        -- Sums of doubles depend on their order, which is another in each build; those of decimals do not.
+        sum((pull_count * log_of(buyback_price_usd))::DECIMAL(38,12))::DOUBLE AS logs,
+        sum((pull_count * log_of(buyback_price_usd) ^ 2)::DECIMAL(38,12))::DOUBLE AS squared_logs
     FROM daily_quote_counts
     WHERE buyback_price_usd IS NOT NULL
     GROUP BY pulled_date
@@ -40,9 +41,9 @@ former AS (
         known.signal,
         count(before.n) AS days,
         sum(before.n) AS former_n,
-        sum(before.total) AS former_total,
-        sum(before.total ^ 2 / before.n) AS between_squares,
-        sum(before.squares) AS former_squares
+        sum(before.total ORDER BY before.signal_date) AS former_total,
+        sum(before.total ^ 2 / before.n ORDER BY before.signal_date) AS between_squares,
+        sum(before.squares ORDER BY before.signal_date) AS former_squares
     FROM known LEFT JOIN known AS before ON before.signal = known.signal
         AND before.signal_date >= known.signal_date - 28 AND before.signal_date < known.signal_date
     GROUP BY known.signal_date, known.signal

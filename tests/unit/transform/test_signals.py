@@ -225,3 +225,12 @@ def test_packs_that_differ_by_chance_alone_have_one_shrunk_rate_and_few_packs_ha
     assert few["win_rate_rank"].tolist() == [2, 1]
     (one,) = compared(np.array([0]), np.array([50]))["win_rate_high_of_all"]
     assert one == pytest.approx(clustered_wilson(np.zeros(50), np.ones(50))[1], abs=1e-4)
+
+
+def test_the_same_days_give_the_same_figures_to_the_last_bit():
+    rng = np.random.default_rng(5)
+    days = np.repeat(np.arange(DAYS), 6_000)
+    pulls = pa.table({"day": days, "quote": np.round(rng.lognormal(2, 2, len(days)), 2)})
+    failed = rng.binomial(FLAT, 0.05)
+    first, *others = [signals(FLAT, failed, pulls) for _ in range(4)]
+    assert all(other == first for other in others)
