@@ -154,7 +154,7 @@ def _as_drawn(name: str) -> re.Pattern[str]:
 def test_each_asset_has_a_page_that_says_what_it_is_and_how_it_is(name, page, picture):
     page.goto(f"/assets/{name}")
     (spec,) = [spec for spec in defs.resolve_all_asset_specs() if spec.key.to_user_string() == name]
-    see(page, str(spec.description).splitlines()[0].split("`")[0].strip(), str(spec.group_name))
+    see(page, re.compile(re.escape(str(spec.description).splitlines()[0].split("`")[0].strip())), str(spec.group_name))
     see(page, "Latest materialization", "Freshness policy", "Owners", "data")
     wait_until(lambda: is_seen_anew(page, "Passing"), "the daemon looks at freshness, as it does each minute or so")
     if name in TABLES:

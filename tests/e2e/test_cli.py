@@ -173,7 +173,7 @@ def test_simulated_submissions_go_into_the_local_inbox_only(api):
 
 def test_simulated_submissions_are_refused_elsewhere(api):
     api(Simulator(hold=0))
-    assert_one_line_error(phygitals("simulate", "--submissions", "60"), "PHYGITALS_ENV=local only")
+    assert_one_line_error(phygitals("simulate", "--submissions", "60"), "only with PHYGITALS_ENV=local")
 
 
 def test_what_is_pending_is_told_from_what_came_not_from_what_was_published(api, configure):

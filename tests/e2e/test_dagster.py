@@ -106,9 +106,9 @@ def test_while_a_run_is_under_way_the_sensor_waits(api, unfinished_run):
     drop(workspace, "a.txt", "one\n")
     assert isinstance(tick(), dg.RunRequest)
     with workspace.data.exclusive():
-        assert "under way; new files in the inbox: 1" in tick().skip_message
+        assert "in progress; new files in the inbox: 1" in tick().skip_message
     instance, _ = unfinished_run
-    assert "under way" in inbox_sensor(dg.build_sensor_context(instance)).skip_message
+    assert "in progress" in inbox_sensor(dg.build_sensor_context(instance)).skip_message
 
 
 def test_a_file_whose_name_is_no_text_starts_a_run_and_is_read(api):
@@ -398,9 +398,7 @@ def test_nothing_is_built_on_a_table_that_fails_a_blocking_check_and_the_command
     ((day, (path,)),) = workspace.data.store.parts(PULLS).items()
     pulls = pq.read_table(path)
     workspace.data.store.write(PULLS, day, pa.concat_tables([pulls, pulls]).to_batches())
-    with pytest.raises(
-        RefreshError, match="pulls fails its check .*: nothing was published, and the published file is"
-    ):
+    with pytest.raises(RefreshError, match="pulls fails its check .*: nothing was published; the published file is"):
         run_refresh(lambda _line: None, lambda _progress: None)
     with recorded_runs() as instance:
         (run,) = instance.get_runs(limit=1)

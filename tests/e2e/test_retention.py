@@ -68,6 +68,8 @@ def test_an_old_run_goes_with_its_files_and_the_latest_stays(api, instance, in_f
     drop(workspace, "a.txt", "one\ntwo\n")
     old = refreshed(instance)
     drop(workspace, "b.txt", "three\n")
+    # An asset whose latest materialization is of the old run would keep it.
+    drop(workspace, "../sellbacks/sold.csv", "item_id,sold_at\nan-item,2026-11-28T00:00:00Z\n")
     latest = refreshed(instance)
     assert files_of(old)
     assert check_results_of(old) > 0

@@ -69,7 +69,7 @@ measured AS (
         -- Sums of squares are differences of doubles: less than so much is nothing.
         CASE WHEN days >= 14 AND variance > 1e-9 THEN
             greatest(1, sqrt(greatest(between_squares - former_n * centre ^ 2, 0) / variance / (days - 1))) END AS day_spread,
-        sqrt(variance * (1 / n + 1 / former_n)) * day_spread AS error,
+        sqrt(greatest(variance, 0) * (1 / n + 1 / former_n)) * day_spread AS error,
         total / n AS own
     FROM spread
 ),

@@ -24,11 +24,11 @@ from pipeline.steps import Workspace
 from pipeline.storage.connection import connect
 from pipeline.transform.builder import Builder
 from tests.support.answers import answer
+from tests.support.derivation import derived
+from tests.support.derivation import records as records_of
 from tests.support.lake import lake_hashes
 from tests.support.workspace import build_all, records, refresh, rows
 from tests.support.workspace import drop as drop_into_inbox
-from tests.test_groups import derived
-from tests.test_groups import records as records_of
 
 Row = dict[str, Any]
 HEADER = "item_id,session_id,sold_at,amount_usd\n"

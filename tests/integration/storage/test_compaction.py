@@ -143,7 +143,7 @@ def test_a_damaged_raw_object_keeps_a_run_neither_from_publishing_nor_from_repor
     workspace.data.report.unlink(missing_ok=True)
     told: list[str] = []
     run_refresh(told.append, lambda _progress: None)
-    (line,) = [line for line in told if "unmerged" in line]
+    (line,) = [line for line in told if "not merged" in line]
     assert damaged.name in line and "restore it from a backup" in line
     assert workspace.data.report.exists()
 

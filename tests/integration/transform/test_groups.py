@@ -8,37 +8,13 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import duckdb
 import numpy as np
 import pytest
 
-from pipeline.schema import TABLES
-from pipeline.transform.queries import macros, query, time_macros
+from tests.support.derivation import derived, records
 
 Row = dict[str, Any]
 START = datetime(2025, 12, 27, 22, tzinfo=UTC)
-
-
-def derived(given: dict[str, list[Row]], *names: str) -> duckdb.DuckDBPyConnection:
-    """The tables of these names, derived one after the other from given rows of others, in which the rest is NULL."""
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(macros() + time_macros(datetime.now(UTC), 0))
-    for name, rows in given.items():
-        columns = ", ".join(f"{c.name} {c.type}" for c in TABLES[name].columns)
-        connection.execute(f"CREATE TABLE {name} ({columns})")
-        for row in rows:
-            marks = ", ".join("?" for _ in row)
-            connection.execute(f"INSERT INTO {name} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
-    for name in names:
-        connection.execute(f"CREATE TABLE {name} AS {query(TABLES[name])}")
-    return connection
-
-
-def records(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
-    cursor = connection.execute(sql)
-    names = [column[0] for column in cursor.description or []]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def history(

@@ -1,0 +1,5 @@
+"""Fixtures of the tests that poll."""
+
+from tests.support.strange_servers import raw_api
+
+__all__ = ["raw_api"]
