@@ -28,8 +28,7 @@ from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.settings import Settings
 from pipeline.sources.intake import IntakeReport, take_in
 from pipeline.sources.kinds import SELLBACKS
-from pipeline.storage import compaction
-from pipeline.storage import raw_log as response_log
+from pipeline.storage import compaction, raw_log
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.snapshot import copy_raw, copy_reference
@@ -78,7 +77,7 @@ class Workspace:
     def take_in(self) -> IntakeReport:
         """Seals the journals of killed runs, then reads the inbox's new files into raw."""
         with self.data.exclusive():
-            recovered = response_log.recover(self.data)
+            recovered = raw_log.recover(self.data)
             report = take_in(self.data, now)
             report.recovered = recovered
             return report
@@ -97,7 +96,7 @@ class Workspace:
         of a journal that a killed run left since the last intake.
         """
         with self.data.exclusive():
-            for line in response_log.recover(self.data):
+            for line in raw_log.recover(self.data):
                 on_line(line)
             waits = Waits.of(self.data, now())
             sessions = self._to_ask(() if waits.everybody else waits.sessions)

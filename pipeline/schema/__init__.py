@@ -4,14 +4,12 @@ The declarations generate the Parquet schemas, the DuckDB types and comments, Da
 schemas, the asset checks and the README's table dictionary.
 """
 
-from pipeline.schema import findings, groups, marts, raw, signals, sold, staging
-from pipeline.schema import intermediate as aggregates
-from pipeline.schema import packs as reference
+from pipeline.schema import findings, groups, intermediate, marts, packs, raw, signals, sold, staging
 from pipeline.schema.table import Table, Zone
 
 TABLES: dict[str, Table] = {
     t.name: t
-    for module in (raw, staging, reference, aggregates, sold, groups, marts, signals, findings)
+    for module in (raw, staging, packs, intermediate, sold, groups, marts, signals, findings)
     for t in vars(module).values()
     if isinstance(t, Table)
 }

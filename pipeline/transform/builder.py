@@ -14,17 +14,11 @@ from pipeline.transform.build_report import BuildReport
 from pipeline.transform.context import BuildContext
 from pipeline.transform.strategies import by_day, packs_file, pending, purchases, whole
 
-
-def _purchases(context: BuildContext, report: BuildReport) -> None:
-    purchases.build(context, report)
-    by_day.remove_other_days(context, report, set(purchases.inputs_by_day(context)))
-
-
 _STRATEGIES: dict[Strategy, Callable[[BuildContext, BuildReport], None]] = {
     Strategy.WHOLE: whole.build,
     Strategy.WHOLE_IF_DIFFERENT: whole.build_if_different,
     Strategy.BY_DAY: by_day.build,
-    Strategy.PURCHASES: _purchases,
+    Strategy.PURCHASES: purchases.build,
     Strategy.PENDING: pending.build,
     Strategy.PACKS_FILE: packs_file.build,
 }

@@ -27,6 +27,7 @@ from pipeline.transform.fulfilled_answers import read_results
 from pipeline.transform.inspection import Inspection
 from pipeline.transform.queries import macros, query, time_macros
 
+_NO_DAYS = "no-days-yet"
 _DATED_BY_CLOCK = (SESSION_SUBMISSIONS, SELLBACK_SUBMISSIONS, STATUS_RESPONSES)
 
 
@@ -101,6 +102,15 @@ class BuildContext:
         if table.name in self._existing:
             self._existing[table.name].add(name)
         report.written.append(name)
+
+    def remove_other_days(self, report: BuildReport, days: set[str]) -> None:
+        """Removes the days that are gone from raw. If there are none, one empty object declares the columns."""
+        table, inputs = report.table, self.derivations.of(report.table)
+        if not days and not self.is_current(table, _NO_DAYS, inputs):
+            self.write(report, _NO_DAYS, inputs, stream(self.connection, f"FROM {self.store.scan(table, [])}"))
+        for part in self.store.parts(table).keys() - (days or {_NO_DAYS}):
+            self.store.delete(table, part)
+            self.manifest.forget(table, part)
 
     def is_current(self, table: Table, name: str, inputs: str) -> bool:
         """Whether the part is there and was derived from these inputs."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline import steps as workspace_module
+from pipeline import steps
 from pipeline.clock import now
 from pipeline.orchestration.resources import WorkspaceResource
 from pipeline.polling.refusals import ApiRefusedError, ApiUnreachableError
@@ -149,7 +149,7 @@ def test_an_unresolved_session_expires_and_submitting_it_again_reopens_it(api, c
     drop(workspace, "a.txt", "s\n")
     refresh(workspace)
     assert rows(workspace, "SELECT status FROM purchases") == [("pending",)]
-    monkeypatch.setattr(workspace_module, "now", lambda: now() + timedelta(hours=2))
+    monkeypatch.setattr(steps, "now", lambda: now() + timedelta(hours=2))
     refresh(workspace)
     assert rows(workspace, "SELECT status, resolved_at FROM purchases") == [("expired", None)]
     asked = simulator.asked["s"]
@@ -168,7 +168,7 @@ def test_a_session_never_expires_unasked(api, configure, monkeypatch):
     workspace = Workspace.open()
     drop(workspace, "a.txt", "s\n")
     workspace.take_in()
-    monkeypatch.setattr(workspace_module, "now", lambda: now() + timedelta(days=30))
+    monkeypatch.setattr(steps, "now", lambda: now() + timedelta(days=30))
     refresh(workspace)
     assert rows(workspace, "SELECT status FROM purchases") == [("fulfilled",)]
 
@@ -179,7 +179,7 @@ def test_with_an_expiry_of_0_no_session_ever_expires(api, configure, monkeypatch
     workspace = Workspace.open()
     drop(workspace, "a.txt", "s\n")
     refresh(workspace)
-    monkeypatch.setattr(workspace_module, "now", lambda: now() + timedelta(days=3650))
+    monkeypatch.setattr(steps, "now", lambda: now() + timedelta(days=3650))
     refresh(workspace)
     assert rows(workspace, "SELECT status, poll_count FROM purchases") == [("pending", 2)]
 

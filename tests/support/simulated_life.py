@@ -22,7 +22,7 @@ from pipeline.polling.schedule import MAX_INTERVAL, PAUSE_AFTER_HOLD, Schedule
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.simulator.virtual_api import Asked, Conduct, Fate, VirtualApi
 from pipeline.simulator.virtual_time import VirtualTimeLoop
-from pipeline.storage import raw_log as response_log
+from pipeline.storage import raw_log
 from pipeline.storage.compaction import compact
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.raw_log import Response, ResponseLog
@@ -93,13 +93,13 @@ class Life:
         """
         journals = {path: path.read_bytes() for path in self._data.journal.glob("*.journal")}
         with self._data.exclusive():
-            response_log.recover(self._data)
+            raw_log.recover(self._data)
             if self._rng.random() < 0.5:
                 compact(self._data, LONG_AFTER)
             if self._rng.random() < 0.3:
                 for path, content in journals.items():
                     path.write_bytes(content)
-                response_log.recover(self._data)
+                raw_log.recover(self._data)
 
     def pending(self) -> set[str]:
         """The sessions without a final answer in raw."""

@@ -6,13 +6,10 @@ from pipeline.schema import TABLES
 from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.staging import PURCHASES
 from pipeline.schema.table import Partition
-from pipeline.storage.connection import stream
 from pipeline.storage.manifest import digest
 from pipeline.transform.build_report import BuildReport
 from pipeline.transform.context import BuildContext
 from pipeline.transform.strategies import purchases
-
-NO_DAYS = "no-days-yet"
 
 
 def build(context: BuildContext, report: BuildReport) -> None:
@@ -42,15 +39,4 @@ def build(context: BuildContext, report: BuildReport) -> None:
         if joins_purchases:
             context.name([PURCHASES], purchases.days_resolved_on(context, day))
         context.write(report, day, inputs, context.rows(table))
-    remove_other_days(context, report, set(days))
-
-
-def remove_other_days(context: BuildContext, report: BuildReport, days: set[str]) -> None:
-    """Removes the days that are gone from raw. If there are none, one empty object declares the columns."""
-    table, inputs = report.table, context.derivations.of(report.table)
-    if not days and not context.is_current(table, NO_DAYS, inputs):
-        nothing = stream(context.connection, f"FROM {context.store.scan(table, [])}")
-        context.write(report, NO_DAYS, inputs, nothing)
-    for part in context.store.parts(table).keys() - (days or {NO_DAYS}):
-        context.store.delete(table, part)
-        context.manifest.forget(table, part)
+    context.remove_other_days(report, set(days))

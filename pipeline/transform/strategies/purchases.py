@@ -57,6 +57,7 @@ def build(context: BuildContext, report: BuildReport) -> None:
     context.connection.execute("DROP TABLE touched")  # all sessions of the history, in a rebuild
     report.unchanged_count = len(inputs) - len(report.written)
     context.manifest.take_in(PURCHASES, observed)
+    context.remove_other_days(report, set(inputs))
 
 
 def inputs_by_day(context: BuildContext) -> dict[str, str]:

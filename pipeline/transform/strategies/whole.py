@@ -10,26 +10,21 @@ from pipeline.transform.context import BuildContext
 from pipeline.transform.queries import query
 
 
-def build(context: BuildContext, report: BuildReport) -> None:
-    """Derives the table again if a source changed."""
+def build(context: BuildContext, report: BuildReport, keeps_same_rows: bool = False) -> None:
+    """Derives the table again if a source changed.
+
+    With `keeps_same_rows` a small table whose rows turn out the same keeps its version, for the sake of its readers.
+    """
     table = report.table
     inputs = context.inputs_of_whole(table)
     if context.is_current(table, table.name, inputs):
         report.unchanged_count += 1
         return
-    _name_sources(context, report)
-    context.write(report, table.name, inputs, stream(context.connection, query(table)))
-
-
-def build_if_different(context: BuildContext, report: BuildReport) -> None:
-    """The same, but keeps the version of a small table whose rows are the same, for the sake of what reads it."""
-    table = report.table
-    inputs = context.inputs_of_whole(table)
-    if context.is_current(table, table.name, inputs):
-        report.unchanged_count += 1
-        return
-    _name_sources(context, report)
-    is_comparable = context.exists(table, table.name) and not report.is_rederived
+    sources = [TABLES[name] for name in table.sources]
+    for source in sources:
+        context.inspection.verify(source)
+    context.name(sources)
+    is_comparable = keeps_same_rows and context.exists(table, table.name) and not report.is_rederived
     if is_comparable and is_same(context.connection, query(table), f"FROM {context.store.scan(table)}"):
         context.manifest.confirmed(table, table.name, inputs)
         report.unchanged_count += 1
@@ -37,8 +32,6 @@ def build_if_different(context: BuildContext, report: BuildReport) -> None:
         context.write(report, table.name, inputs, stream(context.connection, query(table)))
 
 
-def _name_sources(context: BuildContext, report: BuildReport) -> None:
-    sources = [TABLES[name] for name in report.table.sources]
-    for source in sources:
-        context.inspection.verify(source)
-    context.name(sources)
+def build_if_different(context: BuildContext, report: BuildReport) -> None:
+    """The same, with the rows compared."""
+    build(context, report, keeps_same_rows=True)

@@ -132,7 +132,7 @@ def test_a_signal_ends_the_command_with_what_came_written_and_the_next_run_carri
 def test_a_torn_journal_gives_what_was_synced(api):
     from datetime import UTC, datetime
 
-    from pipeline.storage import raw_log as response_log
+    from pipeline.storage import raw_log
     from pipeline.storage.raw_log import Response, ResponseLog
 
     api(Simulator(hold=0))
@@ -147,7 +147,7 @@ def test_a_torn_journal_gives_what_was_synced(api):
     journal.write_bytes(journal.read_bytes()[:-30])
     (workspace.data.journal / "20260301T000000-empty.journal").write_bytes(b"")
     with workspace.data.exclusive():
-        (line,) = response_log.recover(workspace.data)
+        (line,) = raw_log.recover(workspace.data)
         assert f"{journal} was torn at its end" in line
     assert list(workspace.data.journal.iterdir()) == []
     with connect(workspace.data) as connection:

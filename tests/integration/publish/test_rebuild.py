@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 import pytest
 
-import pipeline.steps as workspace_module
+from pipeline import steps
 from pipeline.clock import now
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.intermediate import SUBMISSION_DAYS
@@ -70,7 +70,7 @@ def submit_in_the_past(workspace, sessions_by_days_ago, monkeypatch):
     """Takes in a file of sessions on each of some days."""
     for days_ago, sessions in sessions_by_days_ago.items():
         with monkeypatch.context() as past:
-            past.setattr(workspace_module, "now", lambda ago=days_ago: now() - timedelta(days=ago))
+            past.setattr(steps, "now", lambda ago=days_ago: now() - timedelta(days=ago))
             drop(workspace, f"{days_ago}.txt", sessions)
             workspace.take_in()
 
@@ -291,7 +291,7 @@ def test_a_session_that_expired_since_was_pending_in_the_past(workspace, tmp_pat
     drop(workspace, "a.txt", "late\n")
     refresh(workspace)
     then = now()
-    monkeypatch.setattr(workspace_module, "now", lambda: now() + timedelta(days=30))
+    monkeypatch.setattr(steps, "now", lambda: now() + timedelta(days=30))
     refresh(workspace)
     assert rows(workspace, "SELECT status FROM purchases") == [("expired",)]
     workspace.rebuild_as_of(then, tmp_path / "past")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.clock import now
-from pipeline.quality import checker as checks
+from pipeline.quality import checker as checker_module
 from pipeline.quality.checker import CHECKS, Checker, checks_of
 from pipeline.quality.published_file import disagreements
 from pipeline.quality.rules import Check, Severity
@@ -193,7 +193,7 @@ def test_a_check_is_computed_again_when_its_rule_has_changed(own_lake, monkeypat
         computed(checker, "pulls")
         check = next(c for c in CHECKS if c.key == "pulls.quotes_are_plausible")
         changed = dataclasses.replace(check, offenders=check.offenders.replace("250000", "1"), condition=None)
-        monkeypatch.setattr(checks, "CHECKS", (changed, *(c for c in CHECKS if c is not check)))
+        monkeypatch.setattr(checker_module, "CHECKS", (changed, *(c for c in CHECKS if c is not check)))
         assert computed(checker, "pulls") == {check.key}
         assert checker.findings([changed])[changed].offender_count > 0
 

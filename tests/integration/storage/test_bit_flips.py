@@ -28,7 +28,7 @@ from pipeline.schema.staging import PURCHASES
 from pipeline.sources.inbox import InboxIndex
 from pipeline.sources.intake import take_in
 from pipeline.sources.listing import listing
-from pipeline.storage import raw_log as response_log
+from pipeline.storage import raw_log
 from pipeline.storage.compaction import compact
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory, DataDirectoryError
@@ -105,7 +105,7 @@ def recovered(data: DataDirectory) -> tuple[list[tuple], list[str]]:
     """What is sealed, and the lines that say what was not."""
     shutil.rmtree(data.root / "raw" / "status_responses" / "2026-03-01", ignore_errors=True)
     with data.exclusive():
-        lines = response_log.recover(data)
+        lines = raw_log.recover(data)
     return raw(data), lines
 
 
@@ -160,7 +160,7 @@ def test_a_journal_of_an_earlier_version_is_sealed_and_what_cannot_be_right_in_i
     data, path, content, expected = journal
     former = path.with_suffix(".arrows")
     schema = STATUS_RESPONSES.arrow_schema
-    batches = [response_log._batch(answers(8, 8 * number)) for number in range(4)]
+    batches = [raw_log._batch(answers(8, 8 * number)) for number in range(4)]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as stream:
         for batch in batches:
@@ -191,7 +191,7 @@ def history(tmp_path) -> DataDirectory:
     """A history in tables, of two objects that were merged into one, and published."""
     data = filled(tmp_path / "data")
     with data.exclusive():
-        response_log.recover(data)
+        raw_log.recover(data)
         log = ResponseLog(data, MOMENT)
         log.append(answers(1, 39)[0])
         log.close()
@@ -405,7 +405,7 @@ def test_objects_without_a_checksum_are_read_and_their_answers_held_against_thei
 def test_a_clock_that_was_a_month_ahead_is_a_finding_and_moves_nothing_beyond_now(tmp_path):
     data = filled(tmp_path / "data")
     with data.exclusive():
-        response_log.recover(data)
+        raw_log.recover(data)
     ahead = MOMENT + timedelta(days=30)
     log = ResponseLog(data, ahead)
     at = int(ahead.timestamp() * 1_000_000)

@@ -15,13 +15,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import steps as workspace_module
+from pipeline import steps
 from pipeline.cli.refresh import run_refresh
 from pipeline.schema import PUBLISHED
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.simulator.server import PENDING, Simulator
 from pipeline.steps import Workspace
-from pipeline.storage import raw_log as response_log
+from pipeline.storage import raw_log
 from pipeline.storage.compaction import GRACE
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
@@ -345,7 +345,7 @@ def test_a_journal_that_is_sealed_once_more_after_the_merge_doubles_nothing(work
         let_an_hour_pass(workspace.data)
         journal.write_bytes(content)
         with workspace.data.exclusive():
-            response_log.recover(workspace.data)
+            raw_log.recover(workspace.data)
         assert raw_rows(workspace.data) == before
     answer(workspace, PAST)
     let_an_hour_pass(workspace.data)
@@ -358,7 +358,7 @@ def test_a_journal_that_is_sealed_once_more_after_the_merge_doubles_nothing(work
     before = raw_rows(workspace.data)
     journal.write_bytes(content)
     with workspace.data.exclusive():
-        response_log.recover(workspace.data)
+        raw_log.recover(workspace.data)
     assert raw_rows(workspace.data) == before
 
 
@@ -402,7 +402,7 @@ def test_a_damaged_merged_object_is_told_by_name(workspace):
 
 
 def test_a_refresh_merges_what_is_over_when_all_is_published(workspace, monkeypatch):
-    monkeypatch.setattr(workspace_module, "now", lambda: NOW)
+    monkeypatch.setattr(steps, "now", lambda: NOW)
     refresh(workspace)
     published = lake_hashes(workspace)
     assert listed(workspace.data) == {"2026-03-01": 1, "2026-03-02": 1, "2026-03-03": RUNS}

@@ -18,8 +18,7 @@ from pipeline.schema.staging import PULLS
 from pipeline.simulator.server import FAILED, Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.raw_log import Response, ResponseLog
-from pipeline.transform import fingerprint as derivation
-from pipeline.transform import queries
+from pipeline.transform import fingerprint, queries
 from tests.support.answers import fulfilled
 from tests.support.lake import lake_hashes
 from tests.support.workspace import drop, refresh, rows
@@ -130,11 +129,11 @@ def test_changed_columns_are_noticed_too(workspace):
 
 
 def test_a_changed_reader_of_the_answers_text_is_noticed_too(workspace, tmp_path, monkeypatch):
-    for reader in derivation._READERS:
+    for reader in fingerprint._READERS:
         changed = tmp_path / reader.name
         changed.write_text(reader.read_text() + "# and more\n")
-        readers = tuple(changed if path is reader else path for path in derivation._READERS)
-        monkeypatch.setattr(derivation, "_READERS", readers)
+        readers = tuple(changed if path is reader else path for path in fingerprint._READERS)
+        monkeypatch.setattr(fingerprint, "_READERS", readers)
         found = reports(workspace)
         derived = {name for name, report in found.items() if report.line}
         assert derived == {t.name for t in PUBLISHED if any(is_made_from(t, name) for name in READ_FROM_TEXT)}

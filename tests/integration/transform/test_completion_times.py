@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from pipeline import steps as workspace_module
+from pipeline import steps
 from pipeline.polling import run as run_module
 from pipeline.polling.completion_law import CompletionLaw, band
 from pipeline.schema.staging import PURCHASES, SESSION_DAY_POLLS
@@ -157,7 +157,7 @@ def test_a_run_polls_by_the_law_that_its_tables_taught_and_learns_none_when_noth
     workspace = Workspace.open()
     drop(workspace, "a.txt", "".join(f"s{i}\n" for i in range(20)))
     learned = []
-    monkeypatch.setattr(workspace_module, "learned_law", lambda d: learned.append(learned_law(d)) or learned[-1])
+    monkeypatch.setattr(steps, "learned_law", lambda d: learned.append(learned_law(d)) or learned[-1])
     passed = []
     poll = run_module.poll
     monkeypatch.setattr(run_module, "poll", lambda *given: passed.append(given[-1]) or poll(*given))

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import pipeline.steps as workspace_module
 from benchmarks import coverage
 from benchmarks.tables import FIRST_DAY, add_day
+from pipeline import steps
 from pipeline.clock import now
 from pipeline.publish.warehouse import publish
 from pipeline.schema import PUBLISHED, TABLES
@@ -51,7 +51,7 @@ def waiting(api, monkeypatch):
     api(Simulator(hold=0, scripts={name: [PENDING] for name in (*ages, "5m-more")} | {"lost": [FAILED]}))
     workspace = impatient()
     for name, age in ages.items():
-        monkeypatch.setattr(workspace_module, "now", lambda age=age: now() - timedelta(seconds=age))
+        monkeypatch.setattr(steps, "now", lambda age=age: now() - timedelta(seconds=age))
         more = "5m-more,\nlost,99\n" if name == "5m" else ""
         drop(workspace, f"{name}.csv", f"session_id,price_usd\n{name},{age}\n{more}")
         workspace.take_in()
@@ -92,7 +92,7 @@ def test_ages_are_counted_to_the_latest_in_the_data_so_that_the_tables_do_not_de
 
 
 def test_a_day_s_rates_are_mature_a_day_after_it_ended_and_without_a_final_answer_there_is_none(waiting, monkeypatch):
-    monkeypatch.setattr(workspace_module, "now", lambda: now() - timedelta(days=3))
+    monkeypatch.setattr(steps, "now", lambda: now() - timedelta(days=3))
     drop(waiting, "old.txt", "lost")
     waiting.take_in()
     monkeypatch.undo()
