@@ -25,6 +25,13 @@ class HarmlessConsole(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(harmless(segment.text), segment.style)
 
+    def on_broken_pipe(self) -> None:
+        """Ends the process quietly. What is left in the file would be written when it is closed, and fail again."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, self.file.fileno()):
+            os.dup2(nowhere, descriptor)
+        raise SystemExit(1)
+
 
 @functools.cache
 def console() -> Console:
@@ -45,11 +52,6 @@ def say(line: str) -> None:
 def complain(text: str) -> None:
     """Prints on standard error."""
     HarmlessConsole(stderr=True, markup=False, highlight=False).print(text, soft_wrap=True)
-
-
-def let_nobody_listen() -> None:
-    """Leads standard output to nowhere, so that nothing complains when what is left of it is written at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def open_closed_streams() -> None:

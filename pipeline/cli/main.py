@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import duckdb
 
-from pipeline.cli.console import complain, console, let_nobody_listen, open_closed_streams, say
+from pipeline.cli.console import complain, console, open_closed_streams, say
 from pipeline.cli.export import FORMATS, chosen_format, export
 from pipeline.cli.submit import submit_all
 from pipeline.clock import now
@@ -200,9 +200,6 @@ def main() -> None:
     except click.exceptions.NoArgsIsHelpError as without_arguments:
         without_arguments.show()
         sys.exit(without_arguments.exit_code)
-    except BrokenPipeError:  # whoever read had enough, `head` say
-        let_nobody_listen()
-        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         complain("Stopped.")
         sys.exit(130)
