@@ -43,7 +43,7 @@ class DataDirectory:
         self.journal = root / "raw" / "status_responses" / ".journal"
         self.inbox_index = root / "staging" / "inbox_index.json"
         self.scratch = root / ".scratch"
-        self.store = Store(root.as_uri())
+        self.store = Store(root)
         self._identity = root / "environment.json"
         self._lock = root / ".lock"
         self._is_held = False

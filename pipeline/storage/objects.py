@@ -1,9 +1,8 @@
 """Stores Parquet objects: their paths, and their atomic replacement.
 
 A table's object is `<zone>/<table>/<part>.parquet`; the part is a UTC day, or the table's name
-for a table without days. Locally an object is written under a temporary name, synced and renamed;
-on an object store it is one atomic upload. A reader sees the old
-object or the new one.
+for a table without days. An object is written under a temporary name, synced and renamed, so a
+reader sees the old object or the new one.
 
 A merged raw object names the replaced objects in its metadata; replaced objects are not
 listed, so publishing the merged object and hiding the others is one step.
@@ -11,8 +10,6 @@ listed, so publishing the merged object and hiding the others is one step.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -22,15 +19,14 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.schema.table import Table, Zone
-from pipeline.storage.checksum import bodies_are_whole, end_with_checksum, is_intact
-from pipeline.storage.files import keep_access, sync
+from pipeline.storage.checksum import bodies_are_whole, is_intact
 from pipeline.storage.object_errors import DamagedFileError, MissingFileError, StoreError
+from pipeline.storage.object_writer import ObjectWriter
 from pipeline.storage.parquet_query import quoted, read_parquet, read_parquet_with_origin
-from pipeline.storage.replaced_names import names_replaced, replaces_note
+from pipeline.storage.replaced_names import names_replaced
 from pipeline.storage.write_behind import WriteBehind
 
 MERGED = "merged-"  # prefix of the names of merged objects
-_ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group, one unit of its parallelism
 _ROWS_READ = 8_192
 # Groups of large rows are closed earlier to save memory, and earlier still in processes that should stay small.
 _GROUP_BYTES = 16 * 1024 * 1024
@@ -40,11 +36,11 @@ _FAILURES = (OSError, pa.ArrowException, ValueError)  # of reading: text that is
 
 
 class Store:
-    """Parquet objects below a URL such as `file:///data/local`."""
+    """Parquet objects below a folder."""
 
-    def __init__(self, url: str) -> None:
-        self._fs, self._root = fs.FileSystem.from_uri(url)
-        self._is_local = isinstance(self._fs, fs.LocalFileSystem)
+    def __init__(self, root: Path) -> None:
+        self._fs = fs.LocalFileSystem()  # lists a history of many objects faster than pathlib
+        self._root = root.as_posix()
         self._names_replaced: dict[str, frozenset[str]] = {}
 
     def folder(self, table: Table) -> str:
@@ -131,7 +127,7 @@ class Store:
         From then on the objects of the part whose names it `replaces` are not listed any more.
         """
         target = f"{self.folder(table)}/{part}/{name}.parquet" if name else f"{self.folder(table)}/{part}.parquet"
-        return ObjectWriter(self._fs, self._is_local, target, table.arrow_schema, sorted(replaces), group_bytes)
+        return ObjectWriter(Path(target), table.arrow_schema, sorted(replaces), group_bytes)
 
     def write(self, table: Table, part: str, batches: Iterable[pa.RecordBatch]) -> int:
         """Replaces the object of one part by these rows and returns their number. Writing overlaps with deriving."""
@@ -254,123 +250,9 @@ class Store:
 
     def sweep(self) -> None:
         """Removes temporary files of dead writers. Needs the directory's lock."""
-        if self._is_local:
-            # Only the zones belong to the store: hidden files in the inbox are users' unfinished files.
-            for path in (path for zone in Zone for path in Path(self._root, zone.value).glob("**/.*.tmp")):
-                path.unlink(missing_ok=True)
-
-
-class ObjectWriter:
-    """Writes one Parquet object and makes it visible only when it is complete."""
-
-    def __init__(
-        self,
-        filesystem: fs.FileSystem,
-        is_local: bool,
-        target: str,
-        schema: pa.Schema,
-        replaces: list[str],
-        group_bytes: int,
-    ) -> None:
-        self.row_count = 0
-        self._group: list[pa.RecordBatch] = []
-        self._group_rows = 0
-        self._group_bytes = 0
-        self._most_group_bytes = group_bytes
-        self._fs = filesystem
-        self._is_local = is_local
-        self._schema = schema
-        self._target = target
-        self._replaces = replaces
-        path = PurePosixPath(target)
-        self._path = str(path.with_name(f".{path.name}.{os.getpid()}.tmp")) if is_local else target
-
-    def __enter__(self) -> ObjectWriter:
-        try:
-            self._fs.create_dir(str(PurePosixPath(self._target).parent), recursive=True)
-            # A failed upload would leave a part behind, so what goes to an object store is complete first.
-            self._sink = self._fs.open_output_stream(self._path) if self._is_local else pa.BufferOutputStream()
-            self._writer = pq.ParquetWriter(
-                self._sink,
-                self._schema,
-                compression="zstd",
-                store_decimal_as_integer=True,
-                write_page_index=True,
-                write_page_checksum=True,
-            )
-        except OSError as error:
-            self._remove_unfinished()
-            raise self._error(error) from error
-        return self
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Appends rows, converted to the declared schema. Small batches are gathered into one row group."""
-        rows = batch.cast(self._schema)
-        self._group.append(rows)
-        self._group_rows += rows.num_rows
-        self._group_bytes += rows.nbytes
-        self.row_count += rows.num_rows
-        if self._group_rows >= _ROWS_PER_GROUP or self._group_bytes >= self._most_group_bytes:
-            self._write_group()
-
-    def _write_group(self) -> None:
-        rows = pa.Table.from_batches(self._group, self._schema)
-        self._group, self._group_rows, self._group_bytes = [], 0, 0
-        try:
-            self._writer.write_table(rows, row_group_size=max(1, rows.num_rows))
-        except OSError as error:
-            raise self._error(error) from error
-
-    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
-        try:
-            if failed is None:
-                self._finish()
-        except OSError as error:
-            raise self._error(error) from error
-        finally:
-            # Closing an abandoned file may fail again; that adds no information.
-            with contextlib.suppress(OSError, pa.ArrowException):
-                self._writer.close()
-            with contextlib.suppress(OSError):
-                self._sink.close()
-            self._remove_unfinished()
-
-    def _finish(self) -> None:
-        if self._group:
-            self._write_group()
-        if self._replaces:
-            self._writer.add_key_value_metadata(replaces_note(self._replaces))
-        self._writer.close()
-        self._publish()
-
-    def _remove_unfinished(self) -> None:
-        if self._is_local:
-            with contextlib.suppress(OSError):
-                Path(self._path).unlink(missing_ok=True)
-
-    def _publish(self) -> None:
-        if not self._is_local:
-            content = self._sink.getvalue()
-            with self._fs.open_output_stream(self._target) as upload:
-                end_at, end = end_with_checksum(pa.BufferReader(content))
-                upload.write(content[:end_at])
-                upload.write(end)
-            return
-        self._sink.close()
-        with Path(self._path).open("rb+") as file:
-            end_at, end = end_with_checksum(file)
-            file.seek(end_at)
-            file.write(end)
-        keep_access(Path(self._path), Path(self._target))
-        sync(self._path)
-        self._fs.move(self._path, self._target)
-        sync(str(PurePosixPath(self._target).parent))
-
-    def _error(self, error: OSError) -> StoreError:
-        return StoreError(
-            f"{self._target} could not be written: {error}; what was there before is untouched: "
-            "make room or mend the permissions, then run again"
-        )
+        # Only the zones belong to the store: hidden files in the inbox are users' unfinished files.
+        for path in (path for zone in Zone for path in Path(self._root, zone.value).glob("**/.*.tmp")):
+            path.unlink(missing_ok=True)
 
 
 def _is_finished(path: str) -> bool:

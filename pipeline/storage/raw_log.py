@@ -27,7 +27,7 @@ from pipeline.storage.arrow_columns import column
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.files import sync
 from pipeline.storage.object_errors import StoreError
-from pipeline.storage.objects import ObjectWriter
+from pipeline.storage.object_writer import ObjectWriter
 
 FLUSH_BYTES = 4 * 1024 * 1024
 _PIECE_BYTES = 2 * 1024 * 1024  # of a journal, at a time, when it is sealed

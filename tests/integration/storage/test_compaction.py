@@ -229,7 +229,7 @@ COMPACT_UNTIL_KILLED = """
 import os, sys
 from datetime import datetime
 from pathlib import Path
-from pipeline.storage import compaction, objects as store
+from pipeline.storage import compaction, object_writer, objects
 from pipeline.storage.data_directory import DataDirectory
 
 root, moment, steps_left = Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2]), int(sys.argv[3])
@@ -243,10 +243,10 @@ def step(function):
         return function(*arguments)
     return count
 
-writer = store.ObjectWriter
+writer = object_writer.ObjectWriter
 writer._write_group, writer._publish = step(writer._write_group), step(writer._publish)
-store.sync = step(store.sync)  # of the file before it gets its name, and of the folder after
-store.Store.remove = step(store.Store.remove)
+object_writer.sync = step(object_writer.sync)  # of the file before it gets its name, and of the folder after
+objects.Store.remove = step(objects.Store.remove)
 data = DataDirectory(root)
 with data.exclusive():
     compaction.compact(data, moment)
