@@ -183,7 +183,7 @@ class Workspace:
         past = DataDirectory(folder.absolute())
         past.claim(f"{self.settings.env} as of {moment.isoformat()}", self.settings.api)
         with past.exclusive():
-            copy_raw(self.data, past, moment)
+            copy_raw(self.data.store, past.store, moment)
             copy_reference(self.data, past)
             with Builder(past, moment, self.settings.expire_after, self.settings.secret) as builder:
                 builder.build_published()

@@ -94,7 +94,7 @@ def materialized(
 
     `connection` has the table under its name.
     """
-    signs = table_profile(connection, workspace.data, table, now())
+    signs = table_profile(connection, workspace.data.store, table, now())
     metadata: dict[str, Any] = {**signs.numbers, **numbers}
     metadata |= {name: dg.MetadataValue.md(text) for name, text in signs.texts.items()}
     if files:

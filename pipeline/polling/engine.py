@@ -28,7 +28,7 @@ from pipeline.polling.pace import Pace
 from pipeline.polling.progress import Exit, Progress
 from pipeline.polling.refusals import Watch
 from pipeline.polling.schedule import Schedule
-from pipeline.storage.object_errors import StoreError
+from pipeline.storage.errors import StoreError
 from pipeline.storage.raw_log import Response, ResponseLog
 
 WRITE_EVERY = 0.5  # seconds; an answer is on disk within a second of its arrival; two are promised

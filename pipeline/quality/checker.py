@@ -18,7 +18,8 @@ from pipeline.quality.rules import Check, declared
 from pipeline.schema import TABLES
 from pipeline.schema.table import Table
 from pipeline.storage.connection import connect
-from pipeline.storage.data_directory import DataDirectory, DataDirectoryError
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.errors import DataDirectoryError
 from pipeline.storage.manifest import digest
 from pipeline.transform.queries import macros, macros_used_by
 

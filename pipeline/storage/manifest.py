@@ -14,8 +14,8 @@ import uuid
 import msgspec
 
 from pipeline.schema.table import Table
-from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.kept_record import load_record, save_record
+from pipeline.storage.layout import Layout
 
 _SAVED_EVERY = 2.0  # seconds; parts of this interval are rebuilt after a kill
 
@@ -54,8 +54,8 @@ class TableState(msgspec.Struct, forbid_unknown_fields=True):
 class Manifest:
     """The state of every derived table of one data directory."""
 
-    def __init__(self, data: DataDirectory) -> None:
-        self._path = data.root / "staging" / "manifest.json"
+    def __init__(self, data: Layout) -> None:
+        self._path = data.record("manifest")
         self._is_changed = False
         self._saved_at = time.monotonic()
         self._tables = load_record(self._path, dict[str, TableState]) or {}

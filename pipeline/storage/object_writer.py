@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.storage.checksum import end_with_checksum
+from pipeline.storage.errors import StoreError
 from pipeline.storage.files import keep_access, sync
-from pipeline.storage.object_errors import StoreError
 from pipeline.storage.replaced_names import replaces_note
 
 _ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group, one unit of its parallelism

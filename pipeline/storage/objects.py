@@ -20,7 +20,8 @@ from pyarrow import fs
 
 from pipeline.schema.table import Table, Zone
 from pipeline.storage.checksum import bodies_are_whole, is_intact
-from pipeline.storage.object_errors import DamagedFileError, MissingFileError, StoreError
+from pipeline.storage.errors import DamagedFileError, MissingFileError, StoreError
+from pipeline.storage.layout import Layout
 from pipeline.storage.object_writer import ObjectWriter
 from pipeline.storage.parquet_query import quoted, read_parquet, read_parquet_with_origin
 from pipeline.storage.replaced_names import names_replaced
@@ -36,11 +37,11 @@ _FAILURES = (OSError, pa.ArrowException, ValueError)  # of reading: text that is
 
 
 class Store:
-    """Parquet objects below a folder."""
+    """The tables' Parquet objects below a data directory."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, layout: Layout) -> None:
         self._fs = fs.LocalFileSystem()  # lists a history of many objects faster than pathlib
-        self._root = root.as_posix()
+        self._root = layout.root.as_posix()
         self._names_replaced: dict[str, frozenset[str]] = {}
 
     def folder(self, table: Table) -> str:

@@ -25,8 +25,8 @@ from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.storage import journal
 from pipeline.storage.arrow_columns import column
 from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.errors import StoreError
 from pipeline.storage.files import sync
-from pipeline.storage.object_errors import StoreError
 from pipeline.storage.object_writer import ObjectWriter
 
 FLUSH_BYTES = 4 * 1024 * 1024

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline.schema.table import Table, Zone
+from pipeline.storage.errors import DamagedFileError
 from pipeline.storage.manifest import Manifest
-from pipeline.storage.object_errors import DamagedFileError
 from pipeline.storage.objects import Store
 
 

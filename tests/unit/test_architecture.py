@@ -75,6 +75,16 @@ def test_what_is_printed_goes_through_the_console():
     assert printing <= {"report/drawing_process.py"}
 
 
+def test_only_the_layout_composes_paths_below_the_data_directory():
+    composing = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and ast.unparse(node.left).endswith("root")
+    }
+    assert composing == {"storage/layout.py"}
+
+
 def test_no_module_is_longer_than_a_reader_can_hold():
     assert {path.name: count for path in MODULES if (count := len(path.read_text().splitlines())) > 400} == {}
 

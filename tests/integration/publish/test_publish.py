@@ -25,7 +25,7 @@ from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.data_directory import DataDirectory
-from pipeline.storage.object_errors import StoreError
+from pipeline.storage.errors import StoreError
 from tests.support.workspace import drop, refresh, rows
 
 

@@ -25,7 +25,7 @@ from pipeline.storage import raw_log
 from pipeline.storage.compaction import GRACE
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
-from pipeline.storage.object_errors import DamagedFileError, StoreError
+from pipeline.storage.errors import DamagedFileError, StoreError
 from pipeline.storage.objects import is_merged
 from pipeline.storage.raw_log import Response, ResponseLog
 from tests.support.answers import fulfilled

@@ -23,7 +23,7 @@ from pipeline.steps import Workspace
 from pipeline.storage import connection as connection_module
 from pipeline.storage.compaction import compact
 from pipeline.storage.connection import connect
-from pipeline.storage.object_errors import DamagedFileError, StoreError
+from pipeline.storage.errors import DamagedFileError, StoreError
 from pipeline.storage.raw_log import Response, ResponseLog
 from tests.support.command_line import assert_one_line_error, phygitals
 from tests.support.lake import lake_hashes
