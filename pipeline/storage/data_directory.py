@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.storage.errors import DataDirectoryError
 from pipeline.storage.files import for_owner_and_group, replace_file
 from pipeline.storage.layout import Layout
+from pipeline.storage.local_folder import LocalFolder
 from pipeline.storage.lock import WriterLock
 from pipeline.storage.objects import Store
 from pipeline.storage.parquet_query import has_literal_path
@@ -26,7 +27,7 @@ class DataDirectory(Layout):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self.store = Store(self)
+        self.store = Store(LocalFolder(root))
         self._lock = WriterLock(self.lock_file)
         self._is_held = False
 

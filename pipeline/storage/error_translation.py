@@ -11,6 +11,7 @@ from pipeline.errors import PipelineError
 from pipeline.schema import TABLES
 from pipeline.storage.errors import MissingFileError, StoreError
 from pipeline.storage.layout import Layout
+from pipeline.storage.local_folder import LocalFolder
 from pipeline.storage.objects import Store, first_line
 from pipeline.storage.parquet_query import literal_path
 
@@ -25,7 +26,7 @@ _NAMED = re.compile(r"""['"]([^'"]+\.parquet)['"]""")
 
 def explain(error: Exception, data: Layout) -> PipelineError | None:
     """The error for people; None if neither the disk nor a file caused the failure."""
-    text, store = str(error), Store(data)
+    text, store = str(error), Store(LocalFolder(data.root))
     if any(words in text for words in _NO_ROOM):
         return StoreError(
             f"there is no room in {data.root} for what a query puts aside or writes: {first_line(error)}; "
