@@ -1,4 +1,4 @@
-"""The paths below a data directory. No other module composes one."""
+"""The paths below a data directory. No other package composes one; the paths of objects follow from their keys."""
 
 from __future__ import annotations
 

@@ -56,8 +56,6 @@ class ResponseLog:
         self._path = data.journal / f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}{journal.SUFFIX}"
         self._failed = False
         try:
-            # A long run makes many small batches. Arrow's own allocators keep their memory; the system's returns it.
-            pa.set_memory_pool(pa.system_memory_pool())
             data.journal.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("xb")
             sync(data.journal)
