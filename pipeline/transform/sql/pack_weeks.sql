@@ -11,7 +11,7 @@ WITH quotes AS (
     FROM daily_quote_counts
     WHERE session_price_usd IS NOT NULL
 ),
--- Of prices there are few: pulls are counted by them before anything is divided.
+-- Prices are few: pulls are counted by price before the division.
 spent AS (
     SELECT pack_id, week_start_date, total(price_of(pulls, session_price_usd, pulls_a_session)) AS spend_usd
     FROM (
@@ -31,16 +31,15 @@ weeks AS (
         pulls_where(pulls, multiple IS NOT NULL) AS quoted_pull_count,
         coalesce(sum(sessions), 0)::BIGINT AS quoted_session_count,
         total_of(CASE WHEN multiple IS NOT NULL THEN buyback_price_usd END, pulls) AS buyback_total_usd,
-        -- Where the doubles leave room for doubt, without dividing.
+        -- Exact comparison without division where the rounding of doubles could decide.
         pulls_where(pulls, multiple > 1.000001 OR (multiple > 0.999999
             AND buyback_price_usd::DECIMAL(38,4) * pulls_a_session >= session_price_usd::DECIMAL(38,4))) AS win_count,
-        -- Threads add doubles in any order; rounded, the result is the same each time.
+        -- Threads add doubles in any order; rounding makes the result repeatable.
         round(sum(capped(multiple) * pulls) / nullif(quoted_pull_count, 0), 9) AS multiple_mean_capped_5x
     FROM quotes
     GROUP BY pack_id, week_start_date
 ),
--- Multiples are as many as pulls may be: they are counted in bins, and only those of the bins that have the median are put
--- in order.
+-- There may be as many multiples as pulls. They are counted in bins, and only the bins with the median are sorted.
 bins AS (
     SELECT pack_id, week_start_date, bin_of(multiple) AS bin, sum(pulls)::BIGINT AS pulls
     FROM quotes
