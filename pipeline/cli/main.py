@@ -119,7 +119,7 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
     In CSV, text that a spreadsheet would run as a formula gets an apostrophe before it.
     """
     from pipeline.cli.table_output import print_rows
-    from pipeline.publish.reading import open_for_queries, refuse_what_does_not_read
+    from pipeline.publish.reading import open_for_queries, require_read_only
 
     if not sql.strip(" \n\t;"):
         raise click.ClickException("there is no SQL to run: give a query such as 'FROM item_types'")
@@ -127,7 +127,7 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
     data = Workspace.open_for_reading().data
     with open_for_queries(data.warehouse) as connection:
         try:
-            refuse_what_does_not_read(connection, sql)
+            require_read_only(connection, sql)
             if chosen:
                 export(connection, sql, chosen, output, data)
                 return
