@@ -184,7 +184,7 @@ def test_a_refused_key_fails_the_run_with_what_to_do_and_without_the_key(api, tm
     done = execute()
     assert done.returncode != 0
     assert "Failure: " in done.stderr
-    assert "answered HTTP 401, the API key is refused" in done.stderr
+    assert "refused the API key with HTTP 401" in done.stderr
     assert KEY not in done.stdout + done.stderr
     assert_secret_is_nowhere(workspace.data.root)
     assert_secret_is_nowhere(tmp_path / "dagster_home")
