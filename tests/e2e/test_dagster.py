@@ -148,7 +148,7 @@ def test_the_job_runs_from_the_project_root_and_leaves_the_key_nowhere(api, conf
     done = execute()
     assert done.returncode == 0, done.stderr
     assert "a.csv: 32 rows read = 30 accepted + 1 duplicates + 1 rejected" in done.stderr
-    assert "a.csv: columns that are ignored: colour" in done.stderr
+    assert "a.csv: ignored columns: colour" in done.stderr
     assert "c.csv: rejected whole, its header has no column session_id" in done.stderr
     assert rows(workspace, "SELECT status, count(*) FROM purchases WHERE session_id[1] <> 's' GROUP BY 1") == [
         ("pending", 4)
