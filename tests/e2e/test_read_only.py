@@ -235,7 +235,7 @@ def test_an_output_does_not_replace_the_file_to_which_the_published_one_is_a_lin
 
 def test_a_past_is_not_written_into_the_data_directory(workspace, tmp_path):
     before = contents(tmp_path)
-    with pytest.raises(SnapshotError, match="lies within the data directory"):
+    with pytest.raises(SnapshotError, match="is inside the data directory"):
         workspace.rebuild_as_of(now(), workspace.data.root / "past")
     assert contents(tmp_path) == before
 
