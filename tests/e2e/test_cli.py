@@ -116,7 +116,7 @@ def test_bad_sql_is_one_line(api):
     phygitals("refresh")
     assert_one_line_error(phygitals("query", "SELEC 1"), "syntax error")
     assert_one_line_error(phygitals("query", "DROP TABLE pulls"), "DROP is not allowed in queries")
-    assert_one_line_error(phygitals("query", " ;"), "there is no SQL to run")
+    assert_one_line_error(phygitals("query", " ;"), "the SQL is empty")
 
 
 def test_numbers_are_shown_whole(api):
@@ -249,4 +249,4 @@ def test_a_dagster_home_that_dagster_does_not_take_is_named_with_what_to_do(api,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
     monkeypatch.setenv("DAGSTER_HOME", home if home == "relative" else str(tmp_path / home))
-    assert_one_line_error(phygitals("refresh"), "DAGSTER_HOME is ", "the absolute path of a folder that exists")
+    assert_one_line_error(phygitals("refresh"), "DAGSTER_HOME=", "the absolute path of an existing folder")

@@ -71,7 +71,7 @@ def test_the_lineage_leads_from_the_inbox_to_the_warehouse():
 def test_every_check_is_an_asset_check():
     keys = {(key.asset_key.to_user_string(), key.name) for key in defs.resolve_asset_graph().asset_check_keys}
     of_tables = {(check.table.name, check.name) for check in CHECKS}
-    assert keys == of_tables | {("warehouse", "holds_what_the_lake_holds")}
+    assert keys == of_tables | {("warehouse", "equals_the_lake")}
 
 
 def test_the_schedule_and_the_sensor_run_by_default():

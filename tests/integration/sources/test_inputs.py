@@ -334,7 +334,7 @@ def test_standard_input_names_ids_a_line():
     assert only_file(workspace).accepted == 2
     assert ids(workspace) == {"one", "path/like.txt"}
     assert_one_line_error(submit("one\ntwo,2\n"), "standard input, line 2", "looks like CSV", "nothing was submitted")
-    assert_one_line_error(submit("\n"), "standard input names no session id")
+    assert_one_line_error(submit("\n"), "standard input has no session id")
     assert workspace.take_in().files == []
 
 
@@ -345,7 +345,7 @@ def test_what_looks_like_a_path_and_is_none_is_an_error(argument, workspace):
 
 
 def test_a_folder_is_not_submitted(tmp_path):
-    assert_one_line_error(phygitals("submit", str(tmp_path)), str(tmp_path), "is no file")
+    assert_one_line_error(phygitals("submit", str(tmp_path)), str(tmp_path), "is not a file")
 
 
 SPANNING = 'session_id,note\na,"x\ny"\n'
