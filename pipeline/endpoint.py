@@ -1,4 +1,4 @@
-"""The endpoint of the API that is polled: its path below the API's prefix, and its URL."""
+"""The polled endpoint: its path below the API's prefix, and its URL."""
 
 from __future__ import annotations
 

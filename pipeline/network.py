@@ -1,8 +1,8 @@
-"""How this process reaches others: which URLs are well-formed, whose certificates it trusts, and through which proxy.
+"""URLs, proxies and trusted certificates of outgoing connections.
 
-`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, `SSL_CERT_DIR` and `SSLKEYLOGFILE` mean what they mean to other programs.
-Plain http goes to loopback addresses alone, and never through a proxy. httpx takes long to import, so only who has a
-URL to judge or to reach waits for it.
+`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, `SSL_CERT_DIR` and `SSLKEYLOGFILE` have their usual meaning. Plain http is
+allowed to loopback addresses only, and never goes through a proxy. httpx is imported inside functions, because its
+import is slow and not every process needs it.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _LONGEST_NAME = 253
 
 
 class NetworkError(PipelineError):
-    """A variable that says how to reach others holds what cannot be used. The message names it, without its secrets."""
+    """A variable about proxies or certificates has an unusable value. The message names it, without secrets."""
 
 
 def parsed(url: str) -> httpx.URL:
-    """The URL as the client that connects understands it. Raises ValueError where it is none, or its host cannot be."""
+    """The URL as the HTTP client parses it. Raises ValueError if it is invalid or has no valid host."""
     import httpx
 
     try:
         found = httpx.URL(url)
         host = found.raw_host.decode("ascii")
-        # Some escapes are only refused when the name is read as text.
+        # Reading `host` as text refuses some invalid escapes.
         is_url = bool(found.host) and found.port != 0 and (found.port or 1) <= 65535 and is_host(host)
     except (httpx.InvalidURL, ValueError):
         is_url = False
@@ -46,18 +46,18 @@ def parsed(url: str) -> httpx.URL:
 
 
 def is_host(host: str) -> bool:
-    """Whether a name can be looked up, or is an IP address (IPv6 without brackets)."""
+    """Whether the text is a valid DNS name or an IP address (IPv6 without brackets)."""
     try:
         return "%" not in host and bool(ipaddress.ip_address(host))
     except ValueError:
         labels = host.removesuffix(".").split(".")
-        # What ends in a number is meant for an IPv4 address (RFC 3986 leaves `127.1` to each program's taste).
+        # A name that ends in a number is an IPv4 address in a nonstandard form, such as `127.1` (RFC 3986).
         is_number = labels[-1].isdecimal() or labels[-1].startswith("0x")
         return len(host) <= _LONGEST_NAME and not is_number and all(map(_LABEL.fullmatch, labels))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, as far as its name tells."""
+    """Whether a host is a loopback name or address."""
     if host == "localhost":
         return True
     try:
@@ -67,7 +67,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check(url: str | None) -> None:
-    """Raises NetworkError where the environment keeps this process from reaching the URL; None is loopback."""
+    """Raises NetworkError if the environment's proxy or certificates cannot be used for the URL; None is loopback."""
     _check_key_log()
     if url is not None and url.lower().startswith("https:"):
         _check_certificates()
@@ -75,7 +75,7 @@ def check(url: str | None) -> None:
 
 
 def tls_context() -> ssl.SSLContext:
-    """Trusts what `SSL_CERT_FILE` or `SSL_CERT_DIR` names, else certifi's authorities and the machine's own.
+    """A context that trusts `SSL_CERT_FILE` or `SSL_CERT_DIR`, else the authorities of certifi and of the machine.
 
     Raises NetworkError.
     """
@@ -90,7 +90,7 @@ def tls_context() -> ssl.SSLContext:
 
 
 def proxy_for(url: str) -> httpx.Proxy | None:
-    """The proxy through which an https URL is reached, its login among its headers; None where there is none.
+    """The proxy for an https URL, with its login as a header; None if the URL is reached directly.
 
     Raises NetworkError.
     """
@@ -116,7 +116,7 @@ def proxy_for(url: str) -> httpx.Proxy | None:
 
 
 def _is_direct(target: httpx.URL, proxies: dict[str, str]) -> bool:
-    """Whether `NO_PROXY` names the host: itself, a domain it is of, its port as well, or a network in CIDR."""
+    """Whether `NO_PROXY` has the host: by name, domain, name with port, or network in CIDR notation."""
     port = target.port or 443
     for host in (target.host, f"{target.host}:{port}"):
         if request.proxy_bypass_environment(host, proxies):  # type: ignore[attr-defined]
@@ -136,20 +136,20 @@ def _check_certificates() -> None:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
         except OSError as error:
-            reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+            reason = "it has no certificate" if isinstance(error, ssl.SSLError) else error.strerror
             raise NetworkError(
-                f"SSL_CERT_FILE={file!r} cannot be used: {reason}; allowed is a file of trusted certificates in PEM: "
-                "mend it, or unset the variable to trust the usual authorities"
+                f"SSL_CERT_FILE={file!r} cannot be used: {reason}; name a PEM file of trusted certificates, or unset "
+                "the variable to trust the usual authorities"
             ) from None
     elif folder and not Path(folder).is_dir():
         raise NetworkError(
-            f"SSL_CERT_DIR={folder!r} cannot be used: it is no folder; allowed is a folder of trusted certificates: "
-            "mend it, or unset the variable to trust the usual authorities"
+            f"SSL_CERT_DIR={folder!r} cannot be used: it is not a folder; name a folder of trusted certificates, or "
+            "unset the variable to trust the usual authorities"
         )
 
 
 def _check_key_log() -> None:
-    """Python opens this file with the first TLS context, which is before anything is asked over plain http, too."""
+    """Raises NetworkError if Python cannot open the file, which it does with the first TLS context of any client."""
     file = os.environ.get("SSLKEYLOGFILE")
     if file:
         try:
@@ -157,6 +157,5 @@ def _check_key_log() -> None:
                 pass
         except OSError as error:
             raise NetworkError(
-                f"SSLKEYLOGFILE={file!r} cannot be used: {error.strerror}; allowed is a file that can be written: "
-                "mend it, or unset the variable"
+                f"SSLKEYLOGFILE={file!r} cannot be used: {error.strerror}; name a writable file, or unset the variable"
             ) from None

@@ -1,7 +1,6 @@
 """Settings: every environment variable that the pipeline reads, validated in one place.
 
-This module has the user's settings only. Constants of the API and of the algorithms live
-in the modules that use them.
+This module has the user's settings only; constants of the API and of the algorithms are in the modules that use them.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from httpx import URL
 
 _CODE = Path(__file__).resolve().parent.parent
-# Where `.env`, `data` and `dagster_home` lie: the clone, or for an installed package the folder that it is called in.
+# The folder of `.env`, `data` and `dagster_home`: the clone, or the working directory of an installed package.
 PROJECT_ROOT = _CODE if (_CODE / "pyproject.toml").is_file() else Path.cwd()
 
 Environment = Literal["local", "sandbox", "production"]
@@ -103,7 +102,7 @@ SecondsOrNever = Annotated[float, Field(ge=0, le=3_153_600_000, allow_inf_nan=Fa
 
 
 class EnvironmentSetting(BaseSettings):
-    """Which environment it is. Apart from the rest, because a history of runs is kept whatever else is wrong."""
+    """The environment. Separate from the other settings, because run history is kept even if those are invalid."""
 
     model_config = SettingsConfigDict(
         env_prefix="PHYGITALS_", env_ignore_empty=True, env_file_encoding="utf-8-sig", extra="ignore", frozen=True
@@ -113,7 +112,7 @@ class EnvironmentSetting(BaseSettings):
 
     @classmethod
     def name(cls, env_file: Path | None = None) -> str:
-        """The environment, or `unknown` where the setting is wrong."""
+        """The environment, or `unknown` if the setting is invalid."""
         try:
             return EnvironmentSetting(_env_file=_dotenv(env_file)).env  # type: ignore[call-arg]
         except (SettingsError, ValidationError):
@@ -121,13 +120,13 @@ class EnvironmentSetting(BaseSettings):
 
 
 class WebhookSettings(EnvironmentSetting):
-    """The recipient of failure notifications. Separate, because runs also fail because of wrong settings."""
+    """The recipient of failure notifications. Separate, because invalid settings may be the failure."""
 
     failure_webhook: Annotated[SecretStr, AfterValidator(_valid_webhook)] | None = None
 
     @classmethod
     def failure_webhook_url(cls, env_file: Path | None = None) -> str | None:
-        """The URL in clear text, only for posting: anybody who has it can post. None if unset or invalid."""
+        """The URL in clear text, only for posting: the URL is a secret. None if unset or invalid."""
         try:
             webhook = WebhookSettings(_env_file=_dotenv(env_file)).failure_webhook  # type: ignore[call-arg]
         except (SettingsError, ValidationError):
@@ -145,7 +144,7 @@ class Settings(WebhookSettings):
     api_prefix: Annotated[str, AfterValidator(_valid_prefix)] = "/api/v1"
     api_key: Annotated[SecretStr, AfterValidator(_valid_key)] | None = None
     data_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
-    # A pending call is held for about 6 s, and 25 a second times 6 are 150.
+    # The API holds a pending call for about 6 s; 25 calls a second times 6 s are 150.
     max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 160
     requests_per_second: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] | None = None
     request_timeout: Seconds = 30.0
@@ -183,10 +182,10 @@ class Settings(WebhookSettings):
 
     @classmethod
     def load(cls, env_file: Path | None = None, needs_key: bool = True) -> Settings:
-        """Reads the environment and the project's `.env` (the environment wins). Reading data needs no key and no API.
+        """Reads the environment and the project's `.env`; the environment wins.
 
-        Raises SettingsError naming the variable, its value (never the key's) and what is allowed, and NetworkError
-        where the environment keeps the API from being reached.
+        Set `needs_key` to False for commands that only read data. Raises SettingsError with the variable, its value
+        (never the key) and the allowed values, and NetworkError if the proxy or certificates cannot be used.
         """
         try:
             settings = cls(_env_file=_dotenv(env_file))  # type: ignore[call-arg]
@@ -195,8 +194,8 @@ class Settings(WebhookSettings):
             raise SettingsError("; ".join(_describe(e) for e in error.errors())) from None
         if settings.env == "local" and settings.api_url and not is_loopback(parsed(settings.api_url).host):
             raise SettingsError(
-                f"PHYGITALS_API_URL={settings.api_url!r} is refused: with PHYGITALS_ENV=local allowed is a loopback "
-                "address, or none for the bundled simulator"
+                f"PHYGITALS_API_URL={settings.api_url!r} is refused: PHYGITALS_ENV=local allows a loopback address, or "
+                "no URL for the bundled simulator"
             )
         if needs_key and settings.env != "local" and settings.api_key is None:
             raise SettingsError(
@@ -208,7 +207,7 @@ class Settings(WebhookSettings):
 
 
 def exposed_secrets(env_file: Path | None = None) -> str | None:
-    """A warning about a `.env` with secrets that other users of the machine can read; None where there is none."""
+    """A warning if other users of the machine can read secrets in `.env`; else None."""
     path = env_file or PROJECT_ROOT / ".env"
     try:
         if not path.stat().st_mode & stat.S_IROTH:
@@ -222,20 +221,20 @@ def exposed_secrets(env_file: Path | None = None) -> str | None:
     if not found:
         return None
     held = " and ".join(dict.fromkeys(found))
-    return f"{path} holds {held}, and every user of this machine can read it: `chmod o= {path}`"
+    return f"{path} has {held}, and every user of this machine can read it: run `chmod o= {path}`"
 
 
 def _dotenv(env_file: Path | None) -> Path:
-    """The file to read settings from, which need not be there. Raises SettingsError where it is not text in UTF-8."""
+    """The file with settings, which may be missing. Raises SettingsError if it is not UTF-8 text."""
     path = env_file or PROJECT_ROOT / ".env"
     try:
         content = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
         return path
     except OSError as error:
-        raise SettingsError(f"{path} could not be read: {error.strerror}; mend its permissions") from None
+        raise SettingsError(f"{path} could not be read: {error.strerror}; correct its permissions") from None
     try:
-        # Without a mark at its beginning, UTF-16 is UTF-8 that is full of NULs.
+        # UTF-16 without a byte order mark decodes as UTF-8 with many NULs.
         at = content.decode("utf-8").find("\0")
     except UnicodeDecodeError as error:
         at = error.start

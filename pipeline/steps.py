@@ -1,7 +1,7 @@
-"""The steps of the pipeline over one environment's data directory, each one call.
+"""The steps of a run on one environment's data directory, each a single call.
 
-The Dagster assets and the command line both use this module. It connects settings, intake,
-polling, tables and publishing.
+The Dagster assets and the command line both use this module. It connects settings, intake, polling, tables and
+publishing.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from pipeline.transform.completion_times import learned_law
 from pipeline.transform.queries import run
 from pipeline.transform.strategies.pending import pending_sessions
 
-_LOCAL_HOLD = 1.0  # seconds; shorter than the API's six, so that a trial stays quick
+_LOCAL_HOLD = 1.0  # seconds; shorter than the API's six, to keep local runs quick
 _LOCAL_FAULT_RATE = 0.01
 
 
 class SnapshotError(PipelineError):
-    """The target folder of a rebuild as of a past moment cannot be used."""
+    """The target folder of a rebuild as of a past time cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Workspace:
 
     @classmethod
     def open(cls, settings: Settings | None = None) -> Workspace:
-        """The workspace for who brings something into it, bound to its environment from then on.
+        """The workspace for commands that write to it; binds the data directory to its environment.
 
-        Raises SettingsError, and DataDirectoryError where the directory belongs to another environment.
+        Raises SettingsError, and DataDirectoryError if the directory belongs to another environment.
         """
         prepare_process()
         settings = settings or Settings.load()
@@ -67,9 +67,9 @@ class Workspace:
 
     @classmethod
     def open_for_reading(cls, needs_key: bool = False) -> Workspace:
-        """The workspace for whoever asks the API nothing, and so needs no key. Makes nothing and binds nothing.
+        """The workspace for commands that only read it; needs no API key, creates nothing and binds nothing.
 
-        Raises SettingsError, and DataDirectoryError where the directory belongs to another environment.
+        Raises SettingsError, and DataDirectoryError if the directory belongs to another environment.
         """
         prepare_process()
         settings = Settings.load(needs_key=needs_key)
@@ -86,23 +86,23 @@ class Workspace:
             return report
 
     def take_in_sellbacks(self) -> IntakeReport:
-        """Reads the new files of the folder `sellbacks` into raw, where there is one."""
+        """Reads the new files of the folder `sellbacks`, if it exists, into raw."""
         with self.data.exclusive():
             return take_in(self.data, now, SELLBACKS)
 
     def poll(
         self, on_progress: Callable[[Progress], None], on_line: Callable[[str], object] = lambda _line: None
     ) -> Progress:
-        """Asks the sessions of the table `pending_sessions` that are not final yet.
+        """Polls the sessions of the table `pending_sessions` that are not final yet.
 
-        Asks none while the API asks to wait, which an earlier run was told. `on_line` is told what a person should know
-        of a journal that a killed run left since the last intake.
+        Polls none while the API asks to wait, as recorded by an earlier run. `on_line` receives messages for people
+        about journals that killed runs left since the last intake.
         """
         with self.data.exclusive():
             for line in raw_log.recover(self.data):
                 on_line(line)
             waits = Waits.of(self.data, now())
-            sessions = self._to_ask(() if waits.everybody else waits.sessions)
+            sessions = self._sessions_to_poll(() if waits.everybody else waits.sessions)
             if waits.everybody:
                 return Progress(total=len(sessions), exit=Exit.ASKED_TO_WAIT, wait_until=waits.everybody)
             if not len(sessions):
@@ -117,12 +117,12 @@ class Workspace:
             return progress
 
     def asked_to_wait_until(self) -> datetime | None:
-        """Until when the API asks that nobody be asked; None where it does not."""
+        """The time until which the API asks to send no requests; None if it does not."""
         return Waits.of(self.data, now()).everybody
 
     @contextlib.contextmanager
     def builder(self) -> Iterator[Builder]:
-        """A builder of tables as of now, under the lock."""
+        """A builder of tables as of now; holds the lock."""
         with (
             self.data.exclusive(),
             Builder(self.data, now(), self.settings.expire_after, self.settings.secret) as builder,
@@ -136,7 +136,7 @@ class Workspace:
             yield connection
 
     def publish(self, builder: Builder | None = None) -> Published:
-        """Updates every table, then publishes all of them: one file holds tables of one state of the data.
+        """Updates every table, then publishes all of them, so that the file shows one state of the data.
 
         Pass the run's `builder` to skip the tables that it has already updated.
         """
@@ -174,13 +174,13 @@ class Workspace:
         return self.publish()
 
     def rebuild_as_of(self, moment: datetime, folder: Path) -> Published:
-        """Builds the tables as of a past moment in a new folder, from the raw data received until then.
+        """Builds the tables as of a past time in a new folder, from the raw data received until then.
 
-        The folder is a data directory of no current environment, so no run writes to it.
-        Raises SnapshotError when the folder has something in it, or lies within the data directory.
+        The folder becomes a data directory of no current environment, so no run writes to it.
+        Raises SnapshotError if the folder is not empty or is inside the data directory.
         """
         if folder.resolve().is_relative_to(self.data.root.resolve()):
-            raise SnapshotError(f"{folder} lies within the data directory {self.data.root}: choose a folder elsewhere")
+            raise SnapshotError(f"{folder} is inside the data directory {self.data.root}: choose a folder outside it")
         if folder.exists() and any(folder.iterdir()):
             raise SnapshotError(f"{folder} is not empty: choose a folder that does not exist yet")
         past = DataDirectory(folder.absolute())
@@ -192,7 +192,7 @@ class Workspace:
                 builder.build_published()
             return publish(past)
 
-    def _to_ask(self, waiting: Iterable[str]) -> PendingSessions:
+    def _sessions_to_poll(self, waiting: Iterable[str]) -> PendingSessions:
         store = self.data.store
         with connect(self.data) as connection:
             rows = run(
@@ -214,11 +214,11 @@ class Workspace:
 
 @contextlib.contextmanager
 def serving_url(settings: Settings) -> Iterator[str]:
-    """The URL to poll: the API's, or in `local` without a URL that of a simulator started for the block."""
+    """The URL to poll: the API's, or in `local` without a URL, that of a simulator which runs during the block."""
     if settings.base_url is not None:
         yield status_url(settings.base_url, settings.api_prefix)
         return
-    # Only a local run needs the simulator, whose server takes long to import.
+    # The simulator's server is slow to import, and only a local run needs it.
     from pipeline.simulator.server import Simulator
     from pipeline.simulator.service import serve
 

@@ -1,1 +1,1 @@
-"""What is said of tables: lineage of columns, profiles, the dictionary in the README, the trace of a session."""
+"""Descriptions of the tables: column lineage, table profiles, the README's dictionary, the trace of a session."""

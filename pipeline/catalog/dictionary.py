@@ -13,12 +13,12 @@ END = "<!-- end of dictionary -->"
 
 
 def render() -> str:
-    """The dictionary as Markdown: a section a table, a row a column."""
+    """The dictionary as Markdown: one section per table, one row per column."""
     return "\n".join(_section(table) for table in PUBLISHED)
 
 
 def insert(text: str) -> str:
-    """The text with the dictionary renewed between its two marks. Raises ValueError where a mark is missing."""
+    """The text with the dictionary between its two marks replaced. Raises ValueError if a mark is missing."""
     before, _, rest = text.partition(BEGIN)
     _, mark, after = rest.partition(END)
     if not mark:

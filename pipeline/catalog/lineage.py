@@ -1,8 +1,8 @@
-"""Reads the column lineage out of the SQL.
+"""Derives the column lineage from the SQL.
 
-Sources are the columns that a value is computed from, not those of joins, filters or sort keys. Macros are
-taken as functions of their arguments. `python -m pipeline.catalog.lineage` renews the record that `recorded_lineage`
-reads; it needs sqlglot, which only developers have.
+The sources of a value are the columns in its expression, not those in joins, filters or sort keys. Macros count as
+functions of their arguments. `python -m pipeline.catalog.lineage` writes the record that `recorded_lineage` reads; it
+needs sqlglot, a development dependency.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.schema.table import Table
 from pipeline.transform.queries import query
 
-_ANSWERS = "answers"  # the view that `Table.reads_answer_text` stands for
+_ANSWERS = "answers"  # the view of tables with `reads_answer_text`
 _ANSWER_COLUMNS = {"text": "body"} | {
     name: name for name in ("session_id", "received_at", "body_sha256", "outcome", "body", "detail")
 }
-_DAYS = "days"  # the table by which the builder tells the query of purchases what to make
+_DAYS = "days"  # the builder's table of the days to derive, a parameter of the query of purchases
 
 
 class LineageError(PipelineError):
@@ -36,7 +36,7 @@ class LineageError(PipelineError):
 
 @functools.cache
 def origins(table: Table) -> dict[str, tuple[Origin, ...]]:
-    """The source columns of each column of a derived table, in the tables that its SQL reads.
+    """The source columns of each column of a derived table, in the tables read by its SQL.
 
     Raises LineageError.
     """
@@ -51,9 +51,9 @@ def origins(table: Table) -> dict[str, tuple[Origin, ...]]:
         tree = parse_one(query(table), dialect="duckdb")
         scope = build_scope(qualify(tree, dialect="duckdb", schema=columns, validate_qualify_columns=False))
     except SqlglotError as error:
-        raise LineageError(f"the query of {table.name} cannot be followed: {error}") from error
+        raise LineageError(f"the query of {table.name} cannot be parsed: {error}") from error
     if scope is None:
-        raise LineageError(f"the query of {table.name} selects nothing")
+        raise LineageError(f"the query of {table.name} is not a SELECT")
     found = _Reader(table).outputs(scope)
     return {column.name: _in_order(found.get(column.name, set())) for column in table.columns}
 
@@ -125,7 +125,7 @@ class _Reader:
     def _of_column(self, scope: Scope, column: exp.Column) -> Iterator[Origin]:
         source = scope.sources.get(column.table)
         if isinstance(source, Scope) and isinstance(source.expression, exp.Values):
-            return  # what the query says itself comes from nowhere
+            return  # literals of the query have no source
         if isinstance(source, Scope):
             outputs = self.outputs(source)
             if column.name in outputs:
@@ -134,7 +134,9 @@ class _Reader:
         elif source is not None:
             yield from self._declared(source.name, column.name)
             return
-        raise LineageError(f"in the query of {self._table.name} nothing tells where {column.sql('duckdb')} comes from")
+        raise LineageError(
+            f"the query of {self._table.name} has no source for {column.sql('duckdb')}: qualify the column"
+        )
 
     def _of_rows(self, scope: Scope) -> Iterator[Origin]:
         for branch in scope.set_operation_scopes:
@@ -154,7 +156,7 @@ class _Reader:
 
 
 def _only_ranks(column: exp.Column) -> bool:
-    """Whether arg_min, arg_max or a window only looks at it to choose among the values of other columns."""
+    """Whether the column only ranks rows in arg_min, arg_max or a window, to choose a value of another column."""
     chooser = column.find_ancestor(exp.ArgMin, exp.ArgMax, exp.Window)
     if chooser is None:
         return False
@@ -163,7 +165,7 @@ def _only_ranks(column: exp.Column) -> bool:
 
 
 def _is_parameter(column: exp.Column) -> bool:
-    """Whether it is the parameter of a lambda, or a field of one."""
+    """Whether the column is a parameter of a lambda, or a field of one."""
     first = column.parts[0].name
     ancestor = column.find_ancestor(exp.Lambda)
     while ancestor is not None:
@@ -174,7 +176,7 @@ def _is_parameter(column: exp.Column) -> bool:
 
 
 def render() -> str:
-    """The record of every asset's columns, a line a column, for people who compare two versions of it."""
+    """The record of all assets' columns as JSON, one line per column for readable diffs."""
     tables = [
         f"{json.dumps(table.name)}: {{\n"
         + ",\n".join(f"  {json.dumps(name)}: {json.dumps(found)}" for name, found in asset_origins(table).items())

@@ -1,6 +1,6 @@
 """Markdown for people: received text shown literally, small tables and sparklines.
 
-Received text may be anything. In a code span nothing is interpreted, not even an address as a link.
+Received text is untrusted. A code span shows it without interpretation, even of addresses as links.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-INLINE = 1000  # characters, below which Dagster's UI shows Markdown in place instead of behind a link
-_IN_VIEW = 28  # characters of values that stand beside a column's name in the UI without scrolling
+INLINE = 1000  # characters; Dagster's UI shows shorter Markdown inline, longer behind a link
+_IN_VIEW = 28  # characters of values that fit beside a column's name in the UI without scrolling
 _LEAST_WIDTH = 8
 _POINTS = 40
 _WIDTH, _HEIGHT = 160, 24  # pixels
@@ -19,10 +19,10 @@ _SIGNS = str.maketrans({"`": "'", "\\": "∖"})  # characters that could end a c
 
 
 def code(value: object, width: int = 80) -> str:
-    """A value in a code span of one line, cut to `width` characters. Empty for None, and for nothing to show."""
+    """A value in a one-line code span, cut to `width` characters. Empty for None and for blank text."""
     if value is None:
         return ""
-    # Cut before it is looked through, since a received text may be as long as a whole answer.
+    # Cut first, since a received text may be as long as a whole answer.
     shown = "".join("\ufffd" if _is_unseen(sign) else sign for sign in " ".join(str(value)[: 4 * width].split()))
     if len(shown) > width:
         shown = shown[: width - 1] + "…"
@@ -30,12 +30,12 @@ def code(value: object, width: int = 80) -> str:
 
 
 def _is_unseen(sign: str) -> bool:
-    """Whether the character is invisible: a control, a mark of direction, a lone surrogate."""
+    """Whether the character is invisible: a control character, a direction mark, a lone surrogate."""
     return unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co", "Cn")
 
 
 def preview(rows: Sequence[Mapping[str, object]]) -> str:
-    """The rows side by side, one line per column, with as many and as wide rows as Dagster shows inline."""
+    """The rows side by side, one line per column, limited in number and width to what Dagster shows inline."""
     if not rows:
         return "no rows"
     for count in range(len(rows), 0, -1):
@@ -54,9 +54,9 @@ def _side_by_side(rows: Sequence[Mapping[str, object]], width: int) -> str:
 
 
 def sparkline(values: Sequence[float], title: str) -> str:
-    """The values from left to right as a line from zero up, in an image that needs no other file; none for none.
+    """A line chart of the values, from zero up, as an embedded image; empty without values.
 
-    More values than the line has points are added up in neighbours. The title must be our own words.
+    If there are more values than points, neighbours are added up. The title must not be received text.
     """
     if not values:
         return ""

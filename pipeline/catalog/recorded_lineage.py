@@ -1,7 +1,7 @@
 """The column lineage as recorded in `column_lineage.json`.
 
-`lineage` reads it out of the SQL with a parser, which takes half a second. Loading the definitions reads
-the record instead. `make fix` renews the record, and a test compares it with the SQL.
+Deriving the lineage from the SQL takes half a second, so the definitions load this record instead. `make fix` renews
+it, and a test compares it with the SQL.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ RECORD = Path(__file__).with_name("column_lineage.json")
 
 
 class Origin(NamedTuple):
-    """A source column of a value, or, without a column, a table whose rows are counted."""
+    """A source column of a value; without a column, a table whose rows are counted."""
 
     table: str
     column: str | None

@@ -42,7 +42,7 @@ def table_profile(connection: duckdb.DuckDBPyConnection, store: Store, table: Ta
 
 
 def retries(connection: duckdb.DuckDBPyConnection, store: Store, since: datetime) -> int:
-    """The number of repeated requests since a moment: requests minus distinct sessions."""
+    """The number of repeated requests since a time: requests minus distinct sessions."""
     days = [day for day in store.parts(STATUS_RESPONSES) if day >= f"{since:%Y-%m-%d}"]
     return _scalar(
         connection,
@@ -90,7 +90,7 @@ def _counts_by_value(connection: duckdb.DuckDBPyConnection, table: Table) -> dic
 
 
 def _sample(connection: duckdb.DuckDBPyConnection, table: Table) -> list[dict[str, object]]:
-    """A few rows, with texts cut: a body may have several megabytes."""
+    """A few rows with shortened texts, since a body may have several megabytes."""
     names = ", ".join(f'left("{c.name}"::VARCHAR, 200) AS "{c.name}"' for c in table.columns)
     found = connection.execute(f"SELECT {names} FROM (FROM {table.name} LIMIT {_SAMPLE_ROWS})")
     return [dict(zip((c.name for c in table.columns), row, strict=True)) for row in found.fetchall()]
@@ -107,8 +107,8 @@ def _oldest(connection: duckdb.DuckDBPyConnection) -> str:
         f"SELECT session_id, strftime(submitted_at, '%Y-%m-%d %H:%M UTC'), poll_count FROM pending_sessions "
         f"ORDER BY submitted_at, session_id LIMIT {_OLDEST_SHOWN}"
     ).fetchall()
-    lines = [f"- {code(session_id)} submitted {at}, asked {count:,} times" for session_id, at, count in found]
-    return "\n".join(lines) or "none is pending"
+    lines = [f"- {code(session_id)} submitted {at}, polled {count:,} times" for session_id, at, count in found]
+    return "\n".join(lines) or "no session is pending"
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:

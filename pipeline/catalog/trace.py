@@ -21,7 +21,7 @@ CHAPTERS = {
             initiated_at, pack_id, price_usd, quantity, user_id
         FROM session_submissions WHERE session_id = $session_id ORDER BY submitted_at, source_file, row_number
     """,
-    "Asked": """
+    "Polled": """
         SELECT requested_at, http_status AS status, outcome, detail, raw_file, raw_row
         FROM status_responses WHERE session_id = $session_id ORDER BY requested_at, received_at
     """,
@@ -44,13 +44,13 @@ CHAPTERS = {
 
 
 def trace(data: DataDirectory, session_id: str) -> Iterator[tuple[str, duckdb.DuckDBPyConnection]]:
-    """Yields the chapters with rows: a title, and a cursor that is valid until the next one is taken."""
+    """Yields the chapters with rows: a title, and a cursor that is valid until the next chapter."""
     store = data.store
     with connect(data) as connection:
         for table in (SESSION_SUBMISSIONS, *PUBLISHED):
             connection.execute(f"CREATE TEMP VIEW {table.name} AS FROM {store.scan(table)}")
         connection.execute(f"CREATE TEMP VIEW status_responses AS {store.scan_with_origin(STATUS_RESPONSES)}")
         for title, chapter in CHAPTERS.items():
-            told = {"session_id": session_id}
-            if connection.execute(f"SELECT 1 FROM ({chapter}) LIMIT 1", told).fetchone():
-                yield title, connection.execute(chapter, told)
+            parameters = {"session_id": session_id}
+            if connection.execute(f"SELECT 1 FROM ({chapter}) LIMIT 1", parameters).fetchone():
+                yield title, connection.execute(chapter, parameters)

@@ -1,1 +1,1 @@
-"""The command line `phygitals`: `main` says how commands are called, one module each says what they do."""
+"""The command line `phygitals`: `main` declares the commands, one module implements each."""

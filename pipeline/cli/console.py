@@ -1,6 +1,6 @@
-"""The one way to the terminal: nothing that is printed can steer it, and where nobody listens, the work goes on.
+"""Output to the terminal: escapes control characters, and survives closed streams.
 
-Names of files, columns and sessions are data: nothing in them is markup, and no sequence in them is obeyed.
+Names of files, columns and sessions are untrusted: markup and control sequences in them are not interpreted.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from collections.abc import Iterable
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from pipeline.report.wording import harmless
+from pipeline.report.wording import escape_controls
 
 _WIDTH_WITHOUT_TERMINAL = 160
 
 
-class HarmlessConsole(Console):
-    """A console that writes control characters of what it prints out as `\\u…`, and obeys none but its own."""
+class SafeConsole(Console):
+    """A console that escapes control characters in its output as `\\u…`, except its own."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
-            yield segment if segment.control else Segment(harmless(segment.text), segment.style)
+            yield segment if segment.control else Segment(escape_controls(segment.text), segment.style)
 
     def on_broken_pipe(self) -> None:
-        """Ends the process quietly. What is left in the file would be written when it is closed, and fail again."""
+        """Ends the process quietly. Output goes to the null device, since flushing at the exit would fail again."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for descriptor in (1, self.file.fileno()):
             os.dup2(nowhere, descriptor)
@@ -35,8 +35,8 @@ class HarmlessConsole(Console):
 
 @functools.cache
 def console() -> Console:
-    """Where output goes. Dagster turns standard output to a file of its own while a step runs, so this is a copy."""
-    return HarmlessConsole(
+    """The console for output: a copy of standard output, which Dagster redirects to a file while a step runs."""
+    return SafeConsole(
         file=os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace"),
         width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL,
         markup=False,
@@ -45,17 +45,17 @@ def console() -> Console:
 
 
 def say(line: str) -> None:
-    """Prints a line, however long it is."""
+    """Prints one line without wrapping it."""
     console().print(line, soft_wrap=True)
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Prints on standard error."""
-    HarmlessConsole(stderr=True, markup=False, highlight=False).print(text, soft_wrap=True)
+    SafeConsole(stderr=True, markup=False, highlight=False).print(text, soft_wrap=True)
 
 
 def open_closed_streams() -> None:
-    """Leads standard streams that are closed to nowhere; the next file to be opened would take the place of one."""
+    """Opens closed standard streams on the null device; otherwise the next opened file would take their descriptors."""
     for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(descriptor)

@@ -1,8 +1,7 @@
 """Writes the rows of a query as CSV, Parquet or JSON, to a file or to standard output.
 
-The query's connection can write nothing; its rows go as Arrow batches to a second DuckDB, which writes them, so rows of
-any number pass through without being held. A file is written beside its place and moved there whole; nothing of a query
-that fails half-way comes out.
+The query's connection cannot write. Its rows stream as Arrow batches to a second DuckDB, which writes them in bounded
+memory. A file is written under a temporary name and then renamed; a query that fails half-way leaves no output.
 """
 
 from __future__ import annotations
@@ -63,25 +62,22 @@ def chosen_format(asked: str | None, output: Path | None) -> str | None:
         return asked
     suffix = output.suffix.removeprefix(".").lower()
     if suffix not in FORMATS:
-        raise ExportError(
-            f"{output}: its name does not say in which format to write; "
-            f"end it in .{', .'.join(FORMATS)}, or give --format"
-        )
+        raise ExportError(f"{output}: its suffix is not that of a format; use .{', .'.join(FORMATS)}, or give --format")
     return suffix
 
 
 def export(connection: duckdb.DuckDBPyConnection, sql: str, chosen: str, output: Path | None, data: Layout) -> None:
     """Writes the rows of `sql` to `output`, replacing an existing file, or to standard output.
 
-    Raises ExportError, and duckdb.Error for what is wrong with the query.
+    Raises ExportError, and duckdb.Error about the query.
     """
     if output is None and chosen == "parquet" and sys.stdout.isatty():
-        raise ExportError("Parquet is not for reading on a terminal: give --output FILE, or send it on with > or |")
+        raise ExportError("Parquet cannot be printed on a terminal: give --output FILE, or redirect it with > or |")
     if output is not None:
         _refuse_bad_places(output, data)
     rows = connection.sql(sql)
     if rows is None:
-        raise ExportError("the statement gives no rows to write: give a query such as 'FROM item_types'")
+        raise ExportError("the statement returns no rows: give a query such as 'FROM item_types'")
     with temporary_folder() as folder, duckdb.connect(config={"temp_directory": str(folder)}) as writer:
         writer.execute("SET TimeZone = 'UTC'")
 
@@ -99,7 +95,7 @@ def export(connection: duckdb.DuckDBPyConnection, sql: str, chosen: str, output:
 
 
 def _cells(rows: duckdb.DuckDBPyRelation, chosen: str) -> str:
-    """The rows as the format needs them; columns are identified by position, because names may repeat."""
+    """The query with cells as the format needs them; columns have their positions as names, since names may repeat."""
     positions = _positions(rows.columns)
     cells = [
         f"{_cell(position, kind.id, chosen)} AS {position}"
@@ -109,7 +105,7 @@ def _cells(rows: duckdb.DuckDBPyRelation, chosen: str) -> str:
 
 
 def _named(columns: Sequence[str], chosen: str) -> str:
-    """The same with their own names."""
+    """The query that renames the columns from positions to their own names."""
     named = zip(_positions(columns), columns, strict=True)
     return f"SELECT {', '.join(f'{p} AS {_identifier(_header(name, chosen))}' for p, name in named)} FROM rows_to_write"
 
@@ -124,7 +120,7 @@ def _cell(column: str, kind: str, chosen: str) -> str:
         pattern = NEEDS_ESCAPE.replace("'", "''")
         return f"CASE WHEN regexp_matches({text}, '{pattern}') THEN '''' || {text} ELSE {text} END"
     if chosen == "json" and kind in _FLOATS:
-        return f"CASE WHEN isfinite({column}) THEN {column} END"  # JSON has no infinity, and no NaN
+        return f"CASE WHEN isfinite({column}) THEN {column} END"  # JSON has no infinity and no NaN
     return column
 
 
@@ -141,10 +137,10 @@ def _refuse_bad_places(output: Path, data: Layout) -> None:
     if output.is_dir():
         raise ExportError(f"{output} is a folder: name a file in it")
     if not place.parent.is_dir():
-        raise ExportError(f"there is no folder {place.parent}: make it first, or write elsewhere")
+        raise ExportError(f"there is no folder {place.parent}: create it first, or choose another file")
     own = (data.root, place_of(data.warehouse), place_of(data.report))
     if any(place.resolve().is_relative_to(path.resolve()) for path in own):
-        raise ExportError(f"{output} lies in the data directory, in which queries write nothing: write elsewhere")
+        raise ExportError(f"{output} is in the data directory, where queries must not write: choose another place")
 
 
 def _to_file(output: Path, write: Callable[[Path], object]) -> None:
@@ -156,7 +152,7 @@ def _to_file(output: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(output)
     except (OSError, duckdb.IOException) as error:
         words = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-        raise ExportError(f"{output} could not be written: {words}; what was there before is untouched") from error
+        raise ExportError(f"{output} could not be written and is unchanged: {words}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import duckdb
 
-from pipeline.cli.console import complain, console, open_closed_streams, say
+from pipeline.cli.console import console, open_closed_streams, print_error, say
 from pipeline.cli.export import FORMATS, chosen_format, export
 from pipeline.cli.submit import submit_all
 from pipeline.clock import now
@@ -21,10 +21,10 @@ from pipeline.steps import Workspace
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:  # noqa: ARG001 - `main` looks for it, whatever else is wrong with the arguments
-    """Follows Phygitals pack purchases to their end and publishes what was pulled."""
+def cli(debug: bool) -> None:  # noqa: ARG001 - `main` looks for the flag itself, since parsing may fail
+    """Poll Phygitals pack purchases until they are final, and publish the pulls."""
     if warning := exposed_secrets():
-        complain(f"Warning: {warning}")
+        print_error(f"Warning: {warning}")
 
 
 @cli.command()
@@ -33,7 +33,7 @@ def submit(ids_or_files: tuple[str, ...]) -> None:
     """Put session ids, or files of them, into the inbox.
 
     An argument that is an existing file is submitted as a file (.txt, .csv, .jsonl, .ndjson, .parquet), any other as a
-    session id; - reads ids from standard input, one a line. The next refresh takes them in.
+    session id; - reads ids from standard input, one per line. The next refresh reads them.
     """
     for line in submit_all(Workspace.open().data, ids_or_files, now()):
         say(line)
@@ -41,7 +41,7 @@ def submit(ids_or_files: tuple[str, ...]) -> None:
 
 @cli.command()
 def refresh() -> None:
-    """Run the whole job: take in, ask, rebuild what changed, publish."""
+    """Run the whole job: read the inbox, poll, rebuild changed tables, publish."""
     workspace = Workspace.open()
     # Importing Dagster takes seconds; only this command needs it.
     from pipeline.cli.progress import polling_progress
@@ -65,16 +65,18 @@ def status() -> None:
 
 
 @cli.command()
-@click.option("--as-of", metavar="TIME", help="The tables as they stood then (ISO 8601; UTC where it names no zone).")
-@click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="A new folder for the tables of the past.")
+@click.option("--as-of", metavar="TIME", help="The time of the tables (ISO 8601; UTC without a zone).")
+@click.option(
+    "--into", type=click.Path(path_type=Path), metavar="DIR", help="A new folder for the tables of that time."
+)
 def rebuild(as_of: str | None, into: Path | None) -> None:
-    """Rebuild every table from raw, and the report; with --as-of and --into, the tables as of a past moment."""
+    """Rebuild every table from raw, and the report; with --as-of and --into, the tables as of a past time."""
     workspace = Workspace.open_for_reading()
     if as_of is None and into is None:
         published = workspace.rebuild()
         workspace.report()
     elif as_of is None or into is None:
-        raise click.UsageError("--as-of and --into go together")
+        raise click.UsageError("--as-of and --into must be given together")
     else:
         try:
             moment = datetime.fromisoformat(as_of)
@@ -99,35 +101,47 @@ def trace(session_id: str) -> None:
     from pipeline.catalog import trace as traces
     from pipeline.cli.table_output import print_rows
 
-    told = 0
+    row_count = 0
     for title, chapter in traces.trace(Workspace.open_for_reading().data, session_id):
-        told += print_rows(console(), chapter, title)
-    if not told:
+        row_count += print_rows(console(), chapter, title)
+    if not row_count:
         raise click.ClickException(f"{session_id!r} was never submitted in any file read so far")
 
 
 @cli.command()
 @click.argument("sql")
-@click.option("--format", "asked", type=click.Choice(FORMATS), help="Instead of a table. [default: as FILE ends]")
-@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="A file, replaced whole.")
 @click.option(
-    "--limit", type=click.IntRange(min=0), default=200, show_default=True, help="Rows in a table at most; 0 = all."
+    "--format", "asked", type=click.Choice(FORMATS), help="The output format. [default: by FILE's suffix, else a table]"
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A file for the rows; replaced if it exists.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Maximum rows of a printed table; 0 = all.",
 )
 def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
     """Run SQL on the published DuckDB file and print the rows, or write them as CSV, JSON or Parquet.
 
-    In CSV, text that a spreadsheet would run as a formula gets an apostrophe before it.
+    In CSV, text that a spreadsheet would run as a formula gets a leading apostrophe.
     """
     from pipeline.cli.table_output import print_rows
-    from pipeline.publish.reading import open_for_queries, refuse_what_does_not_read
+    from pipeline.publish.reading import open_for_queries, require_read_only
 
     if not sql.strip(" \n\t;"):
-        raise click.ClickException("there is no SQL to run: give a query such as 'FROM item_types'")
+        raise click.ClickException("the SQL is empty: give a query such as 'FROM item_types'")
     chosen = chosen_format(asked, output)
     data = Workspace.open_for_reading().data
     with open_for_queries(data.warehouse) as connection:
         try:
-            refuse_what_does_not_read(connection, sql)
+            require_read_only(connection, sql)
             if chosen:
                 export(connection, sql, chosen, output, data)
                 return
@@ -143,11 +157,11 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
 
 
 @cli.command()
-@click.option("--keep-days", type=click.IntRange(1, 36_500), help="Days to keep; PHYGITALS_KEEP_RUN_DAYS if not given.")
+@click.option("--keep-days", type=click.IntRange(1, 36_500), help="Days to keep. [default: PHYGITALS_KEEP_RUN_DAYS]")
 def prune(keep_days: int | None) -> None:
-    """Remove old runs, with their logs, from Dagster's history; no data.
+    """Remove old runs and their logs from Dagster's history. Data are not touched.
 
-    What asset pages show the latest state of is kept, and every run that has not ended.
+    Keeps unfinished runs and runs with the latest state of an asset.
     """
     from pipeline.orchestration.retention import prune_history
 
@@ -157,20 +171,26 @@ def prune(keep_days: int | None) -> None:
 
 @cli.command()
 @click.option("--mode", type=click.Choice(["sandbox", "production"]), default="production", show_default=True)
-@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes any free one.")
-@click.option("--hold", type=click.FloatRange(min=0), default=6.0, show_default=True, help="Seconds a call is held.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes any free port.")
+@click.option("--hold", type=click.FloatRange(min=0), default=6.0, show_default=True, help="Seconds to hold a call.")
 @click.option(
     "--fault-rate", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of broken calls."
 )
-@click.option("--rate-limit", type=click.IntRange(min=0), default=0, show_default=True, help="Calls a second; 0 = all.")
-@click.option("--seed", type=int, default=None, help="Decides what became of each session.")
-@click.option("--submissions", type=click.IntRange(min=1), help="Instead of serving, put so many into the local inbox.")
+@click.option(
+    "--rate-limit", type=click.IntRange(min=0), default=0, show_default=True, help="Calls per second; 0 = no limit."
+)
+@click.option("--seed", type=int, default=None, help="Determines the outcome of each session.")
+@click.option(
+    "--submissions",
+    type=click.IntRange(min=1),
+    help="Instead of serving, write that many submissions to the local inbox.",
+)
 def simulate(
     mode: str, port: int, hold: float, fault_rate: float, rate_limit: int, seed: int | None, submissions: int | None
 ) -> None:
     """Serve the bundled simulator on loopback until Ctrl-C.
 
-    In sandbox mode it knows every session whose id is a UUID, and no other; in production mode it knows all.
+    In sandbox mode it knows only sessions whose id is a UUID; in production mode it knows every session.
     """
     from pipeline.cli.simulate import serve_until_interrupted, submit_history
     from pipeline.simulator.catalogue import is_session_id
@@ -201,28 +221,27 @@ def main() -> None:
         without_arguments.show()
         sys.exit(without_arguments.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        complain("Stopped.")
+        print_error("Stopped.")
         sys.exit(130)
     except Exception as error:
         if "--debug" in sys.argv[1:2]:
-            complain("".join(traceback.format_exception(error)).rstrip())
+            print_error("".join(traceback.format_exception(error)).rstrip())
             sys.exit(1)
-        complain("Error: " + _in_one_line(error).replace("\n", "\\n"))
+        print_error("Error: " + _in_one_line(error).replace("\n", "\\n"))
         sys.exit(error.exit_code if isinstance(error, click.ClickException) else 1)
 
 
 def _in_one_line(error: Exception) -> str:
     match error:
         case click.UsageError(ctx=click.Context(command_path=command)):
-            return f"{error.format_message()} (`{command} --help` shows what there is)"
+            return f"{error.format_message()} (see `{command} --help`)"
         case click.ClickException():
             return error.format_message()
         case PipelineError():
             return str(error)
         case _:
-            # Only --debug shows the traceback.
             words = " ".join(str(error).split()) or type(error).__name__
-            return f"{words} (this is unexpected; `phygitals --debug ...` shows where it happened)"
+            return f"{words} (this is unexpected; `phygitals --debug ...` shows the traceback)"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Shows the progress of polling: a bar on a terminal, elsewhere a line every few seconds."""
+"""Shows the progress of polling: a bar on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rich.progress import Progress as Bar
 
 from pipeline.polling.progress import Progress
 
-_LINE_EVERY = 5.0  # seconds, where the output is no terminal
+_LINE_EVERY = 5.0  # seconds, if the output is not a terminal
 
 
 @contextlib.contextmanager
 def polling_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
-    """Yields the function that polling reports to."""
+    """Yields the function that receives the progress."""
     if not console.is_terminal:
         yield _lines(console)
         return
     columns = (
-        TextColumn("Asking"),
+        TextColumn("Polling"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.description}"),

@@ -17,10 +17,10 @@ from pipeline.polling.progress import Progress
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def _captured_by_nobody(log_key: Sequence[str]) -> contextlib.AbstractContextManager[SimpleNamespace]:
-    """What replaces the capturing of output in a run that somebody watches.
+def _without_capture(log_key: Sequence[str]) -> contextlib.AbstractContextManager[SimpleNamespace]:
+    """Replaces Dagster's capture of output in an interactive run.
 
-    Dagster mirrors what it captures to the terminal through processes, each of which answers Ctrl-C with a traceback.
+    Dagster mirrors captured output to the terminal by separate processes, which print a traceback at Ctrl-C.
     """
     nowhere = dict.fromkeys(("external_url", "external_stdout_url", "external_stderr_url", "shell_cmd"))
     return contextlib.nullcontext(SimpleNamespace(log_key=log_key, **nowhere))
@@ -40,8 +40,8 @@ def run_refresh(on_line: Callable[[str], None], on_progress: Callable[[Progress]
     job = definitions.resolve_job_def("refresh")
     with recorded_runs() as instance:
         fail_dead_runs(instance)
-        # setattr, because it stands in for a method
-        setattr(instance.compute_log_manager, "capture_logs", _captured_by_nobody)  # noqa: B010
+        # setattr, because it replaces a method
+        setattr(instance.compute_log_manager, "capture_logs", _without_capture)  # noqa: B010
         result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
         if not result.success:
             failed = RefreshError(notify(instance, result.dagster_run, result.all_events, on_line))

@@ -14,7 +14,7 @@ from pipeline.steps import Workspace
 
 
 class SimulationError(PipelineError):
-    """The simulator cannot serve, or cannot write submissions here."""
+    """The simulator cannot serve, or cannot write submissions to this environment."""
 
 
 def serve_until_interrupted(simulator: Simulator, port: int) -> None:
@@ -27,15 +27,18 @@ def serve_until_interrupted(simulator: Simulator, port: int) -> None:
     except KeyboardInterrupt:
         say("Stopped.")
     except OSError as error:
-        raise SimulationError(f"port {port} cannot be served: {error.strerror}; choose another with --port") from error
+        raise SimulationError(f"port {port} cannot be used: {error.strerror}; choose another with --port") from error
 
 
 def submit_history(workspace: Workspace, session_count: int) -> str:
-    """Writes simulated submissions and prints their number; only in the environment `local`."""
+    """Writes simulated submissions in the environment `local`; returns a line with their number.
+
+    Raises SimulationError in other environments.
+    """
     if workspace.settings.env != "local":
         raise SimulationError("simulated submissions are allowed only with PHYGITALS_ENV=local")
     if any(workspace.data.inbox.iterdir()):
-        return f"{workspace.data.inbox} has files already; nothing was added."
+        return f"{workspace.data.inbox} already has files; nothing was added."
     with workspace.data.exclusive():
         write_history(workspace.data, session_count, now())
     return f"{session_count} submissions of the last {DAYS} days -> {workspace.data.inbox}"

@@ -19,7 +19,7 @@ _AGEING = """
             WHEN age < INTERVAL 1 DAY THEN '1 to 24 hours'
             ELSE 'over a day'
         END AS pending_for,
-        count(*) AS sessions, min(submitted_at) AS oldest, count(*) FILTER (poll_count = 0) AS never_asked
+        count(*) AS sessions, min(submitted_at) AS oldest, count(*) FILTER (poll_count = 0) AS never_polled
     FROM (SELECT *, now() - submitted_at AS age FROM pending_sessions)
     GROUP BY ALL ORDER BY min(age)
 """
@@ -31,7 +31,7 @@ _BY_STATUS = "SELECT status, count(*) AS sessions FROM purchases GROUP BY status
 
 
 def print_status(console: Console, workspace: Workspace) -> None:
-    """Prints what waits to be read, what is pending by what raw holds, and what was published last."""
+    """Prints the unread files, the pending sessions according to raw, and the published counts by status."""
     for kind in (SESSIONS, SELLBACKS):
         waiting = new_files(workspace.data, kind)
         if waiting or kind is SESSIONS:

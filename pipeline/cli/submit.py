@@ -1,4 +1,4 @@
-"""Puts into the inbox what a command names: session ids, files of them, or standard input. All of it, or nothing."""
+"""Writes session ids, files of ids, or standard input into the inbox: all arguments or none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.sources.columns import RowError
 from pipeline.storage.layout import Layout
 
 _STANDARD_INPUT = "-"
-# Ids may be any text, but one of these is a file that is not where somebody thinks.
+# Ids may be any text, but an argument like these is probably a file with a wrong path.
 _LOOKS_LIKE_A_PATH = re.compile(
     r"[.~].*|.*[/\\].*|.*\.(?:txt|csv|tsv|jsonl?|ndjson|parquet|pq|xlsx?|ods|numbers|gz|zip|bz2|xz|zst)",
     re.IGNORECASE | re.DOTALL,
@@ -22,13 +22,13 @@ _LOOKS_LIKE_A_PATH = re.compile(
 
 
 class SubmitError(PipelineError):
-    """An argument is neither a session id nor a file that can be read. Nothing was submitted."""
+    """An argument is neither a session id nor a readable file. Nothing was submitted."""
 
 
 def submit_all(data: Layout, arguments: Iterable[str], now: datetime) -> Iterator[str]:
-    """Writes inbox files, after looking at every argument. Yields what was written where, a line each.
+    """Writes inbox files after checking every argument. Yields one line per file, with its source and its path.
 
-    Raises SubmitError, and DataDirectoryError where a file cannot be read or written.
+    Raises SubmitError, and DataDirectoryError if a file cannot be read or written.
     """
     files: list[Path] = []
     ids: list[str] = []
@@ -38,9 +38,9 @@ def submit_all(data: Layout, arguments: Iterable[str], now: datetime) -> Iterato
         elif (path := _existing(argument)) is None:
             ids.append(_session_id(argument))
         elif not path.is_file():
-            raise SubmitError(f"{argument} is no file: name files, or pipe ids into `phygitals submit -`")
+            raise SubmitError(f"{argument} is not a file: name files, or pipe ids into `phygitals submit -`")
         elif not formats.is_supported(path.name):
-            raise SubmitError(f"{argument}: allowed are files named {', '.join(formats.SUFFIXES)}")
+            raise SubmitError(f"{argument} has no supported suffix: allowed are {', '.join(formats.SUFFIXES)}")
         else:
             files.append(path)
     for file in files:
@@ -54,7 +54,7 @@ def _existing(argument: str) -> Path | None:
         path = Path(argument)
         return path if path.exists() else None
     except (OSError, ValueError):
-        return None  # too long for a path, or with characters that no path has
+        return None  # too long for a path, or with characters that paths cannot have
 
 
 def _session_id(argument: str) -> str:
@@ -74,5 +74,5 @@ def _ids_of_standard_input() -> list[str]:
             raise SubmitError(f"standard input, line {number}: {problem}; nothing was submitted")
         ids.append(str(line))
     if not ids:
-        raise SubmitError("standard input names no session id; nothing was submitted")
+        raise SubmitError("standard input has no session id; nothing was submitted")
     return ids

@@ -24,7 +24,7 @@ _QUERIES = {
             max(buyback_max_usd) AS max_usd
         FROM buyback_values GROUP BY pulled_date ORDER BY pulled_date DESC LIMIT 7
     """,
-    "Packs, on quoted-buyback basis": """
+    "Packs, on a quoted-buyback basis": """
         SELECT pack_id, fulfilled_count AS fulfilled, spend_usd, return_ratio, multiple_median AS median_multiple,
             format('{:.1f} % ({:.1f} to {:.1f})', 100 * win_rate, 100 * win_rate_low, 100 * win_rate_high) AS win_rate
         FROM pack_economics ORDER BY spend_usd DESC NULLS LAST LIMIT 12

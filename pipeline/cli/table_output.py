@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.report.wording import harmless
+from pipeline.report.wording import escape_controls
 
-_GROUPED_FROM = 10_000  # below are years
+_GROUPED_FROM = 10_000  # smaller numbers may be years
 
 
 def print_rows(
@@ -20,9 +20,9 @@ def print_rows(
 ) -> int:
     """Prints a query's rows as a table, or one field per line if too wide; returns the number of printed rows.
 
-    With a limit it stops there; the rest can still be fetched.
+    With a limit, the cursor still has the remaining rows.
     """
-    names = [harmless(column[0]) for column in cursor.description or []]
+    names = [escape_controls(column[0]) for column in cursor.description or []]
     rows = [] if not names else cursor.fetchall() if limit is None else cursor.fetchmany(limit)
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(names)]
@@ -71,7 +71,7 @@ def _cell(value: object) -> str:
         case dt.datetime():
             return value.isoformat(sep=" ", timespec="seconds")
         case _:
-            return harmless(str(value))
+            return escape_controls(str(value))
 
 
 def _decimal(value: Decimal) -> str:

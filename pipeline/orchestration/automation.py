@@ -21,7 +21,7 @@ _INBOX_TICK_SECONDS = 5
 _PENDING_TICK_SECONDS = 60
 _NAMES_SHOWN = 3
 _NAMES_LENGTH = 80
-_UNDER_WAY = "a run is queued or in progress"
+_IN_PROGRESS = "a run is queued or in progress"
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -34,7 +34,7 @@ refresh = dg.define_asset_job(
     "refresh",
     # Assets run their own checks: separate check steps would take most of a run's time.
     selection=dg.AssetSelection.all() - dg.AssetSelection.all_asset_checks(),
-    description="Takes in new submissions, asks every pending session, rebuilds what changed and publishes.",
+    description="Reads new submissions, polls every pending session, rebuilds changed tables and publishes.",
 )
 
 
@@ -44,15 +44,15 @@ refresh = dg.define_asset_job(
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description=(
-        "Follows every pending session once a day, whether or not new files came, and lets expire what is too old. "
-        "PHYGITALS_DAILY_CRON sets when, in UTC. Starts nothing while the API asks to wait."
+        "Polls every pending session once a day, with or without new files, and expires old sessions. "
+        "PHYGITALS_DAILY_CRON sets the time in UTC. Starts no run while the API asks to wait."
     ),
 )
 def daily_refresh() -> dg.RunRequest | dg.SkipReason:
     try:
-        return _asked_to_wait(_watched()) or dg.RunRequest()
+        return _skip_while_api_asks_to_wait(_workspace_with_inbox()) or dg.RunRequest()
     except PipelineError:
-        return dg.RunRequest()  # which fails, and says why where people look
+        return dg.RunRequest()  # the run fails and shows the error in the list of runs
 
 
 @dg.sensor(
@@ -60,26 +60,26 @@ def daily_refresh() -> dg.RunRequest | dg.SkipReason:
     minimum_interval_seconds=_INBOX_TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Starts a refresh when files lie in the inbox, or in the folder sellbacks, that no run has read, and reports "
-        "runs as failed whose process is gone. A tick lists the folders once and opens no file. While a run is queued "
-        "or under way it waits: the next one reads all files that came meanwhile. The same unread files are asked for "
-        "once an hour. Starts nothing while the API asks to wait."
+        "Starts a refresh when the inbox or the folder sellbacks has unread files, and marks runs as failed whose "
+        "process is gone. A tick lists the folders once and opens no file. It skips while a run is queued or in "
+        "progress; the next run reads all files that came meanwhile. If files stay unread, it starts a run once an "
+        "hour. It starts no run while the API asks to wait."
     ),
 )
 def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     try:
-        workspace = _watched()
+        workspace = _workspace_with_inbox()
         data = workspace.data
         for run_id in fail_dead_runs(context.instance):
-            context.log.warning(f"run {run_id} died with its process and was marked as failed")
+            context.log.warning(f"the process of run {run_id} died; the run was marked as failed")
         found = [*new_files(data), *new_files(data, SELLBACKS)]
     except PipelineError as error:
         return dg.SkipReason(str(error))
     if not found:
         return dg.SkipReason("no new file in the inbox")
-    if _is_under_way(context.instance, data):
-        return dg.SkipReason(f"{_UNDER_WAY}; new files in the inbox: {len(found)}")
-    if skip := _asked_to_wait(workspace):
+    if _is_in_progress(context.instance, data):
+        return dg.SkipReason(f"{_IN_PROGRESS}; new files in the inbox: {len(found)}")
+    if skip := _skip_while_api_asks_to_wait(workspace):
         return skip
     names = ", ".join(file.shown for file in found[:_NAMES_SHOWN])
     # Files that are still unread after an hour, for example after a cancelled run, start another run.
@@ -92,23 +92,22 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
     minimum_interval_seconds=_PENDING_TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Starts a refresh when pending sessions are due though no file came: a quarter of an hour after they were last "
-        "asked, later the longer they have been pending (an eighth of their age). A tick reads one small file, and the "
-        "tables only when a run has changed them. While a run is queued or under way it does nothing, or while the API "
-        "asks to wait."
+        "Starts a refresh when pending sessions are due again: a quarter of an hour after their last poll, or an "
+        "eighth of their age if that is longer. A tick reads one small file, and the tables only if a run has changed "
+        "them. It skips while a run is queued or in progress, and while the API asks to wait."
     ),
 )
 def pending_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     try:
-        workspace = _watched()
+        workspace = _workspace_with_inbox()
         data = workspace.data
-        if skip := _asked_to_wait(workspace):
+        if skip := _skip_while_api_asks_to_wait(workspace):
             return skip
-        if _is_under_way(context.instance, data):
-            return dg.SkipReason(_UNDER_WAY)
-        state, known = due_state(data), _Known.of(context.cursor)
+        if _is_in_progress(context.instance, data):
+            return dg.SkipReason(_IN_PROGRESS)
+        state, known = due_state(data), _Cursor.of(context.cursor)
         if known.state != state:
-            known = _Known(state, due(data))
+            known = _Cursor(state, due(data))
             context.update_cursor(known.cursor)
     except PipelineError as error:
         return dg.SkipReason(str(error))
@@ -117,38 +116,38 @@ def pending_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Sk
     seconds = known.due.at - now().timestamp()
     if seconds > 0:
         return dg.SkipReason(f"{known.due.pending:,} sessions are pending, the first is due in {seconds / 60:,.0f} min")
-    # A run that fails before polling leaves them due; the next hour starts another run.
+    # If a run fails before polling, they stay due; the next hour starts another run.
     run_key = f"{state}-{now():%Y%m%dT%H}"
     return dg.RunRequest(run_key=run_key, tags={"pending_sessions": str(known.due.pending)})
 
 
-def _watched() -> Workspace:
-    """The workspace, with an inbox to drop files into; the first run binds it. Raises a PipelineError."""
+def _workspace_with_inbox() -> Workspace:
+    """The workspace, with an inbox folder; binds nothing. Raises a PipelineError."""
     workspace = Workspace.open_for_reading(needs_key=True)
     workspace.data.offer_inbox()
     return workspace
 
 
-def _asked_to_wait(workspace: Workspace) -> dg.SkipReason | None:
-    """The API's Retry-After was longer than a run polls."""
+def _skip_while_api_asks_to_wait(workspace: Workspace) -> dg.SkipReason | None:
+    """The reason to skip if a Retry-After beyond the poll budget has not passed."""
     until = workspace.asked_to_wait_until()
     return dg.SkipReason(f"the API asks to wait until {until:%Y-%m-%d %H:%M:%S} UTC") if until else None
 
 
-def _is_under_way(instance: dg.DagsterInstance, data: DataDirectory) -> bool:
-    """Whether a run is queued or in progress, whoever started it."""
+def _is_in_progress(instance: dg.DagsterInstance, data: DataDirectory) -> bool:
+    """Whether a run of any starter is queued or in progress."""
     return data.is_being_written() or bool(instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED), limit=1))
 
 
 @dataclass(frozen=True)
-class _Known:
-    """The state that the sensor keeps in its cursor between ticks and restarts."""
+class _Cursor:
+    """The sensor's state between ticks and restarts."""
 
     state: str | None
     due: Due | None
 
     @classmethod
-    def of(cls, cursor: str | None) -> _Known:
+    def of(cls, cursor: str | None) -> _Cursor:
         if not cursor:
             return cls(None, None)
         state, pending, at = json.loads(cursor)

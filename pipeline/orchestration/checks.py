@@ -1,7 +1,7 @@
-"""The tables' checks, and the published file's, as Dagster asset checks.
+"""The checks of the tables and of the published file as Dagster asset checks.
 
-A refresh evaluates them within the step that makes the assets. Each is also executable by itself: its page has an
-Execute button, and the checks of one asset run in one step.
+A refresh evaluates them within the step that makes the assets. Each can also be executed alone by the Execute button on
+its page; the checks of one asset run in one step.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,11 +16,11 @@ from pipeline.quality.rules import Check, Severity
 from pipeline.schema import TABLES
 from pipeline.schema.table import Table
 
-PUBLISHED_CHECK = "holds_what_the_lake_holds"
+PUBLISHED_CHECK = "equals_the_lake"
 
 
 def evaluations(checker: Checker, table: Table, is_reported: bool) -> list[dg.AssetCheckEvaluation]:
-    """The evaluations of a table's checks; for a table that the run does not report, only the computed ones."""
+    """The evaluations of a table's checks; if the run does not report the table, only the newly computed ones."""
     return [
         evaluation(table.name, check.name, finding, check.severity)
         for check, finding in checker.findings(checks_of(table)).items()
@@ -29,7 +29,7 @@ def evaluations(checker: Checker, table: Table, is_reported: bool) -> list[dg.As
 
 
 def evaluation(asset: str, name: str, finding: Finding, severity: Severity) -> dg.AssetCheckEvaluation:
-    """The finding of one check as an event of the step that makes the asset."""
+    """The finding of a check as an event of the step that makes the asset."""
     result = _result(asset, name, finding, severity)
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(asset),
@@ -84,9 +84,9 @@ def _checks_of(table: Table) -> dg.AssetChecksDefinition:
 
 
 @dg.asset_check(asset="warehouse", name=PUBLISHED_CHECK, description=DESCRIPTION, blocking=True)
-def holds_what_the_lake_holds(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.AssetCheckResult:
+def equals_the_lake(workspace: dg.ResourceParam[WorkspaceResource]) -> dg.AssetCheckResult:
     with workspace.read() as opened:
         return _result("warehouse", PUBLISHED_CHECK, disagreements(opened.data), Severity.ERROR)
 
 
-ASSET_CHECKS = [*(_checks_of(table) for table in TABLES.values() if table.is_asset), holds_what_the_lake_holds]
+ASSET_CHECKS = [*(_checks_of(table) for table in TABLES.values() if table.is_asset), equals_the_lake]

@@ -1,4 +1,4 @@
-"""The composition root: the definitions, put together around one workspace resource."""
+"""The composition root: builds the definitions around one workspace resource."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def build_definitions(workspace: dg.ResourceDefinition) -> dg.Definitions:
         schedules=[daily_refresh, weekly_prune],
         sensors=[inbox_sensor, pending_sensor, failure_sensor],
         resources={"workspace": workspace},
-        # The step runs in the run's own process: another one would take seconds to start.
+        # The step runs in the run's own process, because another would take seconds to start.
         executor=dg.in_process_executor,
     )

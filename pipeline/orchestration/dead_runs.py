@@ -1,8 +1,8 @@
 """Detects dead runs by the lock of their data directory.
 
-A run killed with its whole machine, or started from a shell and killed, stays "started" for Dagster, which
-then starts no other. Every writing run is tagged with its data directory and holds its lock, so if the
-lock is free the run is dead. Runs of several data directories may share one history.
+If a run is killed with its machine, or was started from a shell, Dagster keeps it as "started" and starts no other run.
+Every writing run has a tag with its data directory and holds the directory's lock, so a free lock means that the run is
+dead. Runs of several data directories may share one history.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pipeline.clock import now
 from pipeline.storage.data_directory import DataDirectory
 
 DATA_DIRECTORY = "data_directory"  # the tag of a run that took the lock
-_SILENT_FOR = 120.0  # seconds without an event, as after the lock was given back
-_SILENT_WITHOUT_LOCK_FOR = 3_600.0  # a run without the tag died before writing, only reads, or prunes
-_GONE = "The process of this run is gone; its received answers are kept. "
-_BY_DAEMON = "The daemon starts it again by itself, twice at most; if"
-_FROM_SHELL = "Run `phygitals refresh` once more; if"
-_LOOK = " it dies again, look at the machine: its memory, its disk, who restarts it."
+_SILENT_FOR = 120.0  # seconds without an event; a run has some work after it releases the lock
+_SILENT_WITHOUT_LOCK_FOR = 3_600.0  # seconds; a run without the tag has not written yet, only reads, or prunes
+_DIED = "The process of this run died; received answers are kept. "
+_BY_DAEMON = "The daemon retries the run up to twice; if"
+_FROM_SHELL = "Run `phygitals refresh` again; if"
+_CHECK_MACHINE = " it dies again, check the machine's memory, its disk and its restarts."
 _UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
@@ -28,7 +28,8 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Marks dead runs as failed and returns their ids."""
     dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)) if _is_dead(instance, run)]
     for run in dead:
-        instance.report_run_failed(run, _GONE + (_BY_DAEMON if run.remote_job_origin else _FROM_SHELL) + _LOOK)
+        retry = _BY_DAEMON if run.remote_job_origin else _FROM_SHELL
+        instance.report_run_failed(run, _DIED + retry + _CHECK_MACHINE)
     return [run.run_id for run in dead]
 
 
@@ -38,7 +39,7 @@ def _is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
         if directory and DataDirectory(Path(directory)).is_being_written():
             return False
     except PermissionError:
-        return False  # another user's directory; only that user can judge
+        return False  # another user's directory, whose lock cannot be examined
     latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
     silent_for = _SILENT_FOR if directory else _SILENT_WITHOUT_LOCK_FOR
     return not latest or now().timestamp() - latest[0].timestamp > silent_for

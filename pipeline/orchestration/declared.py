@@ -24,7 +24,7 @@ _DERIVATIONS = Derivations()
 
 
 def table_spec(table: Table, deps: list[str] | None = None) -> dg.AssetSpec:
-    """The spec of a declared table's asset, which a run may skip; `deps` override the declared sources."""
+    """The spec of a declared table's asset; `deps` replaces the declared sources."""
     return dg.AssetSpec(
         table.name,
         group_name=table.group,
@@ -94,9 +94,9 @@ def materialized(
 
     `connection` has the table under its name.
     """
-    signs = table_profile(connection, workspace.data.store, table, now())
-    metadata: dict[str, Any] = {**signs.numbers, **numbers}
-    metadata |= {name: dg.MetadataValue.md(text) for name, text in signs.texts.items()}
+    profile = table_profile(connection, workspace.data.store, table, now())
+    metadata: dict[str, Any] = {**profile.numbers, **numbers}
+    metadata |= {name: dg.MetadataValue.md(text) for name, text in profile.texts.items()}
     if files:
         metadata["files"] = dg.MetadataValue.table(files)
     if table.sources:
@@ -107,13 +107,13 @@ def materialized(
 def built(
     workspace: Workspace, connection: duckdb.DuckDBPyConnection, report: BuildReport, seconds: float
 ) -> dg.MaterializeResult[None]:
-    """The materialization of a table from a builder's report, with the seconds it took."""
+    """The materialization of a table from a builder's report and the duration in seconds."""
     done = {"parts_written": len(report.written), "parts_unchanged": report.unchanged_count}
     return materialized(workspace, connection, report.table, {**done, "seconds": round(seconds, 2)})
 
 
 def _uri(table: Table) -> dict[str, str]:
-    """The URI of the table's Parquet objects; None if the settings are invalid, which a run reports."""
+    """The URI of the table's Parquet objects; empty if the settings are invalid, which a run reports."""
     if VALID_SETTINGS is None:
         return {}
     return {"dagster/uri": f"file://{DataDirectory(VALID_SETTINGS.data_directory).store.folder(table)}"}

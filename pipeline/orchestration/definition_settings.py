@@ -1,6 +1,6 @@
-"""The settings at the time when the definitions were loaded.
+"""The settings at the time of loading the definitions.
 
-Definitions load even with invalid settings; the run that needs the settings reports the error.
+Definitions load even with invalid settings; the run that needs them reports the error.
 """
 
 from __future__ import annotations

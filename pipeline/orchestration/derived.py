@@ -15,11 +15,11 @@ TABLE_SPECS = [table_spec(table) for table in PUBLISHED]
 
 def build(step: Step, builder: Builder) -> Iterator[dg.MaterializeResult[None]]:
     """Updates the selected tables. Tables downstream of a failed blocking check are skipped."""
-    not_to_build_on: set[str] = set()
+    blocked: set[str] = set()
     for table in (table for table in PUBLISHED if step.is_asked_for(table.name)):
-        if not not_to_build_on.isdisjoint(upstream(table)):
-            not_to_build_on.add(table.name)
-            step.log.warning(f"{table.name} was skipped: a check of a table upstream failed")
+        if not blocked.isdisjoint(upstream(table)):
+            blocked.add(table.name)
+            step.log.warning(f"{table.name} was skipped: a blocking check of an upstream table failed")
             continue
         started = time.monotonic()
         report = builder.build(table)
@@ -29,5 +29,5 @@ def build(step: Step, builder: Builder) -> Iterator[dg.MaterializeResult[None]]:
         if is_reported:
             yield built(step.opened, step.connection_with(table), report, time.monotonic() - started)
         if not step.check(table, is_reported):
-            not_to_build_on.add(table.name)
+            blocked.add(table.name)
     step.stop_if_a_check_failed()

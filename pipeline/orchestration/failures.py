@@ -11,9 +11,9 @@ from pipeline.errors import PipelineError
 from pipeline.settings import WebhookSettings
 
 _TICK_SECONDS = 30
-_TAG_LENGTH = 250  # it stands in the list of runs
+_TAG_LENGTH = 250  # the UI shows the tag in the list of runs
 _PUBLISHED = dg.AssetKey("warehouse")
-_TELLING = [
+_EVENT_TYPES = [
     dg.DagsterEventType.STEP_FAILURE,
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
     dg.DagsterEventType.RUN_FAILURE,
@@ -21,14 +21,14 @@ _TELLING = [
 
 
 def what_to_do(events: Sequence[dg.DagsterEvent]) -> str:
-    """The line of a failed run: the error of the step that failed first."""
+    """The line about a failed run: the error of the step that failed first."""
     for event in events:
         if event.is_step_failure:
             return _of_step(event, events)
     for event in events:
         if event.event_type is dg.DagsterEventType.RUN_FAILURE and event.message:
             return event.message
-    return "the run failed; its page in the Dagster UI says why"
+    return "the run failed; its page in the Dagster UI shows the error"
 
 
 def _of_step(event: dg.DagsterEvent, events: Sequence[dg.DagsterEvent]) -> str:
@@ -74,11 +74,11 @@ def notify(
     instance: dg.DagsterInstance,
     run: dg.DagsterRun,
     events: Sequence[dg.DagsterEvent],
-    on_trouble: Callable[[str], object],
+    on_warning: Callable[[str], object],
 ) -> str:
     """Notifies about a failed run in its log, in a tag and by the webhook if set; returns the line.
 
-    A webhook that fails is told of through `on_trouble`, and changes nothing.
+    A failure of the webhook goes to `on_warning` and has no other effect.
     """
     line = what_to_do(events)
     instance.report_engine_event(f"What to do: {line}", run)
@@ -86,7 +86,7 @@ def notify(
     url = WebhookSettings.failure_webhook_url()
     if url is not None:
         message = {
-            # Slack and its like take these signs of a text for markup: `<!channel>` would call everybody.
+            # Slack and similar services interpret markup: `<!channel>` would notify everybody.
             "text": html.escape(f"{run.job_name} failed: {line}", quote=False),
             "job": run.job_name,
             "run_id": run.run_id,
@@ -97,7 +97,7 @@ def notify(
         try:
             webhook.post(url, message)
         except PipelineError as error:
-            on_trouble(f"the notification of run {run.run_id} failed: {error}")
+            on_warning(f"the notification of run {run.run_id} failed: {error}")
     return line
 
 
@@ -106,13 +106,13 @@ def notify(
     minimum_interval_seconds=_TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Ends the log of a failed run with one line that says what to do, tags the run with it, and posts it as JSON "
-        "to the webhook in PHYGITALS_FAILURE_WEBHOOK, where one is set. A webhook that fails is told of here, and "
-        "changes nothing. `phygitals refresh` does the same for its own runs, which sensors do not see."
+        "Adds one line with cause and remedy to the log of a failed run, tags the run with it, and posts it as JSON to "
+        "the webhook in PHYGITALS_FAILURE_WEBHOOK, if set. A failure of the webhook is logged here and has no other "
+        "effect. `phygitals refresh` does the same for its own runs, which sensors do not see."
     ),
 )
 def failure_sensor(context: dg.RunFailureSensorContext) -> None:
     run = context.dagster_run
-    records = context.instance.get_records_for_run(run.run_id, of_type=set(_TELLING)).records
+    records = context.instance.get_records_for_run(run.run_id, of_type=set(_EVENT_TYPES)).records
     events = [event for record in records if (event := record.event_log_entry.dagster_event)]
     notify(context.instance, run, events, context.log.warning)

@@ -15,8 +15,8 @@ _TICKS_LOOKED_AT = 400  # more than a year of a daily schedule
 def freshness_policy(cron: str, poll_budget: float) -> dg.FreshnessPolicy:
     """The policy for a cron schedule: warn after one missed run, fail after two. `poll_budget` is in seconds.
 
-    Runs count from their ends, so the time between two successive runs is the schedule's interval plus or minus
-    the duration of one run.
+    Age counts from the end of a run, so the interval between two ends is the schedule's, plus or minus the duration of
+    one run.
     """
     ticks = croniter(cron, datetime(2026, 1, 1, tzinfo=UTC), ret_type=datetime)
     gap = max(later - earlier for earlier, later in pairwise(next(ticks) for _ in range(_TICKS_LOOKED_AT)))

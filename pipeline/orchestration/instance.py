@@ -1,4 +1,4 @@
-"""Where runs are recorded: below DAGSTER_HOME, those of each environment in a folder of its own."""
+"""The Dagster instance: run history in DAGSTER_HOME, with one folder for each environment."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _CONFIGURATION = Path(__file__).with_name("dagster.yaml")
 
 
 class EnvironmentInstance(dg.DagsterInstance):
-    """An instance whose files lie in a folder of the environment's name, so that no two environments mix their runs.
+    """An instance with its files in a folder of the environment's name, so that environments do not share history.
 
-    `dagster.yaml` names it, and so every process of Dagster uses it. What is configured there explicitly stands.
+    `dagster.yaml` names this class, so every Dagster process uses it. Storage configured there takes precedence.
     """
 
     @classmethod
@@ -29,7 +29,7 @@ class EnvironmentInstance(dg.DagsterInstance):
 
     @classmethod
     def config_defaults(cls, base_dir: str) -> Mapping[str, object]:
-        """Where everything lies that `dagster.yaml` does not place."""
+        """The default storage, below the environment's folder."""
         folder = Path(base_dir) / EnvironmentSetting.name()
         folder.mkdir(exist_ok=True)
         reference = get_type_hints(dg.DagsterInstance.from_ref)["instance_ref"]  # Dagster's class has no public name
@@ -38,9 +38,9 @@ class EnvironmentInstance(dg.DagsterInstance):
 
 
 def recorded_runs() -> dg.DagsterInstance:
-    """The instance in DAGSTER_HOME, the project's own unless it is set. Use it as a context manager.
+    """The instance in DAGSTER_HOME, by default the project's. Use it as a context manager.
 
-    Raises SettingsError where DAGSTER_HOME is set to what Dagster does not take.
+    Raises SettingsError if DAGSTER_HOME is not the absolute path of an existing folder.
     """
     given = os.environ.get("DAGSTER_HOME")
     if not given:
@@ -51,21 +51,21 @@ def recorded_runs() -> dg.DagsterInstance:
         os.environ["DAGSTER_HOME"] = str(home)
     elif not (Path(given).is_absolute() and Path(given).is_dir()):
         raise SettingsError(
-            f"DAGSTER_HOME is {given}; set it to the absolute path of a folder that exists, or unset it"
+            f"DAGSTER_HOME={given!r} is refused: set it to the absolute path of an existing folder, or unset it"
         )
     return dg.DagsterInstance.get()
 
 
 @contextlib.contextmanager
 def kept_open(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
-    """Keeps the SQLite files of the run's events open for the block; does nothing for other storages.
+    """Keeps the SQLite files of the run's events open during the block; does nothing for other storages.
 
-    Dagster opens and closes them for each event, and SQLite writes its log back into a file, and waits for the disk,
-    whenever the last connection to it is closed.
+    Dagster opens and closes them for each event. Whenever the last connection closes, SQLite writes its log back into
+    the file and waits for the disk.
     """
     with contextlib.ExitStack() as held:
         for path in _event_files(instance, run_id):
-            with contextlib.suppress(sqlite3.Error):  # without it, all goes on, only slower
+            with contextlib.suppress(sqlite3.Error):  # only an optimization
                 connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
                 held.enter_context(contextlib.closing(connection))
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -1,6 +1,6 @@
-"""All assets, made in one step: a step costs Dagster more time than most tables take.
+"""One step that makes all assets, since a step costs Dagster more time than most tables take.
 
-Each is an asset of its own with a page, a lineage and checks, and any of them can be made alone.
+Each asset still has its own page, lineage and checks, and can be made alone.
 """
 
 import contextlib

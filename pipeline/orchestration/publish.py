@@ -1,4 +1,4 @@
-"""Group `publish`: the published DuckDB file and the report on it."""
+"""Group `publish`: the published DuckDB file and the report about it."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ from pipeline.transform.builder import Builder
 WAREHOUSE = dg.AssetSpec(
     "warehouse",
     group_name="publish",
-    description="One DuckDB file with every table, replaced in one step; notebooks may keep it open.",
+    description="One DuckDB file with every table, replaced atomically; notebooks may keep it open.",
     kinds={"duckdb"},
     owners=OWNERS,
     deps=[table.name for table in PUBLISHED],
@@ -25,8 +25,8 @@ WAREHOUSE = dg.AssetSpec(
 REPORT = dg.AssetSpec(
     "report",
     group_name="publish",
-    description="One HTML page about the DuckDB file, for any browser, without network. If it fails, the "
-    "tables are published nevertheless.",
+    description="One HTML page about the DuckDB file, for any browser, without network. The tables are published even "
+    "if the report fails.",
     kinds={"html"},
     owners=OWNERS,
     deps=["warehouse"],
@@ -39,7 +39,7 @@ def publish(step: Step, builder: Builder) -> Iterator[dg.MaterializeResult[None]
     published = step.opened.publish(builder)
     try:
         step.opened.compact()
-    except StoreError as error:  # the tables are published, and the report waits for nothing else
+    except StoreError as error:  # no other step depends on the merge
         step.notify(f"raw objects were not merged: {error}")
     if published.is_unchanged and not step.has_to_report("warehouse"):
         return

@@ -1,4 +1,4 @@
-"""Group `raw`: what came in. Submissions, records of sellbacks, who is still pending, and the API's answers."""
+"""Group `raw`: submissions, records of sellbacks, pending sessions, and the API's answers."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ _LOG_EVERY = 5.0  # seconds between two progress lines in the run's log
 RAW_SPECS = [
     table_spec(SESSION_SUBMISSIONS),
     table_spec(SELLBACK_SUBMISSIONS),
-    # They also depend on the answers of earlier runs, which would be a cycle in the lineage.
+    # Pending sessions also depend on the answers of earlier runs, which would be a cycle in the lineage.
     table_spec(PENDING_SESSIONS, deps=["session_submissions"]),
     table_spec(STATUS_RESPONSES, deps=["pending_sessions"]),
 ]
@@ -27,15 +27,15 @@ RAW_SPECS = [
 
 def take_in(step: Step) -> Iterator[dg.MaterializeResult[None]]:
     """Reads the inbox's new files."""
-    yield from _taken_in(step, SESSION_SUBMISSIONS, step.opened.take_in)
+    yield from _intake(step, SESSION_SUBMISSIONS, step.opened.take_in)
 
 
 def take_in_sellbacks(step: Step) -> Iterator[dg.MaterializeResult[None]]:
     """Reads the new files of the folder `sellbacks`."""
-    yield from _taken_in(step, SELLBACK_SUBMISSIONS, step.opened.take_in_sellbacks)
+    yield from _intake(step, SELLBACK_SUBMISSIONS, step.opened.take_in_sellbacks)
 
 
-def _taken_in(
+def _intake(
     step: Step, table: Table, take_in_files: Callable[[], IntakeReport]
 ) -> Iterator[dg.MaterializeResult[None]]:
     started = time.monotonic()

@@ -13,7 +13,7 @@ from pipeline.orchestration.dead_runs import DATA_DIRECTORY
 from pipeline.orchestration.instance import kept_open
 from pipeline.polling.progress import Progress
 from pipeline.quality.checker import Checker
-from pipeline.report.wording import harmless
+from pipeline.report.wording import escape_controls
 from pipeline.steps import Workspace
 from pipeline.storage.connection import explained
 from pipeline.storage.data_directory import DataDirectory
@@ -22,11 +22,10 @@ _LONGEST_WORDS = 500
 
 
 class WorkspaceResource:
-    """The workspace of one run, opened when a step needs it, so that definitions load whatever the settings are.
+    """The workspace of one run, opened when a step needs it, so that definitions load with invalid settings, too.
 
-    The first writing step takes the lock, and the run keeps it to its end: no other writer comes
-    between two steps. `on_lock` is called then. For a watched run, `on_line` and `on_progress` get
-    the lines of its log.
+    The first writing step takes the lock and calls `on_lock`; the run keeps the lock to its end, so no other writer
+    comes between two steps. `on_line` and `on_progress` receive lines and progress of a run with a watcher.
     """
 
     def __init__(
@@ -44,8 +43,8 @@ class WorkspaceResource:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Workspace]:
-        """The workspace for writing. An error fails the step with its one line and is not retried."""
-        with _told_to_people():
+        """The workspace for writing. An error fails the step with its one-line message and is not retried."""
+        with _as_dagster_failure():
             if self._workspace is None:
                 workspace = Workspace.open()
                 self._held.enter_context(workspace.data.exclusive())
@@ -57,13 +56,13 @@ class WorkspaceResource:
     @contextlib.contextmanager
     def read(self) -> Iterator[Workspace]:
         """The workspace for reading; needs no lock."""
-        with _told_to_people():
+        with _as_dagster_failure():
             opened = self._workspace or Workspace.open_for_reading()
             with explained(opened.data):
                 yield opened
 
     def checker(self, opened: Workspace) -> Checker:
-        """The run's checker, one for all of its steps."""
+        """The run's checker, shared by its steps."""
         if self._checker is None:
             self._checker = self._held.enter_context(Checker(opened.data, now))
         return self._checker
@@ -77,7 +76,7 @@ def workspace_resource(
     on_line: Callable[[str], None] = lambda _line: None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> dg.ResourceDefinition:
-    """The definition: one WorkspaceResource a run."""
+    """The definition: one WorkspaceResource per run."""
 
     @dg.resource(description="The data directory of one environment, with its settings.")
     def workspace(context: dg.InitResourceContext) -> Iterator[WorkspaceResource]:
@@ -94,18 +93,18 @@ def workspace_resource(
 
 
 @contextlib.contextmanager
-def _told_to_people() -> Iterator[None]:
+def _as_dagster_failure() -> Iterator[None]:
     try:
         yield
     except dg.Failure:
         raise
     except PipelineError as error:
         # From None: the line is the whole message, and a traceback would hide it.
-        raise dg.Failure(harmless(str(error)), allow_retries=False) from None
+        raise dg.Failure(escape_controls(str(error)), allow_retries=False) from None
     except Exception as error:
-        words = harmless(" ".join(str(error).split()))[:_LONGEST_WORDS]
+        words = escape_controls(" ".join(str(error).split()))[:_LONGEST_WORDS]
         raise dg.Failure(
-            f"{type(error).__name__}: {words} (this is unexpected: start the run once more, and if it fails again, "
-            "report what its page says)",
+            f"{type(error).__name__}: {words} (this is unexpected: start the run again; if it fails again, report the "
+            "error on its page)",
             allow_retries=False,
         ) from error

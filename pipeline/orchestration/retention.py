@@ -1,7 +1,7 @@
 """Retention of the run history. Tables and raw data are not touched.
 
-Dagster's own deletion removes a run from the lists and leaves its event log and compute logs. With the
-run go its materializations and check results, so the runs that asset pages show the latest of are kept, however old.
+Dagster's own deletion removes a run from the lists and leaves its event log and compute logs. A removed run takes its
+materializations and check results with it, so runs with the latest state of an asset or check are kept at any age.
 """
 
 import shutil
@@ -21,7 +21,7 @@ from pipeline.orchestration.instance import recorded_runs
 
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _BATCH = 20
-_BUSY_SECONDS = 5.0  # how long another process may lock the databases
+_BUSY_SECONDS = 5.0  # time for which another process may lock the databases
 
 
 @dataclass
@@ -36,8 +36,8 @@ class Pruned:
 
     @property
     def line(self) -> str:
-        kept = f"kept {self.kept_for_assets:,} that asset pages show the latest state of"
-        active = f", {self.unfinished:,} that have not ended" if self.unfinished else ""
+        kept = f"kept {self.kept_for_assets:,} with the latest state of an asset"
+        active = f", {self.unfinished:,} unfinished" if self.unfinished else ""
         return (
             f"removed {self.runs:,} runs older than {self.keep_days:,} days, {self.bytes / 1e6:,.1f} MB; {kept}{active}"
         )
@@ -52,7 +52,7 @@ def prune_history(keep_days: int, on_line: Callable[[str], None]) -> Pruned:
 def prune(instance: dg.DagsterInstance, keep_days: int, on_line: Callable[[str], None]) -> Pruned:
     """Removes runs that were created over `keep_days` days ago, with their files.
 
-    A run that has not ended is never removed, nor is the one that an asset's latest materialization or check is of.
+    Keeps unfinished runs, and runs with the latest materialization or check of an asset.
     """
     limit = now() - timedelta(days=keep_days)
     pruned = Pruned(keep_days, unfinished=_count_unfinished(instance, limit))
@@ -96,7 +96,7 @@ def _needed_runs(instance: dg.DagsterInstance) -> set[str]:
 
 
 def _remove_files(home: Path, run_id: str) -> int:
-    """Removes the run's event log and compute logs; returns their bytes. Stored elsewhere, they have no files here."""
+    """Removes the run's event log and compute logs, if stored as files; returns their size in bytes."""
     files = list((home / "history" / "runs").glob(f"{run_id}.db*"))
     logs = home / "storage" / run_id
     size = sum(path.stat().st_size for path in [*files, *logs.rglob("*")] if path.is_file())
@@ -115,9 +115,9 @@ def _database_bytes(home: Path) -> int:
 
 
 def _shrink(home: Path) -> None:
-    """Deletes check results of removed runs, which Dagster keeps, and returns free pages to the disk.
+    """Deletes the check results of removed runs, which Dagster keeps, and returns free pages to the disk.
 
-    While another process writes for longer than `_BUSY_SECONDS`, nothing is done; the next pruning does it.
+    Does nothing if another process writes for longer than `_BUSY_SECONDS`; the next pruning tries again.
     """
     runs, index = _databases(home)
     if not (runs.exists() and index.exists()):
@@ -139,7 +139,7 @@ def remove_old_runs(context: dg.OpExecutionContext) -> None:
 
 
 @dg.job(
-    description="Keeps the run history from growing without bound. Raw data and tables are not touched.",
+    description="Limits the size of the run history. Raw data and tables are not touched.",
     executor_def=dg.in_process_executor,
 )
 def prune_runs() -> None:
@@ -153,7 +153,7 @@ weekly_prune = dg.ScheduleDefinition(
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description=(
-        "Removes runs older than PHYGITALS_KEEP_RUN_DAYS on Sundays, as phygitals prune does. The runs that asset "
-        "pages show the latest state of stay, and so does every run that has not ended."
+        "Removes runs older than PHYGITALS_KEEP_RUN_DAYS on Sundays, as phygitals prune does. Keeps unfinished runs "
+        "and runs with the latest state of an asset."
     ),
 )

@@ -1,4 +1,4 @@
-"""One execution of the step that makes assets: its selection, its reports and its failed checks."""
+"""One execution of the step that makes assets: its selection, reports and failed checks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pipeline.orchestration.failures import failed_checks
 from pipeline.orchestration.resources import WorkspaceResource
 from pipeline.quality.findings import Finding
 from pipeline.quality.rules import Severity
-from pipeline.report.wording import harmless
+from pipeline.report.wording import escape_controls
 from pipeline.schema.table import Table
 from pipeline.steps import Workspace
 
 
 class Step:
-    """The step of one run, over the run's open workspace.
+    """The step of one run on the run's open workspace.
 
-    Each event takes Dagster longer to write than an unchanged table takes to be recognized, so a run reports what it
-    changed. Freshness policies need reports of the others as well: the first refresh after the daily schedule's time
-    reports every asset, and so does a run with selected assets.
+    Dagster takes longer to write an event than the builder takes to recognize an unchanged table, so a run reports only
+    the assets that it changed. Freshness policies need reports of the others, too: the first refresh after the daily
+    schedule's time, and a run with selected assets, report all of theirs.
     """
 
     def __init__(self, context: dg.AssetExecutionContext, workspace: WorkspaceResource, opened: Workspace) -> None:
@@ -36,9 +36,9 @@ class Step:
         self._on_line = workspace.on_line
         self._checker = workspace.checker(opened)
         self._chosen = {key.to_user_string() for key in context.selected_asset_keys}
-        self._up_to_date = set() if context.run.asset_selection else _reported_lately(context)
+        self._up_to_date = set() if context.run.asset_selection else _reported_since_schedule(context)
         self._failed: list[dg.AssetCheckEvaluation] = []
-        self.has_news = False  # whether new raw data came in
+        self.has_news = False  # whether the run received raw data
 
     def is_asked_for(self, asset: str) -> bool:
         return asset in self._chosen
@@ -48,8 +48,8 @@ class Step:
         return asset not in self._up_to_date
 
     def notify(self, line: str) -> None:
-        """Logs a line and passes it to the watcher of the run."""
-        self.log.info(harmless(line))
+        """Logs a line and passes it to the run's watcher."""
+        self.log.info(escape_controls(line))
         self._on_line(line)
 
     def connection_with(self, table: Table) -> duckdb.DuckDBPyConnection:
@@ -59,7 +59,7 @@ class Step:
     def check(self, table: Table, is_reported: bool) -> bool:
         """Evaluates the table's checks; returns whether dependent tables may be built.
 
-        For a table that the run does not report, only computed findings are logged.
+        If the run does not report the table, only newly computed findings are logged.
         """
         return self._log(evaluations(self._checker, table, is_reported))
 
@@ -80,7 +80,7 @@ class Step:
         return not failed
 
 
-def _reported_lately(context: dg.AssetExecutionContext) -> set[str]:
+def _reported_since_schedule(context: dg.AssetExecutionContext) -> set[str]:
     """The assets reported since the last due time of the daily schedule."""
     since = croniter(SETTINGS.daily_cron, now(), ret_type=datetime).get_prev().timestamp()
     entries = [record.asset_entry for record in context.instance.get_asset_records(list(context.selected_asset_keys))]

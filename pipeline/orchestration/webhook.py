@@ -1,7 +1,7 @@
-"""Posts one JSON message to a webhook, within a bounded time and without ever showing its URL.
+"""Posts one JSON message to a webhook, within a bounded time and without showing its URL.
 
-The URL of a webhook is a secret: anybody who has it can post. It is never logged, no error contains it,
-and redirects are not followed, because they would send the message elsewhere.
+The URL of a webhook is a secret: anybody who has it can post. It is never logged and never part of an error. Redirects
+are not followed, because they would send the message elsewhere.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.network import NetworkError, check, parsed, proxy_for, tls_context
 
-TIMEOUT = 10.0  # seconds, from looking up the name to the answer's headers
+TIMEOUT = 10.0  # seconds, from the name lookup to the headers of the response
 
 
 class WebhookError(PipelineError):
-    """The message was not delivered. Contains the reason, never the URL."""
+    """The message was not delivered. The error has the reason, never the URL."""
 
 
 def post(url: str, message: Mapping[str, str], timeout: float = TIMEOUT) -> None:
@@ -30,7 +30,7 @@ def post(url: str, message: Mapping[str, str], timeout: float = TIMEOUT) -> None
 
 
 async def _post(url: str, message: Mapping[str, str], seconds: float) -> None:
-    import aiohttp  # where SSLKEYLOGFILE cannot be used, this fails without naming it
+    import aiohttp  # after `check`: with an unusable SSLKEYLOGFILE, the import fails without naming it
 
     limits = aiohttp.ClientTimeout(total=seconds)
     connector = aiohttp.TCPConnector(ssl=tls_context() if parsed(url).scheme == "https" else False)

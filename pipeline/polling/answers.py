@@ -19,23 +19,23 @@ import msgspec
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_ITEMS = 100_000  # far beyond any purchase; a body of empty items only would exhaust a build's memory
-LONGEST_WAIT = 86_400.0  # seconds; what asks to wait for longer is taken for a mistake
-WAIT_INSTEAD = 60.0  # seconds that are waited then
-IMPLAUSIBLE_WAIT = "; its Retry-After is implausible: "  # stands between a detail and the header's value
+LONGEST_WAIT = 86_400.0  # seconds; a longer Retry-After is implausible
+WAIT_INSTEAD = 60.0  # seconds; replaces an implausible Retry-After
+IMPLAUSIBLE_WAIT = "; its Retry-After is implausible: "  # separates a detail from the header's value
 _TRANSIENT_STATUSES = frozenset({408, 429})
 _ESCAPED_COLON = b"\\u003"  # prefix of the escape of a colon and of some other characters
 _ENVELOPE = ("result", "status", "error")
 _FAILED = "Transaction failed"
-_LONGEST_VALUE = 100  # characters of a header's value that are repeated
-NO_CONNECTION = "no connection"  # how the problem of an answer begins when not even a connection came about
+_LONGEST_VALUE = 100  # characters of a header's value that are stored
+NO_CONNECTION = "no connection"  # prefix of an answer's problem if the connection failed
 REPEATED_KEYS = "keys are repeated; of each, the last counts"
 
 
 class Outcome(StrEnum):
     """The meanings. Only `FULFILLED` and `FAILED` are final.
 
-    `UNCONFIRMED` is a failure that no second request on a connection of its own has confirmed: its answer names no
-    session, and so may be another's. `FAILED` is one that this has confirmed.
+    `UNCONFIRMED` is a failure without a confirming second answer on a fresh connection: a failure names no session, so
+    it may belong to another. `FAILED` is a confirmed failure.
     """
 
     FULFILLED = "fulfilled"
@@ -75,9 +75,9 @@ class Meaning(NamedTuple):
 
 
 def interpret(session_id: str, answer: Answer, confirms: bool = False) -> Meaning:
-    """The meaning of an answer to a question about `session_id`.
+    """The meaning of an answer to a request about `session_id`.
 
-    `confirms` says that the session's last answer was a failure, and that this one came on a connection of its own.
+    `confirms` means that the session's last answer was a failure and that this one came on a fresh connection.
     """
     status = answer.status
     if status is None:
@@ -99,9 +99,9 @@ def interpret(session_id: str, answer: Answer, confirms: bool = False) -> Meanin
 
 
 def retry_after(answer: Answer, now: float) -> float | None:
-    """Seconds that the answer's Retry-After header asks to wait: given as seconds or as an HTTP date.
+    """The answer's Retry-After header, in seconds or as an HTTP date, as seconds from `now`.
 
-    `now` is in seconds since the epoch. None without a readable header; never below 0. May be implausibly long.
+    `now` is in seconds since the epoch. None without a readable header; never below 0; may be implausibly long.
     """
     value = answer.headers.get("retry-after", "").strip()
     if not value:
@@ -120,7 +120,7 @@ def retry_after(answer: Answer, now: float) -> float | None:
 
 
 def with_implausible_wait(meaning: Meaning, answer: Answer) -> Meaning:
-    """The meaning of an answer that asks to wait for too long, with the header's value in its words."""
+    """The meaning with the value of an implausible Retry-After header in its detail."""
     value = " ".join(answer.headers.get("retry-after", "").split())[:_LONGEST_VALUE]
     return meaning._replace(detail=f"{meaning.detail or meaning.outcome}{IMPLAUSIBLE_WAIT}{value}")
 
@@ -162,7 +162,7 @@ def _success(session_id: str, document: dict[str, Any]) -> Meaning:
 
 
 def _is_same_session(asked: str, echoed: Any) -> bool:
-    """Whether the id is the one asked for: the same text, or the same UUID in other letters or braces."""
+    """Whether the echoed id is the requested one: the same text, or the same UUID in another notation."""
     if echoed == asked:
         return True
     try:
@@ -172,7 +172,7 @@ def _is_same_session(asked: str, echoed: Any) -> bool:
 
 
 def _note(document: dict[str, Any]) -> str | None:
-    """The detail that makes later readers of the answer interpret it in the same way."""
+    """The detail with which later readers interpret the answer in the same way."""
     return REPEATED_KEYS if isinstance(document, _Repeating) else None
 
 
@@ -188,8 +188,8 @@ def _parse(answer: Answer) -> dict[str, Any] | str:
 def _parse_fast(body: bytes) -> Any:
     """The document of a body without repeated keys; None if this fast test cannot decide.
 
-    An object with repeated keys is re-encoded with fewer keys and so with fewer colons. The number of colons inside
-    strings stays the same, unless one was written as an escape.
+    Re-encoding an object drops repeated keys and with them colons. The number of colons inside strings stays the same,
+    unless one was written as an escape.
     """
     if _ESCAPED_COLON in body:
         return None

@@ -19,9 +19,9 @@ class BodyError(Exception):
 
 
 class Body:
-    """Collects the chunks of one body. `content` is what has come so far, at most the limit.
+    """Collects the chunks of one body; `content` is the body so far, at most the limit.
 
-    `content_encoding` is that header's value; gzip is undone, any other is left as it came.
+    `content_encoding` is the value of that header; gzip is decompressed, any other encoding is kept.
     """
 
     __slots__ = ("_decompressor", "content", "problem")
@@ -32,13 +32,13 @@ class Body:
         self._decompressor = _decompressor(content_encoding) if content_encoding else None
 
     def add(self, chunk: bytes) -> Iterator[None]:
-        """Takes the next chunk as received, as far as the iterator is taken; a step adds little. Raises BodyError."""
+        """Adds the next chunk in bounded steps, one per item of the iterator. Raises BodyError."""
         if self._decompressor is None:
             self._take(chunk)
             yield
         while self._decompressor and chunk:
             if self._decompressor.eof:
-                # gzip may come in several members. What follows the last one is none, and is not gathered up.
+                # A gzip body may have several members.
                 self._decompressor = _gzip()
             self._take(_unpacked(self._decompressor, chunk))
             chunk = self._decompressor.unconsumed_tail or self._decompressor.unused_data

@@ -39,7 +39,7 @@ class StatusClient:
     send the key elsewhere. TLS is always verified. The caller limits the number of requests in flight.
     `room` returns when the caller has memory for another large answer; large bodies wait for it.
 
-    Raises NetworkError where the environment's proxy or certificates cannot be used.
+    Raises NetworkError if the environment's proxy or certificates cannot be used.
 
     Requests go directly to an httpx transport. The features of `httpx.AsyncClient` (cookies, redirects,
     authentication, merging of defaults) are not needed and cost as much as the request itself.
@@ -72,9 +72,9 @@ class StatusClient:
         await self._fresh_transport.aclose()
 
     async def ask(self, session_id: str, is_fresh: bool = False) -> Answer:
-        """One request, on a connection of its own where `is_fresh` is set.
+        """Sends one request, on a fresh connection if `is_fresh`.
 
-        Every failure to get an answer is an Answer too; nothing is raised for it.
+        A failure to get an answer is returned as an Answer, not raised.
         """
         loop = asyncio.get_running_loop()
         task = cast(asyncio.Task[Any], asyncio.current_task())

@@ -1,18 +1,18 @@
-"""The distribution of the times in which purchases become final. The schedule derives chances from it.
+"""The distribution of the times in which purchases become final. The schedule derives probabilities from it.
 
-The law is a hazard for each band of ages. Bands are quarters of an octave of age + 1 s, from 0 to two years, so that
-one law holds seconds and days.
+The distribution is a hazard for each band of ages. Bands are quarters of an octave of age + 1 s, from 0 to two years,
+and so cover seconds as well as days.
 
-**The start.** Where nothing is known, the chance that a purchase is still pending at an age is (1 + age/s)^-½, the
-plainest law with a long tail: its hazard falls as 1/age.
+**Prior.** Without data, the probability that a purchase is still pending at an age is (1 + age/s)^-½, a simple
+distribution with a long tail: its hazard falls as 1/age.
 
-**Learning.** An answer "pending" says that the completion comes later, a final one that it has been: of each purchase
-an interval is known that holds its completion, without an end where it is pending still. The law of largest
-likelihood for such data is found by expectation and maximization (Turnbull, "The empirical distribution function with
-arbitrarily grouped, censored and truncated data", 1976; Dempster, Laird and Rubin, 1977): each completion is spread
-over the bands of its interval as the law so far has it, and the chance of completing in a band becomes the completions
-in it over the purchases that reached it. Ten purchases' worth of the start law are added to each band, the prior of a
-beta distribution, so that few data change little and bands without data keep the start.
+**Learning.** Completion times are interval-censored: a pending answer is a lower bound of the time, a final answer an
+upper bound; a pending purchase has no upper bound. The maximum likelihood estimate comes from expectation maximization
+(Turnbull, "The empirical distribution function with arbitrarily grouped, censored and truncated data", 1976; Dempster,
+Laird and Rubin, 1977). Each round spreads every completion over the bands of its interval in proportion to the current
+distribution; the new probability of a band is its completions over the purchases that reached it. The prior has the
+weight of ten purchases per band, as in a beta distribution: few data change little, and bands without data keep the
+prior.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BANDS = 26 * BANDS_PER_OCTAVE
 _EDGES = 2.0 ** (np.arange(_BANDS + 1) / BANDS_PER_OCTAVE) - 1.0  # seconds
 _PRIOR_PURCHASES = 10.0
 _ROUNDS = 200
-_SETTLED = 1e-4  # the largest change of a chance at which the rounds end
+_CONVERGED = 1e-4  # the largest change of a probability at which the rounds end
 
 _EDGES_LIST: list[float] = _EDGES.tolist()  # a list, because single items are read faster than from an array
 
@@ -42,7 +42,7 @@ def band(age: float) -> int:
 
 
 class CompletionLaw:
-    """The law with these chances of becoming final within each band, given pending at the start of the band."""
+    """The distribution, from the probability of each band that a purchase pending at its start becomes final in it."""
 
     def __init__(self, chances: Floats) -> None:
         by_band = -np.log1p(-np.minimum(chances, 1.0 - 1e-12))
@@ -51,12 +51,12 @@ class CompletionLaw:
 
     @classmethod
     def assumed(cls) -> CompletionLaw:
-        """The law of the start."""
+        """The prior."""
         return cls(_assumed_chances())
 
     @classmethod
     def learned(cls, intervals: Iterable[tuple[int, int | None, int]]) -> CompletionLaw:
-        """The law of purchases by the interval that holds their completion: first band, last band, purchases.
+        """The distribution estimated from intervals of completion: first band, last band, number of purchases.
 
         The last band is None for purchases whose latest answer, in the first band, was pending.
         """
@@ -64,7 +64,7 @@ class CompletionLaw:
         return cls(_most_likely(np.array(rows, dtype=np.int64).reshape(-1, 3)))
 
     def chance(self, age_when_pending: float, age: float) -> float:
-        """The chance that a purchase pending at one age, in seconds, is final at the other age."""
+        """The probability that a purchase pending at the first age, in seconds, is final at the second."""
         return -math.expm1(self._cumulated(age_when_pending) - self._cumulated(age))
 
     def chances(self, ages_when_pending: Floats, ages: Floats) -> Floats:
@@ -88,12 +88,12 @@ def _assumed_chances() -> Floats:
 
 
 def _most_likely(rows: npt.NDArray[np.int64]) -> Floats:
-    """The chance of each band, by rounds of expectation and maximization over (first band, last band, purchases)."""
+    """The probability of each band by expectation maximization over rows of (first band, last band, purchases)."""
     bands = np.arange(_BANDS)
     first, last, counts = rows[:, :1], rows[:, 1:2], rows[:, 2].astype(float)
     is_final = rows[:, 1] < _BANDS
     within = ((first <= bands) & (bands <= last))[is_final].astype(float)
-    # The band of the last pending answer is only partly observed, so the purchase counts for the earlier bands.
+    # The band of the last pending answer is only partly observed, so the purchase counts for the earlier bands only.
     outlived = counts[~is_final] @ (bands < first[~is_final])
     assumed = _assumed_chances()
     chances = assumed
@@ -102,6 +102,6 @@ def _most_likely(rows: npt.NDArray[np.int64]) -> Floats:
         completed = shares * ((counts[is_final] / (within @ shares)) @ within)
         reached = completed[::-1].cumsum()[::-1] + outlived
         former, chances = chances, (completed + _PRIOR_PURCHASES * assumed) / (reached + _PRIOR_PURCHASES)
-        if np.max(np.abs(chances - former)) < _SETTLED:
+        if np.max(np.abs(chances - former)) < _CONVERGED:
             break
     return chances

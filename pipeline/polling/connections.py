@@ -1,10 +1,9 @@
-"""Connections on which an answer belongs to the request before it, and how httpx's requests travel over them.
+"""Connections that never attribute an answer to the wrong request, as a transport for httpx.
 
-HTTP/1.1 tells which answer is whose by their order alone. One surplus answer on a connection that is kept open would
-be taken for the next session's, and so on. So a connection is closed as soon as it brings what nobody waits for:
-bytes before a request, bytes behind an answer, bytes while it lies idle. What comes after the next request has been
-sent cannot be told from its answer. That is why a failure, which names no session, is asked for once more on a
-connection of its own.
+HTTP/1.1 matches answers to requests by their order alone. On a kept-open connection, one surplus answer would shift all
+later ones to other sessions. Therefore a connection is closed when it receives unexpected bytes: before a request,
+after an answer, or while idle. Surplus bytes that arrive after the next request was sent cannot be distinguished from
+its answer. That is why a failure, which names no session, is confirmed by a second request on a fresh connection.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from httpx_aiohttp import AiohttpTransport
 
 from pipeline.network import proxy_for, tls_context
 
-LONGEST_HEADER_LINE = 64 * 1024 + 256  # bytes; with room for the name beside a value of 64 KiB
+LONGEST_HEADER_LINE = 64 * 1024 + 256  # bytes; a value of 64 KiB and the header's name
 MOST_HEADERS = 1000
-LONGEST_HEAD = 512 * 1024  # bytes; of the status line and all headers, together with interim answers
+LONGEST_HEAD = 512 * 1024  # bytes of the status line and all headers, including interim answers
 _INTERIM = (b"HTTP/1.1 1", b"HTTP/1.0 1")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
 
 
 def transport(url: str, headers: Mapping[str, str], keeps_connections: bool) -> AiohttpTransport:
-    """A transport to the URL whose every request has these headers, and those that a body and a connection need.
+    """A transport to the URL that adds these headers to every request.
 
-    A proxy is sent these headers as well, in clear: what it must not see belongs into the requests. Without
-    `keeps_connections` each request has a connection of its own. Raises NetworkError.
+    A proxy receives these headers too, unencrypted; pass secret headers with the requests instead. Without
+    `keeps_connections` each request uses a fresh connection. Raises NetworkError.
     """
     is_tls = httpx.URL(url).scheme == "https"
     context = tls_context() if is_tls else None
@@ -53,23 +52,23 @@ def transport(url: str, headers: Mapping[str, str], keeps_connections: bool) -> 
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Makes connections of the kind below, for which aiohttp has no argument."""
+    """Creates the connections below; aiohttp has no argument for their class."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        made: functools.partial[Any] = functools.partial(_OneAnswerARequest, loop=asyncio.get_running_loop())
+        made: functools.partial[Any] = functools.partial(_SingleAnswerConnection, loop=asyncio.get_running_loop())
         self._factory = made
 
 
-class _OneAnswerARequest(ResponseHandler):
-    """A connection that takes one answer a request, and hangs up at all that comes beside it."""
+class _SingleAnswerConnection(ResponseHandler):
+    """A connection that accepts one answer per request and closes itself at any further data."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self._is_asked = False
-        self._body: aiohttp.StreamReader | None = None  # of the answer, once its head has come
+        self._body: aiohttp.StreamReader | None = None  # of the answer, once its head is complete
         self._head_bytes = 0
-        self._left: int | None = None  # bytes of the answer that are still to come, where its head has said so
+        self._left: int | None = None  # remaining bytes of the answer, if its head has a Content-Length
         self._has_surplus = False
 
     def set_response_params(self, **options: Any) -> None:
@@ -81,7 +80,7 @@ class _OneAnswerARequest(ResponseHandler):
         super().set_response_params(**options)
 
     def feed_data(self, data: Any, size: int = 0) -> None:
-        """An answer's head has come, or an interim answer's."""
+        """Receives the head of an answer or of an interim answer."""
         message, body = data
         if self._body is not None:
             self._has_surplus = True
@@ -97,7 +96,7 @@ class _OneAnswerARequest(ResponseHandler):
         if self._left is None and not self._head_bytes:
             self._left = _length(data)
         if self._left is not None:
-            # Whatever a parser would make of what follows, the answer itself is whole.
+            # Surplus bytes are cut off here, since a parser error about them would spoil the complete answer.
             self._has_surplus = len(data) > self._left
             data = data[: self._left]
             self._left -= len(data)
@@ -111,10 +110,10 @@ class _OneAnswerARequest(ResponseHandler):
             self._hang_up()
 
     def _has_begun_another(self) -> bool:
-        """Whether a beginning of one more answer came behind the answer, as the parser tells at an end."""
+        """Whether the parser has the beginning of another answer; it reports that at an end of input."""
         try:
             return self._parser is not None and self._parser.feed_eof() is not None
-        except Exception:  # whatever a parser makes of half an answer
+        except Exception:  # parsers raise various errors for an incomplete answer
             return True
 
     def _hang_up(self) -> None:
@@ -124,7 +123,7 @@ class _OneAnswerARequest(ResponseHandler):
 
 
 def _length(data: bytes) -> int | None:
-    """The length of an answer of which this is the beginning; None where that is not told here in so many bytes."""
+    """The length in bytes of the answer that begins with `data`; None unless it has a Content-Length in `data`."""
     end = data.find(b"\r\n\r\n") + 4
     length = _LENGTH.search(data, 0, end) if end >= 4 and not data.startswith(_INTERIM) else None
     return end + int(length[1]) if length else None

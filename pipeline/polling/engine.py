@@ -30,7 +30,7 @@ from pipeline.polling.schedule import Schedule
 from pipeline.storage.errors import StoreError
 from pipeline.storage.raw_log import Response, ResponseLog
 
-WRITE_EVERY = 0.5  # seconds; an answer is on disk within a second of its arrival; two are promised
+WRITE_EVERY = 0.5  # seconds; answers are on disk within one second of their arrival, two are guaranteed
 REPORT_EVERY = 1.0  # seconds
 MICROSECONDS = 1_000_000
 
@@ -54,14 +54,15 @@ class Limits:
 
 
 class Engine:
-    """One run of polling. `ask` sends one request about a session, on a connection of its own if its second argument is
-    true; `clock` gives the wall time, in microseconds since the epoch.
+    """One polling run.
 
-    A failure is asked for once more, before anybody else is asked, and is final when that answer says the same.
+    `ask` sends one request about a session, on a fresh connection if its second argument is true. `clock` returns the
+    wall time in microseconds since the epoch.
 
-    `_next` decides after each event: an answer came, a
-    session fell due, or the pace allows one more request. An idle run costs nothing, a busy one no more
-    than the requests themselves.
+    A failure is confirmed by a second request, which goes before all others; it is final if that fails too.
+
+    `_next` decides after each event: an answer came, a session became due, or the pace allows another request. There is
+    no polling loop, so an idle run costs nothing.
     """
 
     def __init__(
@@ -87,8 +88,8 @@ class Engine:
         self._log_is_full = asyncio.Event()
         self._writing: asyncio.Future[None] | None = None
         self._to_confirm: deque[int] = deque()
-        self._said_to_have_failed: set[int] = set()
-        self._asked_to_wait: dict[int, float] = {}  # sessions, until when, where that is beyond the budget
+        self._unconfirmed: set[int] = set()
+        self._postponed: dict[int, float] = {}  # session to the end of a Retry-After beyond the poll budget
 
     async def run(self, schedule: Schedule) -> Progress:
         """Polls every session of the schedule. Received answers are on disk when this returns or raises.
@@ -123,7 +124,7 @@ class Engine:
 
     def _note_waiting(self) -> None:
         now = self._loop.time()
-        for position, until in self._asked_to_wait.items():
+        for position, until in self._postponed.items():
             if until > now:
                 self._progress.waiting[self._schedule.session_id(position)] = self._wall(until, now)
 
@@ -134,12 +135,12 @@ class Engine:
     def _fill(self) -> None:
         """Sends every request that may be sent now."""
         while (position := self._next()) is not None:
-            task = self._loop.create_task(self._keep_asking(position))
+            task = self._loop.create_task(self._poll_in_turn(position))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def _next(self) -> int | None:
-        """The session to poll now; None if none may be polled, and then a timer is set or the run has ended."""
+        """The session to poll now; if none may be polled, None, and either a timer is set or the run has ended."""
         if self._ended.done() or self._in_flight >= self._limits.max_concurrency:
             return None
         if self._log.is_full:
@@ -161,12 +162,12 @@ class Engine:
         return self._to_confirm.popleft() if self._to_confirm else self._schedule.pop(now)
 
     def _exit(self, now: float, may_go_at: float) -> Exit:
-        """Why the run ends now, with nothing under way."""
+        """The reason for the end of the run, when no request is in flight."""
         if not self._to_confirm and not len(self._schedule):
             return Exit.ALL_FINAL
-        if not self._asked_to_wait or now >= self._deadline:
+        if not self._postponed or now >= self._deadline:
             return Exit.BUDGET_USED
-        if may_go_at > self._deadline and may_go_at >= min(self._asked_to_wait.values()) - 1.0:
+        if may_go_at > self._deadline and may_go_at >= min(self._postponed.values()) - 1.0:
             self._progress.wait_until = self._wall(may_go_at, now)
             return Exit.ASKED_TO_WAIT
         return Exit.SESSIONS_WAIT
@@ -179,7 +180,7 @@ class Engine:
             self._timer.cancel()
         self._timer = self._loop.call_at(at, self._fill) if at is not None else None
 
-    async def _keep_asking(self, position: int | None) -> None:
+    async def _poll_in_turn(self, position: int | None) -> None:
         try:
             while position is not None:
                 await self._poll(position)
@@ -194,7 +195,7 @@ class Engine:
 
     async def _poll(self, position: int) -> None:
         session_id = self._schedule.session_id(position)
-        confirms = position in self._said_to_have_failed
+        confirms = position in self._unconfirmed
         asked_at, requested_at = self._loop.time(), self._clock()
         answer = await self._ask(session_id, confirms)
         now, received_at = self._loop.time(), self._clock()
@@ -219,30 +220,30 @@ class Engine:
         self._watch.see(session_id, answer, meaning, now)
         is_beyond = wait is not None and now + wait > self._deadline
         if answer.status == 429 or is_beyond:
-            # Who asks to wait beyond the budget has everybody wait as well, unless others are served meanwhile.
+            # A Retry-After beyond the budget pauses the whole run, unless other sessions are served meanwhile.
             self._pace.refused(asked_at, now, wait)
         elif answer.status is None:
             self._pace.lost()
         elif self._pace.accepted(asked_at):
-            # Nothing else fills the slots that became free during the pause before its full length is over.
+            # The timer is set for the planned end of the pause, so fill the free slots now.
             self._loop.call_soon(self._fill)
         if is_beyond and wait is not None:
-            self._asked_to_wait[position] = now + wait
-        self._put_back(position, meaning.outcome, answer.status, now, now - asked_at, wait)
+            self._postponed[position] = now + wait
+        self._reschedule(position, meaning.outcome, answer.status, now, now - asked_at, wait)
 
-    def _put_back(
+    def _reschedule(
         self, position: int, outcome: Outcome, status: int | None, now: float, took: float, wait: float | None
     ) -> None:
-        """Has a session asked again whose answer was not final, when it is its turn."""
+        """Returns a session without a final answer to the schedule, or to the failures to confirm."""
         if outcome.is_final:
             return
         if outcome is Outcome.UNCONFIRMED:
-            self._said_to_have_failed.add(position)
+            self._unconfirmed.add(position)
             if wait is None:
                 self._to_confirm.append(position)
                 return
         elif outcome is Outcome.PENDING:
-            self._said_to_have_failed.discard(position)
+            self._unconfirmed.discard(position)
         if status == 429 and wait is not None:
             self._schedule.refused(position, now, wait)
             return
@@ -261,7 +262,7 @@ class Engine:
             self._writing = asyncio.ensure_future(asyncio.to_thread(self._log.write, self._log.take()))
             self._fill()
             try:
-                # Shielded: a write that has begun must end before the last one, whatever stops the run.
+                # Shielded: a running write must end before the last one, however the run stops.
                 await asyncio.shield(self._writing)
             except StoreError as error:
                 self._fail(error)

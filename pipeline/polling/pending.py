@@ -1,6 +1,6 @@
-"""The sessions of one run in compact arrays: a run may start with a million of them.
+"""The sessions of one run in compact arrays, since a run may start with a million of them.
 
-This module has their state at the start of the run. `schedule` decides when each is polled.
+This module has their state at the start of the run; `schedule` decides when each is polled.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _NO_IDS = column([], pa.string())
 class PendingSessions:
     """Sessions by position, from 0. Times are seconds since the epoch.
 
-    `started_at` is when the purchase was initiated, as far as is known; `asked_at` when an earlier run
-    last asked, `NEVER` where none did. About 60 bytes a session.
+    `started_at` is the time of initiation, or of submission if unknown; `asked_at` is the last request of an earlier
+    run, or `NEVER`. A session takes about 60 bytes.
     """
 
     def __init__(self, ids: pa.Array, started_at: array[float], asked_at: array[float]) -> None:
@@ -41,7 +41,7 @@ class PendingSessions:
 
     @classmethod
     def from_batches(cls, batches: Iterable[pa.RecordBatch]) -> PendingSessions:
-        """From the columns session_id, started_at and asked_at, in this order; asked_at NULL where never asked."""
+        """From the columns session_id, started_at and asked_at, in this order; asked_at is NULL if never polled."""
         ids = [_NO_IDS]
         started_at, asked_at = array("d"), array("d")
         for batch in batches:

@@ -11,20 +11,20 @@ from pipeline.polling.answers import Outcome
 
 
 class Exit(StrEnum):
-    """The reason why a run ended that was neither refused nor interrupted."""
+    """The reason for the end of a run that was neither refused nor interrupted."""
 
     ALL_FINAL = "every session is final"
     BUDGET_USED = "the poll budget is used up"
     ASKED_TO_WAIT = "the API asks to wait"
-    SESSIONS_WAIT = "the API asks to wait with the sessions that are left"
+    SESSIONS_WAIT = "the API asks to wait with the remaining sessions"
 
 
 @dataclass
 class Progress:
-    """Where a run stands. `seconds` is since its start.
+    """The progress of a run. `seconds` is the time since its start.
 
-    Where the API asked to wait beyond the poll budget, `waiting` says until when by session, and `wait_until` until
-    when nobody is to be asked, if the run ended for that.
+    If the API asked to wait beyond the poll budget, `waiting` has the end of the wait by session. If the run ended for
+    that reason, `wait_until` is the time before which no session is polled.
     """
 
     total: int
@@ -69,11 +69,11 @@ class Progress:
 
     @property
     def ending(self) -> str:
-        """Why the run stopped asking, in words."""
+        """The reason for the end of polling, in words."""
         if self.exit is None:
-            return "nothing was pending"
+            return "no session was pending"
         if self.exit is Exit.ASKED_TO_WAIT and self.wait_until:
-            return f"{self.exit} until {_minute_after(self.wait_until)}, and nobody is asked before"
+            return f"{self.exit} until {_minute_after(self.wait_until)}; no session is polled before"
         if self.exit is Exit.SESSIONS_WAIT:
             return f"{self.exit}, the first until {_minute_after(min(self.waiting.values()))}"
         return self.exit.value
@@ -86,5 +86,5 @@ class Progress:
 
 
 def _minute_after(moment: datetime) -> str:
-    """In whole minutes, rounded up, so that it is never too early."""
+    """The time in whole minutes, rounded up."""
     return f"{moment + timedelta(seconds=59):%Y-%m-%d %H:%M} UTC"

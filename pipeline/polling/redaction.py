@@ -1,7 +1,7 @@
-"""Keeps the API key out of everything that is stored or shown, even when a server echoes it.
+"""Removes the API key from all stored and shown text, even if a server echoes it.
 
-JSON can spell each letter in several ways (`e`, `\\u0065`), and an address in a URL in one more (`%65`). A key is found
-however its letters are spelled, in any mixture, and in UTF-16.
+JSON can encode each character in several ways (`e`, `\\u0065`), and URLs in one more (`%65`). The key is found in any
+mixture of these encodings, and in UTF-16.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 
 _REDACTED = "[redacted]"
 _SHORT = 8  # characters; a shorter key is matched as a whole word, because other text may contain it
-_SHORT_ESCAPES = '"\\/'  # what JSON can write with a backslash alone, among the characters of a key
+_SHORT_ESCAPES = '"\\/'  # characters of a key that JSON can escape with a backslash only
 _SPELLED = re.compile(rb"\\u00([2-7][0-9A-Fa-f])|%([2-7][0-9A-Fa-f])|\\([\"\\/])")
 _LONGEST_SPELLING = len(r"\u0065")
 _BEGUN_SPELLING = re.compile(rb"(?:\\(?:u(?:0(?:0[2-7]?)?)?)?|%[2-7]?)\Z")
@@ -25,7 +25,7 @@ class Redaction:
         spelled = "".join(map(_spellings, secret or ""))
         self.spelled = spelled or None  # a regular expression of every spelling, for RE2 as well
         self._pattern = re.compile((_as_word(spelled) if self._is_word else spelled).encode())
-        # What looks like an escape and is part of the secret cannot be undone first.
+        # A secret with these characters may look like an escape, so escapes cannot be decoded first.
         self._has_escapes = any(sign in (secret or "") for sign in "\\%")
         self._wide = [(secret or "").encode(encoding) for encoding in ("utf-16-le", "utf-16-be")]
 
@@ -49,7 +49,7 @@ class Redaction:
         return self._without_part_at_end(body) if is_cut else body
 
     def _is_spelled_in(self, body: bytes) -> bool:
-        """Whether the secret is there with some of its letters escaped. Few bodies have escapes of such letters."""
+        """Whether the body has the secret with escaped characters. Few bodies have such escapes."""
         if b"\\" not in body and b"%" not in body:
             return False
         return self._has_escapes or self._secret in _SPELLED.sub(_letter, body)
@@ -65,7 +65,7 @@ class Redaction:
 
 
 def _spellings(character: str) -> str:
-    """A pattern of the ways to write a character, the longest first."""
+    """A pattern for all encodings of a character, the longest first."""
     code = "".join(f"[{digit.lower()}{digit.upper()}]" for digit in f"{ord(character):02x}")
     ways = [rf"\\u00{code}", f"%{code}", re.escape(character)]
     if character in _SHORT_ESCAPES:
@@ -83,7 +83,7 @@ def _letter(escape: re.Match[bytes]) -> bytes:
 
 
 def _read(tail: bytes) -> tuple[bytes, list[int]]:
-    """What is written, with escapes as the letters that they stand for, and where each letter's spelling starts."""
+    """The decoded characters, and the start of each one's encoding."""
     letters, starts, position = bytearray(), [], 0
     while position < len(tail):
         escape = _SPELLED.match(tail, position)

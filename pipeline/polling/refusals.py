@@ -6,7 +6,7 @@ from pipeline.errors import PipelineError
 from pipeline.polling.answers import Answer, Meaning, Outcome
 
 REFUSALS_IN_A_ROW = 20
-UNREACHABLE_AFTER = 30.0  # seconds in which no connection comes about
+UNREACHABLE_AFTER = 30.0  # seconds without a successful connection
 _EXCERPT = 200
 
 
@@ -29,8 +29,11 @@ class Watch:
         self._last_problem: str | None = None
 
     def see(self, session_id: str, answer: Answer, meaning: Meaning, now: float) -> None:
-        """Raises ApiRefusedError at a 401 and at the 20th refusal in a row from different sessions,
-        ApiUnreachableError after half a minute in which no connection came about."""
+        """Observes one answer.
+
+        Raises ApiRefusedError at a 401 and at the 20th refusal in a row from different sessions, and
+        ApiUnreachableError after half a minute without a connection.
+        """
         if answer.is_unreachable:
             self._last_problem = answer.problem
             if not self._reached and now - self._started >= UNREACHABLE_AFTER:
@@ -41,7 +44,7 @@ class Watch:
             return
         if meaning.outcome is Outcome.UNAUTHORIZED:
             raise ApiRefusedError(
-                f"{self._url} answered HTTP 401, the API key is refused: {_excerpt(answer)}; "
+                f"{self._url} refused the API key with HTTP 401: {_excerpt(answer)}; "
                 "set PHYGITALS_API_KEY to a valid key of this environment and run again"
             )
         if meaning.outcome is not Outcome.REFUSED:
@@ -50,7 +53,7 @@ class Watch:
         self._refused.add(session_id)
         if len(self._refused) >= REFUSALS_IN_A_ROW:
             raise ApiRefusedError(
-                f"{self._url} refused the last {len(self._refused)} sessions, at last with HTTP {answer.status}: "
+                f"{self._url} refused the last {len(self._refused)} sessions, most recently with HTTP {answer.status}: "
                 f"{_excerpt(answer)}; check PHYGITALS_API_URL, PHYGITALS_API_PREFIX and whether this "
                 "machine's address is allowed, then run again"
             )

@@ -40,14 +40,14 @@ def poll(
     on_progress: Callable[[Progress], None],
     law: CompletionLaw | None = None,
 ) -> Progress:
-    """Polls the sessions at `url` until the run ends, then seals the journal into raw. Needs the directory's lock.
+    """Polls the sessions at `url` until the run ends, then seals the journal. Needs the directory's lock.
 
     `law` is the distribution of completion times; None if none was learned.
 
     Raises TooManyConnectionsError and the errors of `Engine.run`; received answers are kept in any case.
-    SIGINT and SIGTERM end the run the same way and are then delivered to whoever handled them before.
+    SIGINT and SIGTERM end the run in the same way and are then passed to their former handlers.
     """
-    _make_room_for_connections(settings.max_concurrency)
+    _raise_file_limit(settings.max_concurrency)
     limits = Limits(settings.max_concurrency, settings.rate_ceiling, settings.poll_budget, settings.poll_interval)
     log = ResponseLog(data, datetime.now(UTC))
 
@@ -72,8 +72,8 @@ def poll(
 def _signals_passed_on() -> Iterator[None]:
     """Restores the former signal handlers and delivers the signal that ended the block.
 
-    Without this a handler that raises, as Dagster's does, would raise anywhere inside the event loop,
-    where its error can be taken for a broken connection.
+    Otherwise a handler that raises, such as Dagster's, could raise anywhere inside the event loop, where its error may
+    be mistaken for a broken connection.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -89,17 +89,18 @@ def _signals_passed_on() -> Iterator[None]:
         _restore(handlers)
 
 
-def _make_room_for_connections(count: int) -> None:
-    """Raises this process's limit of open files, often a thousand, as far as the system allows.
+def _raise_file_limit(count: int) -> None:
+    """Raises this process's limit of open files for `count` connections, as far as the system allows.
 
-    The bundled simulator's ends of the connections are in this process, too.
+    It doubles the count, since the bundled simulator has its ends of the connections in the same process. Raises
+    TooManyConnectionsError.
     """
     needed = count + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise TooManyConnectionsError(
-            f"PHYGITALS_MAX_CONCURRENCY={count} needs {needed} open files, and the system allows this process {hard}: "
-            "set it lower, or raise the limit with ulimit -n"
+            f"PHYGITALS_MAX_CONCURRENCY={count} needs {needed} open files, but the system allows this process {hard}: "
+            "lower the setting, or raise the limit with ulimit -n"
         )
     wanted = 2 * count + _OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:

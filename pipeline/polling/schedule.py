@@ -1,30 +1,28 @@
 """Decides which session is polled next, and when: a queue by due time, and a priority among the due sessions.
 
-**When.** A session whose answer said pending at once is asked again after the poll interval, then after two, three,
-four intervals and so on up to a minute, lengthened by jitter. Intervals that grow by equal steps grow with the square
-root of the time that the session has been watched. That is the rule of optimum checking (Barlow, Hunter and Proschan,
-"Optimum checking procedures", 1963): the interval that makes the time to detection smallest for the questions spent
-is proportional to 1/√h, h being the chance per second that the purchase completes. Completion times have long tails,
-h falls as 1/age, so 1/√h grows as √age.
+**When.** After an immediate pending answer a session is polled again after the poll interval, then after two, three,
+four intervals and so on up to a minute, lengthened by jitter. Such intervals grow with the square root of the time for
+which the session has been polled. That is the rule of optimum checking (Barlow, Hunter and Proschan, "Optimum checking
+procedures", 1963): for a given number of requests, the time to detection is shortest if the interval is proportional to
+1/√h, where h is the hazard of completion. Completion times have long tails: h falls as 1/age, so 1/√h grows as √age.
 
-**Held calls.** The API may hold the call of a pending session for seconds, and answers the moment that the purchase
-completes. A call held for the poll interval, and for a second, has itself been the wait: the session may be asked
-again a second later, the longest pause that the API's public page advises, and its interval does not grow. Where the
-ceiling or the requests in flight leave no room, it waits until its expected loss is the largest, and so backs off as
-far as it must.
+**Held calls.** The API may hold the call of a pending session for seconds and answer at the moment of completion. A
+call held for at least the poll interval and a second replaces the wait: the session may be polled again a second later,
+the longest pause that the API's public page advises, and its interval does not grow. If the ceiling or the number of
+requests in flight leaves no room, the session waits until its expected loss is the largest.
 
-**Which.** When more are due than may be asked, the session with the largest expected loss is asked first: the chance
-that it is final, times the seconds that this run has let it wait. Both are taken for the end of the call, because a
-session is watched while its call is held; how long that is, is the running mean of what pending answers took. The
-chance follows from the law of completion times (`completion_law`). This serves each age as often as √h says, and
-sessions never asked before those whose last answer was "pending" a moment ago.
+**Which.** If more sessions are due than may be polled, the one with the largest expected loss is next: the probability
+that it is final, times the seconds that this run has let it wait. Both refer to the end of the call, because the API
+watches the session while it holds the call; the expected duration is the running mean over pending answers. The
+probability follows from the completion-time distribution (`completion_law`). This polls each age in proportion to √h,
+and sessions that were never polled before those with a recent pending answer.
 
-**Fairness.** Sessions wait by age within a factor of four. An age that was passed over fifteen times as often as there
-are ages is served next, whatever its loss. So no backlog, old or new, keeps another age from at least 1/(15 × ages)
-of the ceiling. Within an age, first questions go by the chance at the start of the run, later ones to the session that
-has been due for longest, and the larger loss decides between the two.
+**Fairness.** Sessions are grouped by age within a factor of four. With n groups, a group that was passed over 15 n
+times is served next, whatever its loss. So no backlog, old or new, keeps another group below 1/(15 n) of the ceiling.
+Within a group, first requests are ordered by the probability at the start of the run and later ones by due time; the
+larger loss decides between the two queues.
 
-`benchmarks/detection.py` compares this with a fixed interval, exponential backoff and the best possible.
+`benchmarks/detection.py` compares this with a fixed interval, exponential backoff and the optimum.
 """
 
 from __future__ import annotations
@@ -41,15 +39,15 @@ from pipeline.polling.completion_law import CompletionLaw
 from pipeline.polling.pending import PendingSessions
 
 MAX_INTERVAL = 60.0
-PAUSE_AFTER_HOLD = 1.0  # seconds; a shorter call is not taken for a held one, however short the interval
+PAUSE_AFTER_HOLD = 1.0  # seconds; a shorter call never counts as held, however short the interval
 _JITTER = 0.25
-_LEAST_BACKOFF = 1.0  # seconds after a refusal that asks to wait for less
-_TICK = 0.01  # seconds; sessions that are due within one tick share a slot of the queue
-_LEAST_WAIT = 1.0  # seconds that a session counts as having waited at least, so that at the start the chance decides
+_LEAST_BACKOFF = 1.0  # seconds after a refusal with a shorter Retry-After
+_TICK = 0.01  # seconds; sessions due within one tick share a slot of the queue
+_LEAST_WAIT = 1.0  # seconds; the least wait in the expected loss, so that the probability decides at the start
 _AGE_FACTOR = 4.0
-_PASSED_OVER = 15  # times as many choices as there are ages
-_HOLD_WEIGHT = 1 / 16  # of each new answer in the mean time that pending calls take
-_MOST_STEPS = 60_000  # where the count of a session's questions stops; far beyond the longest interval
+_PASSED_OVER = 15  # choices, times the number of ages
+_HOLD_WEIGHT = 1 / 16  # weight of a new answer in the running mean of pending calls
+_MOST_STEPS = 60_000  # upper bound of the count of a session's requests; far beyond the longest interval
 _COMPACT_AT = 4096
 
 
@@ -68,8 +66,7 @@ class Schedule:
         self._law = law or CompletionLaw.assumed()
         self._hold = 0.0
         self._steps = array("H", [0]) * len(sessions)
-        # When each was last known to be pending; from the start on by the monotonic clock, in place, for there may be
-        # a million.
+        # Time of the last pending answer; `start` converts it to the monotonic clock in place, to save memory.
         self._pending_at = sessions.asked_at
         self._lanes: dict[tuple[int, bool], Lane] = {}
         self._served_at: dict[int, int] = {}
@@ -89,7 +86,7 @@ class Schedule:
             self._make_ready(position, now, is_first=True)
 
     def first_order(self, now: float) -> Iterable[int]:
-        """The order of first requests among sessions of one age: by their chance to be final."""
+        """The order of first requests among sessions of one age: by their probability to be final."""
         started_at = np.frombuffer(self.sessions.started_at) + self._to_monotonic
         ages_when_pending = np.maximum(np.frombuffer(self._pending_at) - started_at, 0.0)
         chances = self._law.chances(ages_when_pending, np.maximum(now - started_at, 0.0))
@@ -103,7 +100,7 @@ class Schedule:
         return self.sessions.session_id(position)
 
     def next_at(self, now: float) -> float:
-        """When the next session is due: `now` if one is due already, infinity if none waits."""
+        """The time at which the next session is due: `now` if one is due already, infinity if none waits."""
         if self._ready:
             return now
         return self._ticks[0] * _TICK if self._ticks else math.inf
@@ -116,7 +113,7 @@ class Schedule:
         return lane.pop()
 
     def again(self, position: int, now: float, at_least: float = 0.0, pending_after: float | None = 0.0) -> None:
-        """Schedules a session again that was answered at `now` and is not final, after its interval and `at_least`.
+        """Schedules a session again after an answer at `now` that was not final: after its interval and `at_least`.
 
         `pending_after` is the duration of the call in seconds if the answer was pending, else None.
         Jitter only lengthens an interval, so no session is polled before its interval is over.
@@ -130,21 +127,21 @@ class Schedule:
         else:
             delay = min(MAX_INTERVAL, self.interval(self._steps[position]) * jitter)
             self._steps[position] = min(self._steps[position] + 1, _MOST_STEPS)
-        self._put_back(position, now + max(delay, at_least))
+        self._enqueue(position, now + max(delay, at_least))
 
     def refused(self, position: int, now: float, retry_after: float) -> None:
-        """Schedules a session again whose request was refused at `now`, after the API's `Retry-After` in seconds.
+        """Schedules a session again after a refusal at `now`: after the API's `Retry-After` in seconds.
 
-        Not for after its interval, which is for sessions that were answered. Each time it is refused again, a
-        wait more is added, up to its interval.
+        Its poll interval does not apply, since there was no answer about the session. Each further refusal adds another
+        `Retry-After`, up to the interval.
         """
         step = self._steps[position]
         self._steps[position] = min(step + 1, _MOST_STEPS)
         delay = min(self.interval(step), max(retry_after, _LEAST_BACKOFF) * (step + 1))
         delay *= self._rng.uniform(1.0, 1.0 + _JITTER)
-        self._put_back(position, now + max(min(MAX_INTERVAL, delay), retry_after))
+        self._enqueue(position, now + max(min(MAX_INTERVAL, delay), retry_after))
 
-    def _put_back(self, position: int, due_at: float) -> None:
+    def _enqueue(self, position: int, due_at: float) -> None:
         tick = math.ceil(due_at / _TICK)
         if tick not in self._later:
             self._later[tick] = array("I")
@@ -153,7 +150,7 @@ class Schedule:
         self._later_count += 1
 
     def interval(self, step: int) -> float:
-        """Seconds to wait after request number `step`, from 0, before jitter. Held calls are not counted."""
+        """Seconds to wait after request number `step`, from 0, without jitter. Held calls are not counted."""
         return self._interval * (step + 1)
 
     def has_waited(self, held: float) -> bool:
@@ -161,7 +158,7 @@ class Schedule:
         return held >= max(self._interval, PAUSE_AFTER_HOLD)
 
     def lane(self, position: int, now: float, is_first: bool) -> tuple[int, bool]:
-        """The lane of a waiting session: its age in seconds as a power of four, and whether this run polled it."""
+        """The lane of a waiting session: its age as a power of four seconds, and whether this run has polled it."""
         age = max(now - self._to_monotonic - self.sessions.started_at[position], 0.0)
         return int(math.log(age + 1.0, _AGE_FACTOR)), not is_first
 
@@ -179,7 +176,7 @@ class Schedule:
         return chosen
 
     def _expected_loss(self, position: int, now: float) -> float:
-        """Seconds: the chance that the session is final by the end of a call, times how long it would have waited."""
+        """In seconds: the probability that the session is final at the end of a call, times its wait until then."""
         started = self.sessions.started_at[position] + self._to_monotonic
         pending_at = self._pending_at[position]
         end = now + self._hold
@@ -203,7 +200,7 @@ class Schedule:
 
 
 class Lane:
-    """Positions of sessions of one age, first in first out, four bytes each."""
+    """A first-in-first-out queue of the positions of sessions of one age, four bytes each."""
 
     __slots__ = ("_head", "_items", "age")
 

@@ -1,7 +1,6 @@
-"""Until when the API asks not to be asked, kept from run to run: `Retry-After` may be longer than a run polls.
+"""The waits that the API requests by `Retry-After` beyond a run's poll budget, kept for the next runs.
 
-It may concern everybody, or certain sessions where others were served meanwhile. The file is a courtesy to the API:
-losing it costs a question that comes too early.
+A wait concerns all sessions, or single ones if others were served meanwhile. Losing the file costs one early request.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ from pipeline.storage.layout import Layout
 
 @dataclass(frozen=True)
 class Waits:
-    """Until when nobody is to be asked, and until when certain sessions are not, which are then still to come."""
+    """The end of a wait of all sessions, and the ends of waits of single sessions, all in the future."""
 
     everybody: datetime | None = None
     sessions: dict[str, datetime] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: Layout, now: datetime) -> Waits:
-        """Those that are not over. What cannot be read, or lies further ahead than anybody may ask for, is none."""
+        """The recorded waits that are not over; unreadable and implausibly long ones are ignored."""
         recorded = load_record(_file(data), cls) or cls()
         sessions = {name: until for name, until in recorded.sessions.items() if _is_ahead(until, now)}
         everybody = recorded.everybody if recorded.everybody and _is_ahead(recorded.everybody, now) else None
         return cls(everybody, sessions)
 
     def after(self, progress: Progress) -> Waits:
-        """Those and what a run was told."""
+        """These waits, updated by those of a run."""
         return Waits(progress.wait_until, self.sessions | progress.waiting)
 
     def save(self, data: Layout) -> None:

@@ -1,1 +1,1 @@
-"""The DuckDB file that holds every published table."""
+"""The published DuckDB file with every published table."""

@@ -1,9 +1,8 @@
-"""The published file for queries that nobody has looked at: they read its tables and reach nothing else.
+"""Opens the published file for untrusted queries, which can read its tables and nothing else.
 
-DuckDB's own lock on file access is not enough. It exempts the file that is open and its write-ahead log, which
-`COPY ... TO` would overwrite, and it ends the whole process where a function that turns on logging runs into it. So a
-statement is run only where it is of a kind that reads, and calls only such table functions as read the catalog or
-make up rows.
+DuckDB's own restriction of file access is not enough. It exempts the open file and its write-ahead log, which
+`COPY ... TO` would overwrite, and a function that turns on logging aborts the process when it meets the restriction.
+Therefore only statements that read are run, and only table functions that read the catalog or generate rows.
 """
 
 from __future__ import annotations
@@ -37,47 +36,47 @@ _CONFIG: Config = {
 
 
 class QueryError(PipelineError):
-    """The statement does more than read the published tables. It was not run."""
+    """The statement does more than read the published tables; it was not run."""
 
 
 @contextlib.contextmanager
 def open_for_queries(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The published file without access to other files or to the network, and with its configuration locked.
+    """The published file, without access to other files or the network, and with a locked configuration.
 
-    What a query puts aside goes to the system's folder for temporary files. Raises PublishError.
+    Queries spill to the system's folder for temporary files. Raises PublishError.
     """
     with temporary_folder() as spill, open_warehouse(path, {**_CONFIG, "temp_directory": str(spill)}) as connection:
         connection.execute("SET lock_configuration = true")
         yield connection
 
 
-def refuse_what_does_not_read(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Raises QueryError for SQL that is not to be run, and duckdb.Error for what is not SQL."""
+def require_read_only(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Raises QueryError if the SQL does more than read, and duckdb.Error if it is not valid SQL."""
     for statement in connection.extract_statements(sql):
-        _refuse_kind(connection, statement)
+        _require_read_only_statement(connection, statement)
     functions = {name for (name,) in connection.execute(_ALL_TABLE_FUNCTIONS).fetchall()}
     refused = {name for name in functions if not _TABLE_FUNCTIONS.fullmatch(name)}
     words = [_word(sql[at:], kind) for at, kind in duckdb.tokenize(sql)]
-    for name, what_follows in zip(words, [*words[1:], ""], strict=True):
-        if name in refused and what_follows == "(":
-            raise QueryError(f"{name}() is not for queries, which read the published tables and nothing else")
+    for name, next_word in zip(words, [*words[1:], ""], strict=True):
+        if name in refused and next_word == "(":
+            raise QueryError(f"{name}() is not allowed in queries, which read the published tables and nothing else")
 
 
-def _refuse_kind(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
+def _require_read_only_statement(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
     if statement.type == duckdb.StatementType.EXPLAIN:
-        # EXPLAIN ANALYZE runs what it explains.
+        # EXPLAIN ANALYZE runs the explained statement.
         text = "".join(re.split(r"^(?:\s|--[^\n]*\n|/\*.*?\*/)+", statement.query, flags=re.DOTALL))
         for explained in connection.extract_statements(_EXPLAIN.sub("", text, count=1)):
-            _refuse_kind(connection, explained)
+            _require_read_only_statement(connection, explained)
     elif statement.type not in _READS:
         raise QueryError(
-            f"{statement.type.name} is not for queries, which read the published tables and nothing else: "
-            "give a SELECT, FROM, WITH, PIVOT, DESCRIBE, SUMMARIZE or EXPLAIN"
+            f"{statement.type.name} is not allowed in queries, which read the published tables and nothing else: "
+            "use SELECT, FROM, WITH, PIVOT, DESCRIBE, SUMMARIZE or EXPLAIN"
         )
 
 
 def _word(rest: str, kind: object) -> str:
-    """The token that the text begins with, as names are compared; nothing for text in quotes."""
+    """The first token of the text, in lower case and without quotes; empty for a string literal."""
     found = _WORD.match(rest)
     if found is None or str(kind) == str(duckdb.token_type.string_const):
         return ""

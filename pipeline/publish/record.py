@@ -1,7 +1,6 @@
-"""Records the parts in the published file, so that publishing copies only new parts.
+"""Records the parts in the published file, so that a publication copies only new parts.
 
-The record is a cache: without it, or if it describes another file, the next
-publishing copies everything.
+The record is a cache: if it is missing or describes another file, the next publication copies everything.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ class Part(NamedTuple):
     row_count: int
 
 
-_Tables = dict[str, tuple[str, list[Part]]]  # of each table its declaration and its parts
+_Tables = dict[str, tuple[str, list[Part]]]  # by table: the digest of its declaration, and its parts
 
 
 class _Content(TypedDict):
-    file: tuple[int, int]  # its size and the time of its last change, which tell it from another
+    file: tuple[int, int]  # size and modification time, which identify the file
     crc32: int
     tables: _Tables
 
 
 class Record:
-    """The parts of the published tables, in the order of their rows."""
+    """The parts of the published tables in the order of their rows."""
 
     def __init__(self, data: Layout) -> None:
         self._path = data.record("published")
@@ -46,7 +45,7 @@ class Record:
         return self._parts(self._tables(), table)
 
     def all_parts(self, published: Iterable[Table]) -> dict[Table, list[Part]] | None:
-        """The parts of each of these tables; None unless all are known and the file has no other table."""
+        """The parts of each of these tables; None if any is unknown or the file has another table."""
         tables = self._tables()
         parts = {table: self._parts(tables, table) for table in published}
         if tables.keys() != {table.name for table in parts}:
@@ -57,7 +56,7 @@ class Record:
         record = load_record(self._path, _Content)
         try:
             return record["tables"] if record and record["file"] == _identity(self._warehouse) else {}
-        except OSError:  # nothing is published
+        except OSError:  # no file is published
             return {}
 
     def _parts(self, tables: _Tables, table: Table) -> list[Part]:
@@ -65,7 +64,7 @@ class Record:
         return parts if declaration == _declaration(table) else []
 
     def is_whole(self, copy: Path) -> bool:
-        """Whether a copy of the published file is what was published, byte for byte."""
+        """Whether a copy equals the file as published, byte for byte."""
         record = load_record(self._path, _Content)
         return record is not None and record["crc32"] == _crc(copy)
 

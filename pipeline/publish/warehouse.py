@@ -1,13 +1,13 @@
-"""Builds the DuckDB file beside the published one and replaces it in one step.
+"""Builds the new DuckDB file beside the published one and replaces that in one step.
 
-DuckDB locks a file that a notebook has open, so the published file is never modified: readers that
-have it open keep the state they opened, and the next to open it sees the new one. The new file has the former one's
-mode and group, and where the published file is a link, it lies where that leads.
+DuckDB locks a file that a notebook has open, so the published file is never modified: open readers keep the state that
+they opened, and later ones see the new state. The new file inherits the mode and group of the old one. If the published
+file is a symbolic link, its target is replaced.
 
-If most rows are in the published file already, the new file starts as a copy of it. Rows are in the order of
-their parts, so each table keeps its parts up to the first changed one, and the rest
-is copied again: rows and order equal those of a file built from nothing. A copy that is not what was
-published, byte for byte, is not built on. What is copied anew is verified first.
+If most rows are already in the published file, the new file starts as a copy of it. Rows are in the order of their
+parts, so each table keeps its parts up to the first changed one and copies the others again; rows and order equal those
+of a file built from nothing. The copy is discarded unless it equals the file as published, byte for byte. Newly copied
+parts are verified first.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from pipeline.storage.parquet_query import quoted, read_parquet, row_counts_of
 from pipeline.storage.write_behind import WriteBehind
 
 Config = dict[str, str | bool | int | float | list[str]]
-STORAGE_VERSION = "v1.2.0"  # what any DuckDB from 1.2 on can read
+STORAGE_VERSION = "v1.2.0"  # readable by DuckDB 1.2 and later
 _COPIED_AT_ONCE = 32 << 20  # bytes
-_PIECES_AHEAD = 4  # of the disk
-_LEAST_KEPT_SHARE = 0.5  # of the rows; with less in common, copying everything is faster
-_MOST_FREE_SHARE = 0.5  # of the blocks; a file with more is built from nothing the next time
+_PIECES_AHEAD = 4  # copied pieces that may wait to be flushed to disk
+_LEAST_KEPT_SHARE = 0.5  # of the rows; below it, copying everything is faster
+_MOST_FREE_SHARE = 0.5  # of the blocks; above it, the next file is built from nothing
 
 
 class PublishError(PipelineError):
-    """The DuckDB file could not be built. The published one, if any, is untouched."""
+    """The DuckDB file could not be built or opened. The published file, if any, is unchanged."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """The published file, its size in bytes, the rows of each table, and the number of rows kept from before.
+    """The published file, its size in bytes, the rows of each table, and the number of rows kept from the old file.
 
-    `is_unchanged` if it already held the whole lake and was not replaced.
+    `is_unchanged` means that the file already held the whole lake and was not replaced.
     """
 
     path: Path
@@ -91,7 +91,7 @@ def _publish_anew(data: DataDirectory) -> Published:
             is_patch = _rows(kept) > 0 and _rows(kept) >= _LEAST_KEPT_SHARE * _rows(parts)
             if is_patch:
                 _copy(data.warehouse, attached)
-                is_patch = record.is_whole(attached)  # or damage would be copied on from run to run
+                is_patch = record.is_whole(attached)  # otherwise every run would copy the damage again
             if is_patch:
                 connection.execute(f"ATTACH '{quoted(attached)}' AS published")
                 _drop_former(connection)
@@ -119,8 +119,8 @@ def _publish_anew(data: DataDirectory) -> Published:
         with suppress(OSError):
             _remove(building)
         raise PublishError(
-            f"{data.warehouse} could not be replaced: {first_line(error)}; "
-            "the published file is unchanged: correct the cause and run again"
+            f"{data.warehouse} could not be replaced and is unchanged: {first_line(error)}; correct the cause and run "
+            "again"
         ) from error
     row_counts = {table.name: _rows({table: published}) for table, published in parts.items()}
     return Published(data.warehouse, data.warehouse.stat().st_size, row_counts, _rows(kept))
@@ -128,9 +128,9 @@ def _publish_anew(data: DataDirectory) -> Published:
 
 @contextmanager
 def _attachable(target: Path) -> Iterator[Path]:
-    """A path under which DuckDB can write what becomes the target at the end of the block.
+    """A path for DuckDB to write to; the file is moved to the target at the end of the block.
 
-    It is the target itself, unless a folder's name has a `?`: behind one, DuckDB does not find the log of its own file.
+    It is the target itself unless the folder's path has a `?`, after which DuckDB does not find its write-ahead log.
     """
     if "?" not in str(target.parent):
         yield target
@@ -142,11 +142,10 @@ def _attachable(target: Path) -> Iterator[Path]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copies a large file; each piece is flushed while the next one is copied. The source is deleted soon.
+    """Copies a large file whose source is deleted soon; each piece is flushed while the next one is copied.
 
-    A later flush would delay DuckDB's first write. And memory that was not used
-    lately is slow to get, above all in a virtual machine: the source's cached pages are released for the target, which
-    stays cached for its next readers.
+    A later flush would delay DuckDB's first write. The source's cached pages are released for reuse by the target,
+    since fresh memory is slow to get in a virtual machine; the target stays cached for its readers.
     """
     with (
         source.open("rb", buffering=0) as reading,
@@ -160,9 +159,9 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _copy_piece(reading: FileIO, writing: BufferedWriter) -> bool:
-    """Copies the next piece, by the system if possible: some file systems only share the blocks.
+    """Copies the next piece by the system call, which lets some file systems share blocks, or else by read and write.
 
-    Otherwise the piece is read and written, and disk errors are raised then.
+    Disk errors are raised by the latter. Returns False at the end of the file.
     """
     with suppress(AttributeError, OSError):
         if os.copy_file_range(reading.fileno(), writing.fileno(), _COPIED_AT_ONCE) > 0:
@@ -190,7 +189,7 @@ def _rows(parts: Mapping[Table, list[Part]]) -> int:
 
 
 def _sync_table(connection: duckdb.DuckDBPyConnection, table: Table, kept: list[Part], wanted: list[Part]) -> None:
-    """Makes the published table hold the `wanted` parts; its `kept` first parts are unchanged."""
+    """Replaces the table's parts after the `kept` ones by the rest of the `wanted` ones."""
     name = f"published.{table.name}"
     if kept:
         connection.execute(
@@ -229,9 +228,9 @@ def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
 
 
 def open_warehouse(path: Path, config: Config | None = None) -> closing[duckdb.DuckDBPyConnection]:
-    """The published file, for reading, with times shown in UTC, and with further settings of DuckDB.
+    """A read-only connection to the published file, with times in UTC; `config` has further DuckDB settings.
 
-    Raises PublishError when nothing has been published yet, or the file does not open.
+    Raises PublishError if the file does not exist or cannot be opened.
     """
     if not path.exists():
         raise PublishError(f"{path} does not exist yet: run `phygitals refresh` first")
@@ -240,7 +239,7 @@ def open_warehouse(path: Path, config: Config | None = None) -> closing[duckdb.D
     except duckdb.Error as error:
         raise PublishError(
             f"{path} cannot be opened: {first_line(error)}; "
-            "if it is damaged, delete it: `phygitals refresh` publishes it anew"
+            "if it is damaged, delete it and run `phygitals refresh`, which publishes it again"
         ) from error
     connection.execute("SET TimeZone = 'UTC'")
     return closing(connection)
@@ -252,5 +251,5 @@ def _remove(building: Path) -> None:
 
 
 def _wal(path: Path) -> Path:
-    """The path of a file's write-ahead log. A stale one beside the published file breaks every new reader."""
+    """The path of a file's write-ahead log. A stale log beside the published file breaks every new reader."""
     return path.with_name(path.name + ".wal")

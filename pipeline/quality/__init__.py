@@ -1,1 +1,1 @@
-"""The checks of tables: rules from the declarations, reconciliations, observations, and the published file's."""
+"""The checks: generated from declarations, reconciliations, observations, and of the published file."""

@@ -35,15 +35,15 @@ CHECKS: tuple[Check, ...] = (
 class Checker:
     """Runs the checks of one data directory over one connection, with one view per table.
 
-    Use as a context manager; the connection is made when the first check has to be computed.
+    Use as a context manager; the connection is opened for the first check that must be computed.
     """
 
     def __init__(self, data: DataDirectory, clock: Callable[[], datetime]) -> None:
         self._data = data
         self._clock = clock
         self._record = FindingRecord.of(data)
-        self._told = FindingRecord()
-        self._named: dict[str, str] = {}
+        self._returned = FindingRecord()
+        self._views: dict[str, str] = {}
         self._stack = contextlib.ExitStack()
         self._connection: duckdb.DuckDBPyConnection | None = None
 
@@ -57,12 +57,12 @@ class Checker:
         self._stack.__exit__(*error)
 
     def findings(self, checks: Sequence[Check]) -> dict[Check, Finding]:
-        """The findings of the checks of one table; recorded findings if their inputs are unchanged."""
+        """The findings of the checks of one table, from the record if their inputs are unchanged."""
         return self._found(checks, self._record)
 
     def compute(self, checks: Sequence[Check]) -> dict[Check, Finding]:
-        """Computes the findings despite earlier records; reuses the findings of this checker."""
-        return self._found(checks, self._told)
+        """Computes the findings without the record; reuses only findings that this checker has returned."""
+        return self._found(checks, self._returned)
 
     def _found(self, checks: Sequence[Check], known: FindingRecord) -> dict[Check, Finding]:
         states = self._states(checks)
@@ -73,19 +73,19 @@ class Checker:
             self._record.note(check.key, inputs[check], replace(finding, computed_at=self._clock()))
         findings = {check: found[check] or computed[check] for check in checks}
         for check, finding in findings.items():
-            self._told.note(check.key, inputs[check], finding)
+            self._returned.note(check.key, inputs[check], finding)
         return findings
 
     def connection_with(self, table: Table) -> duckdb.DuckDBPyConnection:
         """The connection, with a view of the current table under its name."""
         connection = self._connected()
-        self._name(connection, table, digest(self._data.store.etags(table)))
+        self._create_view(connection, table, digest(self._data.store.etags(table)))
         return connection
 
-    def _name(self, connection: duckdb.DuckDBPyConnection, table: Table, state: str) -> None:
-        if self._named.get(table.name) != state:
+    def _create_view(self, connection: duckdb.DuckDBPyConnection, table: Table, state: str) -> None:
+        if self._views.get(table.name) != state:
             connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS FROM {self._data.store.scan(table)}")
-            self._named[table.name] = state
+            self._views[table.name] = state
 
     def _states(self, checks: Sequence[Check]) -> dict[str, str]:
         read = {table.name: table for check in checks for table in check.reads}
@@ -96,9 +96,9 @@ class Checker:
             return {}
         connection = self._connected()
         for name in {table.name for check in checks for table in check.reads}:
-            self._name(connection, TABLES[name], states[name])
-        unbroken = _unbroken(connection, checks)
-        return {check: Finding(0, []) if check in unbroken else run(check, connection) for check in checks}
+            self._create_view(connection, TABLES[name], states[name])
+        passing = _passing_row_checks(connection, checks)
+        return {check: Finding(0, []) if check in passing else run(check, connection) for check in checks}
 
     def _connected(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
@@ -123,7 +123,7 @@ def run(check: Check, connection: duckdb.DuckDBPyConnection) -> Finding:
     return Finding(count, examples, is_of_nothing)
 
 
-def _unbroken(connection: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> set[Check]:
+def _passing_row_checks(connection: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> set[Check]:
     """The passing checks about single rows, from one scan of their table."""
     of_rows = [check for check in checks if check.condition]
     if not of_rows:

@@ -1,7 +1,7 @@
-"""Findings of checks, and the record that avoids computing one again from unchanged data.
+"""Findings of checks, and the record that caches them.
 
-A finding follows from the check's SQL and from the objects of the tables that it reads. While neither changes, the
-recorded finding stands. The record is a cache: losing it costs one computation of every check.
+A finding depends on the check's SQL and on the objects of the tables that it reads. The recorded finding is valid while
+neither changes. Losing the record costs one computation of every check.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Finding:
 
     @property
     def message(self) -> str | None:
-        """The offending rows in words, or that nothing was compared; None if the check passes."""
+        """The offending rows in words, or a note that no row was compared; None if the check passes."""
         if self.is_of_nothing:
-            return "nothing was compared: the data for the comparison are unknown"
+            return "nothing was compared: the data for the comparison are missing"
         if not self.examples:
             return None
         more = self.offender_count - len(self.examples)
@@ -39,7 +39,7 @@ class Finding:
 
 
 class FindingRecord:
-    """The latest finding of each check, by the check's key, with a fingerprint of its inputs."""
+    """The latest finding of each check by the check's key, with a fingerprint of its inputs."""
 
     def __init__(self, findings: dict[str, tuple[str, Finding]] | None = None) -> None:
         self._findings = findings or {}
@@ -47,7 +47,7 @@ class FindingRecord:
 
     @classmethod
     def of(cls, data: Layout) -> FindingRecord:
-        """The recorded findings; none if the record is absent, damaged or of another version."""
+        """The recorded findings; none if the record is missing, damaged or of another version."""
         return cls(load_record(_file(data), dict[str, tuple[str, Finding]]))
 
     def finding(self, key: str, inputs: str) -> Finding | None:

@@ -1,7 +1,6 @@
-"""Checks of received data. Unusual data are kept and counted, so these checks warn or note and never block.
+"""Checks of received data. They warn or note and never block, since unusual data are valid input.
 
-A problem of a single answer or row is a row of `data_issues`; these checks compare rows or
-tables. Undocumented data from the API are not an error of the pipeline.
+An issue of a single answer or row is a row of `data_issues`; these checks compare rows or tables.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ _OF_PURCHASES = (
     _of_each_row(
         "purchases",
         "times_are_in_order",
-        "No session was initiated after it was submitted, asked before that, or resolved before it was asked.",
+        "No session was initiated after its submission, polled before it, or resolved before its first poll.",
         "session_id initiated_at submitted_at first_polled_at resolved_at",
         "initiated_at > submitted_at OR submitted_at > first_polled_at OR first_polled_at > resolved_at",
     ),
@@ -71,14 +70,14 @@ _OF_PURCHASES = (
     _of_each_row(
         "purchases",
         "pull_count_is_quantity",
-        "Each fulfilled purchase has as many items as packs were bought, where that was submitted.",
+        "Each fulfilled purchase has as many items as its submitted quantity, if there is one.",
         "session_id quantity pull_count",
         "status = 'fulfilled' AND pull_count <> quantity",
     ),
     _observation(
         "purchases",
         "is_of_one_environment",
-        "Transactions are a sandbox's or real ones, never both in one data directory.",
+        "A data directory has sandbox transactions or production transactions, not both.",
         """
         SELECT is_sandbox, count(*) AS purchases, min(session_id) AS for_example FROM purchases
         WHERE (SELECT count(DISTINCT is_sandbox) FROM purchases) > 1 AND is_sandbox IS NOT NULL GROUP BY is_sandbox
@@ -86,8 +85,7 @@ _OF_PURCHASES = (
     ),
 )
 
-# What the highest tier of a pack can be quoted at. A pack has such a bound only when all of its tiers are known and
-# each has an upper end.
+# The highest quote that a pack's tiers allow, for packs whose tiers all have an upper bound.
 _HIGHEST_QUOTES = """
     SELECT pack_id, max(quote_high_usd) AS highest_usd
     FROM reference_tiers
@@ -97,10 +95,11 @@ _HIGHEST_QUOTES = """
 
 
 def _is_in_one_session_at_a_time(name: str, description: str, whose: str, held_until: str, severity: Severity) -> Check:
-    """An item is a session's from buy/init on, whose response names it already, until it is sold back, which it cannot
-    be before the session is fulfilled. `held_until` is how long that is sure.
+    """A check that no session starts with an item that another session still holds.
 
-    Only days that are near the latest are compared, for all pulls of an item have to be put in order.
+    A session holds an item from buy/init, whose response already names it, until the item is sold back, which requires
+    a fulfilled session. `held_until` is the latest time at which the session is known to hold it. Only recent days are
+    compared, since all pulls of an item have to be sorted.
     """
     return _observation(
         "pulls",
@@ -140,18 +139,18 @@ def _is_in_one_session_at_a_time(name: str, description: str, whose: str, held_u
 _OF_PULLS = (
     _is_in_one_session_at_a_time(
         "item_is_in_one_session_at_a_time",
-        f"In the last {_RECENT_DAYS} days no session began with an item that another one had while it was still "
-        "pending. Once that is fulfilled the item may have been sold back, and comes again.",
+        f"In the last {_RECENT_DAYS} days no session began with an item of another session that was still pending. "
+        "After fulfilment the item may be sold back and pulled again.",
         whose="is_sandbox IS NOT TRUE",
         held_until="greatest(plausible_time(initiated_at, submitted_at), "
         "CASE WHEN last_pending_at < resolved_at THEN last_pending_at END)",
         severity=Severity.WARNING,
     ),
-    # A sandbox never says pending, and gives one listing to several users.
+    # A sandbox never answers `pending`, and gives one listing to several users.
     _is_in_one_session_at_a_time(
         "item_is_in_one_session_of_a_sandbox_at_a_time",
-        f"In the last {_RECENT_DAYS} days no sandbox session began with an item of another one that had not been "
-        "answered yet. A sandbox may do so: this is a note, not a warning.",
+        f"In the last {_RECENT_DAYS} days no sandbox session began with an item of another session without an answer. "
+        "A sandbox may do so, hence a note instead of a warning.",
         whose="is_sandbox",
         held_until="resolved_at",
         severity=Severity.INFO,
@@ -178,7 +177,7 @@ _OF_PULLS = (
     _observation(
         "pulls",
         "type_agrees_with_chain",
-        "Items of type enft are on-chain, and a sandbox's of type ebay are not.",
+        "Items of type enft are on-chain; sandbox items of type ebay are not.",
         """
         SELECT pulls.session_id, pull_number, item_type, mint_address FROM pulls
         LEFT JOIN purchases AS sandbox ON sandbox.session_id = pulls.session_id AND sandbox.is_sandbox
@@ -212,8 +211,8 @@ _OF_PULLS = (
     _observation(
         "pulls",
         "quotes_are_within_the_tiers",
-        "No quote is above what the pack's highest tier can be quoted at: the tier's upper end times the buyback "
-        "percentage, where reference/packs.csv gives both.",
+        "No quote is above the bound of the pack's highest tier: its upper fair market value times the buyback "
+        "percentage, if reference/packs.csv has both.",
         f"""
         SELECT session_id, pull_number, pack_id, buyback_price_usd, highest_usd
         FROM pulls JOIN ({_HIGHEST_QUOTES}) USING (pack_id)
@@ -235,8 +234,8 @@ _OF_PULLS = (
     _of_each_row(
         "pulls",
         "names_are_what_they_look_like",
-        "No word of a name mixes alphabets that look alike, and no name turns the direction of writing or holds a "
-        "replaced character.",
+        "No word of a name mixes similar alphabets, and no name has a character for the direction of writing or a "
+        "replacement character.",
         "session_id pull_number name",
         r"""
         regexp_matches(name, '\p{Latin}[\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}]\p{Latin}')
@@ -249,7 +248,8 @@ _OF_ITEMS = (
     _observation(
         "items",
         "names_are_whole",
-        f"No name is exactly {_LONGEST_NAME} characters long, where some vendors cut it: a note for each item type.",
+        f"No name is exactly {_LONGEST_NAME} characters long, the length at which some vendors cut names; a note per "
+        "item type.",
         f"""
         SELECT item_type, count(*) FILTER (length(name) = {_LONGEST_NAME}) AS items_that_may_be_cut,
             count(name) AS items_with_a_name, min(name) FILTER (length(name) = {_LONGEST_NAME}) AS for_example
@@ -260,7 +260,7 @@ _OF_ITEMS = (
     _of_each_row(
         "items",
         "traits_are_given_once",
-        "No item has a trait more than once; the columns read from traits take the first of each.",
+        "No item has a trait more than once; columns derived from traits use the first.",
         "item_id name",
         "is_trait_repeated",
         Severity.INFO,
@@ -268,7 +268,7 @@ _OF_ITEMS = (
     _observation(
         "items",
         "certificate_is_of_one_item",
-        "No two items have the same grader's certificate.",
+        "No two items have the same grader and certificate.",
         """
         SELECT grader, cert_digits, count(*) AS items, min(item_id) AS first, max(item_id) AS last FROM items
         WHERE grader IS NOT NULL AND cert_digits IS NOT NULL GROUP BY ALL HAVING count(*) > 1
@@ -277,7 +277,7 @@ _OF_ITEMS = (
     _of_each_row(
         "items",
         "card_facts_can_be_read",
-        "Each certificate, year and grade that a vendor names could be read; the text stays beside it.",
+        "Each certificate, year and grade from a vendor is readable; its text is kept in any case.",
         "item_id cert_number year grade",
         """
         (cert_number IS NOT NULL AND cert_digits IS NULL) OR (year IS NOT NULL AND year_number IS NULL)
@@ -297,8 +297,7 @@ _OF_MARTS = (
     _observation(
         "daily_signals",
         "failed_rate_is_usual",
-        "On the latest day that is over, sessions failed no more often than is usual, by the 28 days before it and by "
-        "how much these differ.",
+        "The failure rate of the latest completed day is not above its upper control limit from the 28 days before.",
         """
         SELECT signal_date::VARCHAR AS day, sentence FROM daily_signals
         WHERE signal = 'failed_rate' AND is_unusual AND z > 0
@@ -308,13 +307,13 @@ _OF_MARTS = (
     _observation(
         "resolution_funnel",
         "not_everything_fails",
-        "Not every session of the last days failed; if so, suspect a wrong environment or a wiped sandbox, not users.",
+        "Not all sessions of the last days failed; if they did, suspect a wrong environment or a wiped sandbox.",
         f"SELECT failed, resolved FROM ({_RATES}) WHERE resolved >= {_FEW_SESSIONS} AND failed = resolved",
     ),
     _observation(
         "data_issues",
         "has_no_errors",
-        "No finding is an error: nothing was rejected, malformed or contradictory.",
+        "No issue is an error: no row was rejected and no answer is malformed or contradictory.",
         """
         SELECT rule, count(*) AS findings, max(observed_at)::VARCHAR AS latest,
             arg_max(coalesce(source || ': ', '') || detail, observed_at) AS for_example
@@ -324,7 +323,7 @@ _OF_MARTS = (
     _observation(
         "data_issues",
         "has_no_schema_drift",
-        "Answers have the fields, types of values and item types that the API's reference names, and no others.",
+        "Answers have only the fields, types of values and item types of the API's reference.",
         """
         SELECT rule, field, detail, raw_value AS value
         FROM data_issues WHERE rule IN ('unknown_field', 'changed_type', 'new_item_type') ORDER BY observed_at DESC

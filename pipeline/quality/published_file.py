@@ -1,4 +1,4 @@
-"""Compares the published DuckDB file with the lake: row counts, and exact sums of money."""
+"""Compares the published DuckDB file with the lake: row counts and exact sums of money."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.parquet_query import quoted
 
-DESCRIPTION = "Every table of the DuckDB file has the rows of the Parquet files, and the same sums of money."
+DESCRIPTION = "Every table of the DuckDB file has the row count and the sums of money of its Parquet files."
 
 
 def disagreements(data: DataDirectory) -> Finding:

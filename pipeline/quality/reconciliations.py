@@ -45,7 +45,7 @@ RECONCILIATIONS = (
     ),
     of_each_row(
         TABLES["purchases"],
-        "only_what_is_final_is_resolved",
+        "only_final_purchases_are_resolved",
         "Exactly the final purchases have a resolution time; only fulfilled purchases have items.",
         ["session_id", "status", "resolved_at", "pull_count"],
         """
@@ -99,7 +99,7 @@ RECONCILIATIONS = (
     Check(
         TABLES["pack_economics"],
         "counts_every_priced_purchase",
-        "Each pack has the purchases, pulls and prices of the sessions that were submitted with the pack and a price.",
+        "Each pack has the purchases, pulls and prices of the sessions submitted with that pack and a price.",
         """
         SELECT pack_id, packs.purchase_count - reference_price_count AS counted, priced.purchase_count AS purchases,
             packs.pull_count AS counted_pulls, priced.pull_count AS pulls,
@@ -111,7 +111,7 @@ RECONCILIATIONS = (
             GROUP BY pack_id
         ) AS priced USING (pack_id)
         WHERE coalesce(counted, 0) <> coalesce(purchases, 0)
-            -- The share of sessions without a price of their own is not separated.
+            -- These columns do not separate the sessions priced from the packs file.
             OR (reference_price_count = 0
                 AND (counted_pulls IS DISTINCT FROM pulls OR counted_usd IS DISTINCT FROM priced_usd))
         """,
@@ -176,7 +176,7 @@ RECONCILIATIONS = (
     Check(
         TABLES["tier_hit_rates"],
         "counts_every_quoted_pull",
-        "The hits of a pack's tiers, and those outside, are its quoted pulls from the first version of its tiers on.",
+        "The hits inside and outside a pack's tiers add up to its quoted pulls since the first version of its tiers.",
         """
         SELECT pack_id, counted, pulls
         FROM (SELECT pack_id, sum(hit_count) AS counted FROM tier_hit_rates GROUP BY pack_id)

@@ -25,11 +25,11 @@ class Severity(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """`offenders` selects the rows that break the rule.
+    """A rule about a table. `offenders` selects the rows that break it.
 
-    If a rule needs optional data, `compared` selects the rows to which it applies. If there are none,
-    the check says so. A rule about single rows has a `condition`, which the
-    offending rows fulfil; one scan counts all such rules of a table.
+    If a rule needs optional data, `compared` selects the rows to which it applies, and the check reports if there are
+    none. A rule about single rows has a `condition` that offending rows fulfil; one scan counts all such rules of a
+    table.
     """
 
     table: Table
@@ -93,7 +93,7 @@ def _key(table: Table) -> Check:
         "key_is_unique",
         f"No two rows share {key}.",
         f"SELECT {key}, count(*) AS row_count FROM {table.name} GROUP BY ALL HAVING count(*) > 1",
-        # Derivations use one row per session, so duplicates in raw do no harm.
+        # Derived tables use one row per session, so duplicates in raw do not affect them.
         Severity.WARNING if table.zone is Zone.RAW else Severity.ERROR,
     )
 

@@ -16,7 +16,7 @@ _WHOLE_DOLLARS_FROM = 1000
 _UNITS: tuple[tuple[int, str], ...] = ((86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
-def harmless(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Received text with its control characters and marks of direction written out as `\\u…`."""
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -25,7 +25,7 @@ def short(text: str | None, length: int = 80) -> str:
     """Received text on one line, cut to a length; a dash for none."""
     if text is None:
         return UNKNOWN
-    line = harmless(" ".join(text[: 4 * length].split()))
+    line = escape_controls(" ".join(text[: 4 * length].split()))
     return line if len(line) <= length else line[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 

@@ -7,22 +7,22 @@ _SPEND = Column("spend_usd", MONEY, "Sum of the prices of the quoted pulls, each
 _QUOTED = Column(
     "quoted_pull_count",
     "BIGINT",
-    "Quoted pulls of sessions with a price above 0: the base of every figure of spend, buyback and return",
+    "Quoted pulls of sessions with a price above zero; the base of spend, buyback and return",
     nullable=False,
 )
 _BUYBACK = Column("buyback_total_usd", MONEY, "Sum of the quotes of the same pulls")
 
 PACK_WEEKS = Table(
     "pack_weeks",
-    "One row per pack and ISO week of pulling, of sessions with a known price, on quoted-buyback basis.",
+    "One row per pack and ISO week of pulling, for sessions with a known price, on a quoted-buyback basis.",
     (
         Column("pack_id", "VARCHAR", "The pack", key=True),
-        Column("week_start_date", "DATE", "Monday of the week in which, by UTC, the pulls were", key=True),
+        Column("week_start_date", "DATE", "Monday of the UTC week of pulling", key=True),
         Column("iso_week", "VARCHAR", "The week as ISO 8601 names it, such as `2026-W05`", nullable=False),
         Column(
             "is_complete",
             "BOOLEAN",
-            "Whether the week was over when the data end: of one that was not, a part is still to come",
+            "Whether the week was over at the end of the data; if not, the week is partial",
             nullable=False,
         ),
         Column("pull_count", "BIGINT", "Pulls", nullable=False),
@@ -30,12 +30,12 @@ PACK_WEEKS = Table(
             "free_pull_count", "BIGINT", "Of these, pulls of free sessions, which have no multiples", nullable=False
         ),
         _QUOTED,
-        Column("quoted_session_count", "BIGINT", "Sessions that these are of", nullable=False),
+        Column("quoted_session_count", "BIGINT", "Sessions of these pulls", nullable=False),
         _SPEND,
         _BUYBACK,
         Column("return_ratio", "DOUBLE", _RETURN),
         Column(
-            "win_rate", "DOUBLE", "Share of the quoted pulls that are quoted at or above the price per pull", unit=SHARE
+            "win_rate", "DOUBLE", "Share of the quoted pulls with a quote at or above the price per pull", unit=SHARE
         ),
         Column("win_rate_low", "DOUBLE", "Lower bound of its 95 % interval, for sessions as samples", unit=SHARE),
         Column("win_rate_high", "DOUBLE", "Upper bound of this interval", unit=SHARE),
@@ -48,9 +48,9 @@ PACK_WEEKS = Table(
 
 USERS = Table(
     "users",
-    "One row per user, on quoted-buyback basis.",
+    "One row per user, on a quoted-buyback basis.",
     (
-        Column("user_id", "VARCHAR", "The user, as the answer says, else as submitted", key=True),
+        Column("user_id", "VARCHAR", "The user, from the answer, else as submitted", key=True),
         Column("purchase_count", "BIGINT", "Sessions submitted", nullable=False),
         Column("fulfilled_count", "BIGINT", "Of these, fulfilled", nullable=False),
         Column("pull_count", "BIGINT", "Pulls", nullable=False),
@@ -61,13 +61,13 @@ USERS = Table(
         Column(
             "return_ratio_shrunk",
             "DOUBLE",
-            "`return_ratio` drawn towards that of all users, the more so the less the user spent: compare users by "
-            "it, since the extremes of the bare one are those of whom little is known. NULL where no user has "
-            "two sessions with a price",
+            "`return_ratio` shrunk towards that of all users, more so with less spend; for comparing users, since the "
+            "extremes of `return_ratio` belong to users with few purchases. NULL if no user has two sessions with a "
+            "price",
         ),
-        Column("first_purchased_at", TIME, "When the first session was initiated, else submitted", nullable=False),
+        Column("first_purchased_at", TIME, "Time of the first session: initiated, else submitted", nullable=False),
         Column("first_purchased_date", "DATE", "UTC day of `first_purchased_at`", nullable=False),
-        Column("last_purchased_at", TIME, "When the last session was initiated, else submitted", nullable=False),
+        Column("last_purchased_at", TIME, "Time of the last session: initiated, else submitted", nullable=False),
         Column("last_purchased_date", "DATE", "UTC day of `last_purchased_at`", nullable=False),
     ),
     group="marts",
@@ -76,11 +76,11 @@ USERS = Table(
 
 SET_VALUES = Table(
     "set_values",
-    "One row per category, set, year, grader and grade that items name, of items as they stand in their latest pulls.",
+    "One row per category, set, year, grader and grade of items, according to their latest pulls.",
     (
         *(
-            Column(name, kind, f"As in `items`; NULL where {what}", key=True, nullable=True)
-            for name, kind, what in (
+            Column(name, kind, f"As in `items`; NULL if {absence}", key=True, nullable=True)
+            for name, kind, absence in (
                 ("category", "VARCHAR", "the item has none"),
                 ("set_name", "VARCHAR", "the item has none"),
                 ("year_number", "INTEGER", "none could be read"),
@@ -93,7 +93,7 @@ SET_VALUES = Table(
         Column("pull_count", "BIGINT", "Pulls of them", nullable=False),
         Column("priced_item_count", "BIGINT", "Items whose latest pull has a quote", nullable=False),
         Column("buyback_median_usd", MONEY, "Median of the items' latest quotes, interpolated"),
-        Column("buyback_max_usd", MONEY, "Highest quote that an item of them ever had"),
+        Column("buyback_max_usd", MONEY, "Highest quote of any pull of these items"),
         Column("insured_item_count", "BIGINT", "Items with both a latest quote and an insured value", nullable=False),
         Column("insured_value_usd", MONEY, "Sum of the insured values of these"),
         Column("insured_value_ratio", "DOUBLE", "Sum of the latest quotes of these over `insured_value_usd`"),

@@ -3,7 +3,7 @@
 from pipeline.schema.staging import PULLS, STATUSES
 from pipeline.schema.table import MONEY, TIME, Column, Partition, Table, Zone
 
-_SHOWN_OF_DEAREST = (
+_TOP_PULL_COLUMNS = (
     *("session_id", "pull_number", "item_id", "item_type", "buyback_price_usd", "name", "image_url"),
     *("user_id", "pack_id", "multiple", "pulled_at"),
 )
@@ -14,29 +14,29 @@ LATENCIES = (
         Column(
             f"latency_p{p}_seconds",
             "DOUBLE",
-            f"Percentile {p} of the seconds from initiation (else submission) to the first fulfilled answer, of the "
-            "sessions that do not fail (Aalen and Johansen); at most, since polling sees a fulfilment late. NULL where "
-            "too many are pending: longer than `latency_followed_seconds`",
+            f"Percentile {p} of the seconds from initiation (else submission) to the first fulfilled answer, among "
+            "sessions that do not fail (Aalen and Johansen). An upper limit, since polling notices a fulfilment late. "
+            "NULL if too many sessions are pending; it then exceeds `latency_followed_seconds`",
         )
         for p in (50, 90, 99)
     ),
-    Column("latency_followed_seconds", "DOUBLE", "Longest time over which one of the sessions was followed"),
+    Column("latency_followed_seconds", "DOUBLE", "Longest follow-up of a session: until it was final or last polled"),
     Column(
         "fulfilled_when_first_asked",
         "BIGINT",
-        "Of the fulfilled ones, those that no answer called pending: their times say how late they were asked",
+        "Of the fulfilled sessions, those without a pending answer; their latency measures the delay of the first poll",
         nullable=False,
     ),
 )
 
 
-def _of_sessions(name: str, what: str, kind: str = "BIGINT") -> Column:
-    return Column(name, kind, f"Over the pulls with a multiple: {what}; NULL if there are none")
+def _of_sessions(name: str, sum_: str, kind: str = "BIGINT") -> Column:
+    return Column(name, kind, f"Over the pulls with a multiple: {sum_}; NULL if there are none")
 
 
 DAILY_QUOTE_COUNTS = Table(
     "daily_quote_counts",
-    "One row per day of observation and kind of pull: UTC day of pulling, pack, type, price of the session, quote.",
+    "One row per day of observation and combination of day of pulling, pack, type, session price, pulls and quote.",
     (
         Column("pulled_date", "DATE", "UTC day of `pulled_at`", key=True),
         Column("pack_id", "VARCHAR", "The pack; NULL if not submitted", key=True, nullable=True),
@@ -50,15 +50,15 @@ DAILY_QUOTE_COUNTS = Table(
         ),
         Column("pulls_a_session", "BIGINT", "Pulls of the session; NULL without a price", key=True, nullable=True),
         Column("buyback_price_usd", MONEY, "Quoted sellback value", key=True, nullable=True),
-        Column("pull_count", "BIGINT", "Pulls of this kind", nullable=False),
+        Column("pull_count", "BIGINT", "Pulls of this combination", nullable=False),
         Column("on_chain_count", "BIGINT", "Of these, pulls with a mint address", nullable=False),
-        Column("session_count", "BIGINT", "Of these, the lowest quotes of their sessions", nullable=False),
+        Column("session_count", "BIGINT", "Of these, pulls with the lowest quote of their session", nullable=False),
         _of_sessions("session_quotes", "the sum of the numbers of quoted pulls in their sessions"),
         _of_sessions("session_quotes_squared", "the sum of the squares of these numbers"),
         _of_sessions(
             "session_wins", "the sum of the numbers of pulls in their sessions at or above the price per pull"
         ),
-        _of_sessions("session_ranks", "the sum of 2 * rank - 1, the rank being that in the session, the lowest 1"),
+        _of_sessions("session_ranks", "the sum of 2 * rank - 1, with the rank in the session; the lowest quote is 1"),
         _of_sessions("session_capped", "the sum of their sessions' sums of multiples, each capped at 5", "DOUBLE"),
         _of_sessions("session_capped_squared", "the sum of the squares of these sums", "DOUBLE"),
         _of_sessions("session_capped_times_quotes", "the sum of these sums times the quoted pulls", "DOUBLE"),
@@ -70,13 +70,13 @@ DAILY_QUOTE_COUNTS = Table(
 
 TIER_DAYS = Table(
     "tier_days",
-    "One row per pack, version of its tiers, and tiers that sessions answered on a day hit.",
+    "One row per day of observation, pack, version of its tiers, and tiers hit by a session.",
     (
         Column("answered_date", "DATE", "UTC day of `resolved_at`", key=True),
         Column("pack_id", "VARCHAR", "The pack", key=True),
         Column("valid_from", "DATE", "The version of its tiers, by the day of pulling", key=True, nullable=True),
         Column("tier_numbers", "BIGINT[]", "The tier of each quoted pull in ascending order; 0 = in none", key=True),
-        Column("session_count", "BIGINT", "Sessions that hit these", nullable=False),
+        Column("session_count", "BIGINT", "Sessions that hit exactly these tiers", nullable=False),
     ),
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
@@ -86,7 +86,7 @@ TIER_DAYS = Table(
 DAILY_TOP_PULLS = Table(
     "daily_top_pulls",
     "One row per pull among the hundred top pulls of a day.",
-    tuple(column for column in PULLS.columns if column.name in _SHOWN_OF_DEAREST),
+    tuple(column for column in PULLS.columns if column.name in _TOP_PULL_COLUMNS),
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
     sources=("pulls",),
@@ -109,24 +109,27 @@ SUBMISSION_DAYS = Table(
         Column("submitted", "BIGINT", "Sessions first seen that day", nullable=False),
         *(Column(status, "BIGINT", f"Of these, sessions with status {status}", nullable=False) for status in STATUSES),
         *LATENCIES,
-        Column("latest_at", TIME, "Latest submission, request or settling answer of them that is not in the future"),
+        Column("latest_at", TIME, "Latest submission, request or final answer of these sessions, not in the future"),
         Column(
             "buyers",
             "BIGINT",
-            "Users of the failed and fulfilled ones; these sessions where a failed one has no user",
+            "Users of the failed and fulfilled sessions; the number of these sessions if a failed one has no user",
             nullable=False,
         ),
         Column(
             "buyer_settled_squared",
             "BIGINT",
-            "Sum over them of the square of their failed and fulfilled",
+            "Sum over buyers of the square of their failed and fulfilled sessions",
             nullable=False,
         ),
         Column(
-            "buyer_failed_squared", "BIGINT", "Sum over them of the square of their failed sessions", nullable=False
+            "buyer_failed_squared", "BIGINT", "Sum over buyers of the square of their failed sessions", nullable=False
         ),
         Column(
-            "buyer_failed_times_settled", "BIGINT", "Sum over them of failed times failed and fulfilled", nullable=False
+            "buyer_failed_times_settled",
+            "BIGINT",
+            "Sum over buyers of their failed sessions times their failed and fulfilled sessions",
+            nullable=False,
         ),
     ),
     zone=Zone.STAGING,
@@ -138,13 +141,13 @@ _USER = Column("user_id", "VARCHAR", "The purchase's user", key=True)
 
 USER_DAYS = Table(
     "user_days",
-    "One row per user and UTC day on which sessions of theirs were first seen.",
+    "One row per user and UTC day on which the user's sessions were first seen.",
     (
         _USER,
         Column("purchase_count", "BIGINT", "Sessions first seen that day", nullable=False),
         Column("fulfilled_count", "BIGINT", "Of these, fulfilled", nullable=False),
-        Column("first_purchased_at", TIME, "When the first was initiated, else submitted", nullable=False),
-        Column("last_purchased_at", TIME, "When the last was initiated, else submitted", nullable=False),
+        Column("first_purchased_at", TIME, "Time of the first session: initiated, else submitted", nullable=False),
+        Column("last_purchased_at", TIME, "Time of the last session: initiated, else submitted", nullable=False),
     ),
     zone=Zone.STAGING,
     partition=Partition.SUBMITTED,
@@ -153,12 +156,12 @@ USER_DAYS = Table(
 
 USER_DAILY_QUOTE_COUNTS = Table(
     "user_daily_quote_counts",
-    "One row per user and day on which pulls of theirs were answered.",
+    "One row per day of observation and user.",
     (
         _USER,
         Column("pull_count", "BIGINT", "Pulls", nullable=False),
         Column("quoted_pull_count", "BIGINT", "Of these, quoted ones of sessions with a price above 0", nullable=False),
-        Column("session_count", "BIGINT", "Sessions that these are of", nullable=False),
+        Column("session_count", "BIGINT", "Sessions of these quoted pulls", nullable=False),
         Column("spend_usd", MONEY, "Sum of the prices of these pulls"),
         Column("buyback_total_usd", MONEY, "Sum of their quotes"),
         Column("squares_over_spend", "DOUBLE", "Sum over the sessions of the quotes, squared, over the price"),

@@ -28,34 +28,31 @@ _HALF_OF_TOTAL = Column(
 )
 
 
-def _bounds(name: str, method: str) -> tuple[Column, Column]:
+def _bounds(name: str, method: str, note: str = "") -> tuple[Column, Column]:
     return (
-        Column(f"{name}_low", "DOUBLE", f"Lower bound of the 95 % interval of `{name}`, {method}"),
-        Column(f"{name}_high", "DOUBLE", f"Upper bound of the 95 % interval of `{name}`, {method}"),
+        Column(f"{name}_low", "DOUBLE", f"Lower bound of the 95 % interval of `{name}` {method}"),
+        Column(f"{name}_high", "DOUBLE", f"Upper bound of the 95 % interval of `{name}` {method}{note}"),
     )
 
 
 _IS_COMPLETE = Column(
     "is_complete",
     "BOOLEAN",
-    "Whether the UTC day was over when the data end: of one that was not, a part is still to come. Sessions that are "
-    "pending may add to either",
+    "Whether the UTC day was over at the end of the data; if not, the day is partial. Pending sessions may still add "
+    "to any day",
     nullable=False,
 )
 
-_BY_RANK = "from order statistics, sessions being the sample; NULL below 30 sessions"
-_BY_HALL = (
-    "Student's t corrected for skewness, sessions being the sample; as high at least as with one more pull at 5; NULL "
-    "below 100 sessions"
-)
-_CLUSTERED = "Wilson's for clustered samples, {} being the sample"
+_BY_RANK = "(order statistics, clustered by session; NULL below 30 sessions)"
+_BY_HALL = "(Student's t corrected for skewness, clustered by session; NULL below 100 sessions)"
+_CLUSTERED = "(Wilson, clustered by {})"
 
 
-def _share_bounds(name: str, sample: str) -> tuple[Column, Column]:
-    method = _CLUSTERED.format(sample)
+def _share_bounds(name: str, cluster: str) -> tuple[Column, Column]:
+    method = _CLUSTERED.format(cluster)
     return (
-        _share(f"{name}_low", f"Lower bound of the 95 % interval of `{name}`, {method}"),
-        _share(f"{name}_high", f"Upper bound of the 95 % interval of `{name}`, {method}"),
+        _share(f"{name}_low", f"Lower bound of the 95 % interval of `{name}` {method}"),
+        _share(f"{name}_high", f"Upper bound of the 95 % interval of `{name}` {method}"),
     )
 
 
@@ -105,7 +102,7 @@ BUYBACK_VALUES = Table(
         _count(
             "paid_pull_count", "Quoted pulls of sessions whose price is known and not zero; the base of the next two"
         ),
-        _money("spend_usd", "Price of these pulls; over it, `spend_buyback_usd` is the return"),
+        _money("spend_usd", "Price of these pulls; the return is `spend_buyback_usd` over `spend_usd`"),
         _money("spend_buyback_usd", "Sum of the quotes of these pulls"),
         _IS_COMPLETE,
     ),
@@ -116,47 +113,48 @@ BUYBACK_VALUES = Table(
 
 PACK_ECONOMICS = Table(
     "pack_economics",
-    "One row per pack with a known price, on quoted-buyback basis: a quote can change at sellback.",
+    "One row per pack with a known price, on a quoted-buyback basis: a quote can change at sellback.",
     (
         Column("pack_id", "VARCHAR", "The pack", key=True),
-        _count("purchase_count", "Sessions with a price: submitted, else from the packs file times the packs bought"),
+        _count("purchase_count", "Sessions with a price: as submitted, else the packs file's times the packs bought"),
         _count("fulfilled_count", "Of these, fulfilled"),
         _count("pull_count", "Pulls of the fulfilled sessions: quoted, unquoted and free ones"),
-        _money("spend_usd", "Price of the quoted pulls: each one's part of its session's price"),
+        _money("spend_usd", "Sum of the price per pull over the quoted pulls"),
         _money("buyback_total_usd", "Sum of the quotes of the quoted pulls"),
         Column("return_ratio", "DOUBLE", "`buyback_total_usd` over `spend_usd`; a few large quotes dominate it"),
         _share("win_rate", "Share of the quoted pulls with a quote at or above the price per pull"),
-        *_share_bounds("win_rate", "sessions"),
+        *_share_bounds("win_rate", "session"),
         _share(
             "win_rate_low_of_all",
-            "Lower bound of intervals that hold for all packs of the table at once in 95 %: to compare packs by",
+            "Lower bound of the simultaneous 95 % intervals over all packs of the table; for comparing packs",
         ),
-        _share("win_rate_high_of_all", "Upper bound of these intervals"),
+        _share("win_rate_high_of_all", "Upper bound of the simultaneous interval"),
         _share(
             "win_rate_shrunk",
-            "Win rate drawn to that of all packs, the more the fewer its pulls: of many packs the one with the highest "
-            "`win_rate` mostly is the luckiest. NULL below 10 packs",
+            "Win rate shrunk towards that of all packs, more so with fewer pulls. The highest `win_rate` of many packs "
+            "is mostly luck. NULL below 10 packs",
         ),
         Column(
-            "win_rate_rank", "BIGINT", "1 for the highest `win_rate_shrunk`, below 10 packs for the highest `win_rate`"
+            "win_rate_rank", "BIGINT", "1 for the highest `win_rate_shrunk`, or the highest `win_rate` below 10 packs"
         ),
         Column("multiple_median", "DOUBLE", "Median of quote over price per pull"),
         *_bounds("multiple_median", _BY_RANK),
         Column("multiple_mean_capped_5x", "DOUBLE", "Mean of quote over price per pull, each capped at 5"),
-        *_bounds("multiple_mean_capped_5x", _BY_HALL),
+        *_bounds("multiple_mean_capped_5x", _BY_HALL, "; at least the bound with one more pull at 5"),
         Column(
             "multiple_mean", "DOUBLE", "The mean without a cap; a few large values dominate it, so it has no interval"
         ),
         _count(
             "quoted_pull_count",
-            "Quoted pulls of the sessions whose price is not zero; the base of every figure of money in the row",
+            "Quoted pulls of sessions with a price above zero; the base of the row's spend, buyback and multiples",
         ),
-        _count("unquoted_pull_count", "Pulls of these sessions without a quote, which are in no other figure"),
-        _money("unquoted_spend_usd", "Price of the pulls without a quote; with `spend_usd`, all fulfilled sessions'"),
-        _count("unpriced_count", "Fulfilled sessions of the pack without any price, which are in no other figure"),
-        _count(
-            "free_count", "Of `fulfilled_count`, those with a price of zero; they have no multiples and win nothing"
+        _count("unquoted_pull_count", "Pulls of these sessions without a quote; excluded from the other figures"),
+        _money(
+            "unquoted_spend_usd",
+            "Price of the pulls without a quote; plus `spend_usd`, the price of all fulfilled sessions",
         ),
+        _count("unpriced_count", "Fulfilled sessions of the pack without a price; excluded from the other figures"),
+        _count("free_count", "Of `fulfilled_count`, sessions with a price of zero; they have no multiples and no wins"),
         _count("free_pull_count", "Pulls of the free sessions"),
         _money("free_buyback_total_usd", "Sum of the quotes of the free sessions' pulls"),
         _HALF_OF_TOTAL,
@@ -189,19 +187,19 @@ RESOLUTION_FUNNEL = Table(
         _count("fulfilled", "Of these, fulfilled by now"),
         _count("failed", "Of these, failed by now"),
         _count("pending", "Of these, still pending"),
-        _count("expired", "Of these, given up"),
+        _count("expired", "Of these, expired"),
         _IS_COMPLETE,
         Column(
             "is_mature",
             "BOOLEAN",
-            "Whether the day ended a day or more before the data do, and at most 1 % of its sessions are pending; "
-            "until then its rates still move",
+            "Whether the day ended at least a day before the end of the data, with at most 1 % of its sessions "
+            "pending; until then its rates may change",
             nullable=False,
         ),
         _share("failed_rate", "Failed over failed plus fulfilled"),
-        *_share_bounds("failed_rate", "users, where each failed session has one, else sessions,"),
-        _share("failed_rate_at_least", "Failed over all: the rate if none of the pending and expired fails"),
-        _share("failed_rate_at_most", "Failed, pending and expired over all: the rate if all of these fail"),
+        *_share_bounds("failed_rate", "user, or by session if a failed session has no user"),
+        _share("failed_rate_at_least", "Failed over all sessions: the rate if no pending or expired session fails"),
+        _share("failed_rate_at_most", "Failed, pending and expired over all sessions: the rate if all of these fail"),
         *LATENCIES,
     ),
     group="marts",
@@ -234,8 +232,8 @@ PENDING_AGEING = Table(
 
 BUYBACK_OUTSTANDING = Table(
     "buyback_outstanding",
-    "One row per window of days: what was quoted in it, and how much of that is still to be sold back. Without records "
-    "of sellbacks that is not known: at most `buyback_total_usd`.",
+    "One row per window of days: the sum of quotes and the part that is not yet sold back. Without records of "
+    "sellbacks that part is unknown, at most `buyback_total_usd`.",
     (
         Column("window_days", "INTEGER", "Days back from `as_of`: 1, 3, 7 or 30", key=True),
         _AS_OF,
@@ -246,15 +244,15 @@ BUYBACK_OUTSTANDING = Table(
         Column(
             "sold_back_count",
             "BIGINT",
-            "Of the pulls, those sold back by the records; NULL, not known, without records",
+            "Of the pulls, those sold back according to the records; NULL (unknown) without records",
         ),
         _money("sold_back_quoted_usd", "Sum of the quotes of these; NULL without records"),
-        _money("sold_back_usd", "Sum of what was paid for these, where records say; NULL without records"),
-        _money("outstanding_usd", "`buyback_total_usd` less `sold_back_quoted_usd`; NULL, not known, without records"),
+        _money("sold_back_usd", "Sum of the recorded amounts paid for these; NULL without records"),
+        _money("outstanding_usd", "`buyback_total_usd` less `sold_back_quoted_usd`; NULL (unknown) without records"),
         Column(
             "sellbacks_until",
             TIME,
-            "Latest sale in the records, at the latest when one was read: of later ones nothing is known",
+            "Latest sale in the records, at most the time at which its record was read; later sales are unknown",
         ),
     ),
     group="marts",
@@ -304,7 +302,7 @@ DAILY_TYPE_MIX = Table(
 
 REPULLED_ITEMS = Table(
     "repulled_items",
-    "One row per item that was pulled more than once, each time after it was sold back.",
+    "One row per item that was pulled more than once; it was sold back in between.",
     (
         Column("item_id", "VARCHAR", "The item", key=True),
         Column("item_type", "VARCHAR", "Latest source of the item"),
@@ -322,8 +320,8 @@ REPULLED_ITEMS = Table(
         Column(
             "change_log",
             "DOUBLE",
-            "Logarithm of latest over previous quote; for means over items: those of `change_ratio` rise without any "
-            "drift, since what doubles and halves counts as a rise. NULL where a quote is zero",
+            "Logarithm of latest over previous quote, for means over items. A mean of `change_ratio` is biased "
+            "upwards: a doubling and a halving average to a rise. NULL if a quote is zero",
         ),
         Column("change_since_first_log", "DOUBLE", "Logarithm of latest over first quote"),
     ),
@@ -334,7 +332,7 @@ REPULLED_ITEMS = Table(
 
 TIER_HIT_RATES = Table(
     "tier_hit_rates",
-    "One row per pack, version of its tiers and tier, and one without a tier for quotes outside all of them.",
+    "One row per pack, version of its tiers and tier, plus one without a tier for the quotes outside all tiers.",
     (
         Column("pack_id", "VARCHAR", "The pack", key=True),
         Column(
@@ -356,25 +354,27 @@ TIER_HIT_RATES = Table(
         ),
         Column("hit_count", "BIGINT", "Of these, pulls whose quote over buyback percentage lies in the tier"),
         _share("hit_rate", "`hit_count` over `pull_count`"),
-        *_share_bounds("hit_rate", "sessions"),
+        *_share_bounds("hit_rate", "session"),
         _share("published_share", "The tier's published weight over the sum of the pack's"),
         Column("expected_hit_count", "DOUBLE", "Hits expected in `pull_count` pulls at the published share"),
         _share(
             "p_value",
-            "How likely a count at least as unusual is if the published share is true; exact binomial. For one look at "
-            "independent pulls: whoever looks each day sees small ones by chance",
+            "Probability of a count at least as unusual if the published share is true (exact binomial test). Valid "
+            "for one look at independent pulls; daily looks produce small values by chance",
         ),
         _share(
             "p_any_time",
-            "The same for a look each day, and for pulls of a session that may be alike: while the published share is "
-            "true, it ever falls below 0.05 with a probability of 5 % at most",
+            "Anytime-valid p-value, for daily looks and correlated pulls of a session: if the published share is true, "
+            "the probability that it ever falls below 0.05 is at most 5 %",
         ),
-        _share("p_any_time_holm", "`p_value` corrected for the number of tiers tested (Holm); significant below 0.05"),
+        _share(
+            "p_any_time_holm", "`p_any_time` corrected for the number of tiers tested (Holm); significant below 0.05"
+        ),
         Column(
             "verdict",
             "VARCHAR",
-            "What `p_any_time_holm` says, in words; where surely more than 1 % of the quotes lie outside all tiers, "
-            "nothing is tested, for the buyback percentage or the tiers are doubtful",
+            "`p_any_time_holm` in words. Nothing is tested if significantly more than 1 % of the quotes lie outside "
+            "all tiers: the buyback percentage or the tiers are then doubtful",
             nullable=False,
         ),
     ),

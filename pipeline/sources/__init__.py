@@ -1,6 +1,6 @@
-"""Intake: from the files that users drop into the inbox and its neighbour `sellbacks` to rows of raw tables.
+"""Intake: reads files of the folders `inbox` and `sellbacks` into raw tables.
 
-`kinds` says what each folder holds records of, `listing` which files count and opens them, `formats` reads one into
-records, `rows` says which record is a submission or a sellback, `inbox` knows which files are new and writes into the
-inbox, `intake` ties them together. A SQL source would be another producer of records beside `formats`.
+`kinds` declares the kind of record of each folder, `listing` lists and opens files, `formats` reads a file into
+records, `rows` validates a record, `inbox` tracks the files that were read and writes new ones into the inbox, `intake`
+connects these parts. A SQL source would be another producer of records beside `formats`.
 """

@@ -1,4 +1,4 @@
-"""The columns of submission files: which of a file's columns are ours, and what a reader makes of a file's rows."""
+"""The columns of submitted files, and the records that readers make of rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.sources.listing import printable
 
 COLUMNS = ("session_id", "initiated_at", "pack_id", "price_usd", "quantity", "user_id")
 SELLBACK_COLUMNS = ("item_id", "session_id", "sold_at", "amount_usd")
-# Written by `phygitals submit`, so that submitting the same ids again is a new file; carries nothing.
+# Written by `phygitals submit`, so that a repeated submission of the same ids is a file with new content; not stored.
 SUBMISSION_ID = "submission_id"
 
 
@@ -20,7 +20,7 @@ class UnreadableFileError(PipelineError):
 
 
 class RowError(PipelineError):
-    """A row, or one value in it, cannot be accepted. `raw_value` is the text at fault.
+    """A row or a value of it is rejected. `raw_value` is the offending text.
 
     A message about a column begins with the column's name.
     """
@@ -30,16 +30,16 @@ class RowError(PipelineError):
         try:
             self.raw_value = None if raw_value is None else str(raw_value)
         except (ValueError, RecursionError):
-            self.raw_value = type(raw_value).__name__  # nested too deeply to be shown, say
+            self.raw_value = type(raw_value).__name__  # for example, nested too deeply for str()
 
 
-# The number of the row, and its values by column or why it cannot be read. So may single values be RowErrors.
+# The row's number, and its values by column or the error of the row. A single value may be a RowError, too.
 Record = tuple[int, Mapping[str, Any] | RowError]
 OnUnknownColumns = Callable[[Collection[str]], None]
 
 
 class Found(NamedTuple):
-    """Columns of a file: where those that are known are, which of these come twice, and what others are called."""
+    """The columns of a file: the positions of known ones, repeated known ones, and the names of unknown ones."""
 
     places: dict[str, int]
     repeated: list[str]
@@ -47,9 +47,9 @@ class Found(NamedTuple):
 
 
 def find_columns(names: Sequence[str], known: Sequence[str]) -> Found:
-    """Finds the known columns among the names of a file's columns, which count in any case.
+    """Finds the known columns among a file's column names, without regard to case.
 
-    Columns without a name are nobody's; of repeated ones, only those that are known matter.
+    Columns without a name, and repeated unknown columns, are ignored.
     """
     cleaned = [name.strip() for name in names]
     folded = [name.lower() for name in cleaned]

@@ -1,8 +1,8 @@
-"""Takes CSV apart into rows, so that a line that breaks the quoting costs itself alone.
+"""Splits CSV into rows; broken quoting costs only the line that has it.
 
-A quoted value may span lines, so one quote too many makes a row of all that follows. Such a row is given up after its
-first line. Where each row would end is then worked out once for the whole rest, from its end: to try each line in turn
-would go through the rest as often as it has lines.
+A quoted value may span lines, so a surplus quote merges all following lines into one row. In that case the first line
+alone is rejected. The end of each row in the rest is then computed in one pass from the end of the text; parsing the
+rest once per line would take quadratic time.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.sources.columns import RowError
 
-_OPEN = "unexpected end of data"  # what the csv module says where a quoted value does not end
+_OPEN = "unexpected end of data"  # the csv module's message for a quoted value without an end
 
 
 def csv_rows(text: str) -> Iterator[tuple[int, list[str] | RowError]]:
-    """Parses strictly. Yields the number of the line on which each row begins, with the row; blank rows are none."""
+    """Parses strictly. Yields each row with the number of its first line, and skips blank rows."""
     yield from rows_of(list(io.StringIO(text, newline="")))
 
 
 def rows_of(lines: Sequence[str]) -> Iterator[tuple[int, list[str] | RowError]]:
-    """The same of lines with their ends."""
+    """The same, for lines with their line ends."""
     reader = csv.reader(lines, strict=True)
     consumed = 0
     try:
@@ -57,9 +57,9 @@ def _rows_one_by_one(lines: Sequence[str], first: int) -> Iterator[tuple[int, li
 
 
 def _ends(lines: Sequence[str], first: int) -> list[int | None]:
-    """For each line from `first` on, the line behind the row that begins on it; None where it breaks the quoting."""
+    """For each line from `first` on, the end (exclusive) of the row that begins there; None for broken quoting."""
     ends: list[int | None] = []
-    quoted_end: int | None = None  # the same for a line that begins within a quoted value
+    quoted_end: int | None = None  # the same, if the line begins within a quoted value
     for number in range(len(lines) - 1, first - 1, -1):
         line = lines[number]
         if '"' not in line:
@@ -76,7 +76,7 @@ def _end(problem: str | None, number: int, of_quoted: int | None) -> int | None:
 
 
 def _problem(line: str) -> str | None:
-    """What is wrong with a line if it is to be a row of its own."""
+    """The csv module's error about a line as a row of its own; None if it is valid."""
     try:
         for _ in csv.reader([line], strict=True):
             pass

@@ -33,10 +33,10 @@ _SHOWN = 200  # characters of what cannot be read
 
 
 def read(file: BinaryIO, name: str, kind: Kind, on_unknown_columns: OnUnknownColumns) -> Generator[Record, None, None]:
-    """Yields the file's records, read as the name's suffix says. `on_unknown_columns` is told of ignored columns.
+    """Yields the file's records, read in the format of the name's suffix. Ignored columns go to `on_unknown_columns`.
 
-    Raises UnreadableFileError when the file cannot be read at all, possibly after some records, and
-    UnavailableFileError where that may pass: it is the system's trouble then, and not the file's.
+    Raises UnreadableFileError if the file is invalid, possibly after some records, and UnavailableFileError if the
+    system could not read it, which may pass.
     """
     if not is_supported(name):
         suffix = PurePath(name).suffix or "no suffix"
@@ -51,12 +51,12 @@ def read(file: BinaryIO, name: str, kind: Kind, on_unknown_columns: OnUnknownCol
     except MemoryError as error:
         raise UnavailableFileError(cannot_be_read(error)) from error
     except OSError as error:
-        # Arrow calls damage an OSError, too, but one that no system call failed with.
+        # Arrow reports a damaged file as an OSError without an errno.
         if error.errno is not None:
             raise UnavailableFileError(cannot_be_read(error)) from error
         raise _unreadable(chosen, error) from error
     except Exception as error:
-        # One file that nobody foresaw must not keep the others from being read.
+        # An unforeseen error of one file must not stop the intake of the others.
         raise _unreadable(chosen, error) from error
 
 
@@ -66,25 +66,25 @@ def is_supported(name: str) -> bool:
 
 
 def format_of(name: str) -> str:
-    """The name of the format that the suffix stands for, which is among few: files of one format are read alike."""
+    """The name of the format of the suffix; several suffixes may have the same format."""
     return _FORMATS.get(PurePath(name).suffix.lower(), "nothing")
 
 
 def id_lines(file: BinaryIO) -> Iterator[tuple[int, str | RowError]]:
-    """The lines of a text that names an id a line, with their numbers; a first line `session_id` is its header."""
+    """The lines of a text with one id per line, with their numbers; a first line `session_id` is a header."""
     is_first = True
     for number, line in _lines(file):
         if isinstance(line, RowError):
             yield number, line
         elif line.lower() == "session_id":
             if not is_first:
-                yield number, RowError("the header session_id comes again", line)
+                yield number, RowError("the header session_id is repeated", line)
         elif any(sign in line for sign in _SIGNS_OF_CSV) or (len(line) > 1 and line[0] == line[-1] == "'"):
             yield (
                 number,
                 RowError(
-                    "the line looks like CSV: name the file .csv; an id with a comma, semicolon, tab or quote has to "
-                    "come in another format",
+                    "the line looks like CSV: rename the file to .csv, or use another format for ids with a comma, "
+                    "semicolon, tab or quote",
                     line[:_SHOWN],
                 ),
             )
@@ -134,7 +134,7 @@ def _json_lines(file: BinaryIO, kind: Kind, on_unknown_columns: OnUnknownColumns
             found = find_columns(list(value), kind.columns)
             on_unknown_columns(found.unknown)
             if found.repeated:
-                yield number, RowError(f"{found.repeated[0]} comes twice", line[:_SHOWN])
+                yield number, RowError(f"{found.repeated[0]} is repeated", line[:_SHOWN])
             else:
                 values = list(value.values())
                 yield number, {name: values[place] for name, place in found.places.items()}
@@ -151,7 +151,7 @@ def _csv(file: BinaryIO, kind: Kind, on_unknown_columns: OnUnknownColumns) -> It
     content = file.read()
     if content[:2] in _UTF_16:
         raise UnreadableFileError("it is UTF-16; save it as UTF-8")
-    # Undecodable bytes become lone surrogates, so that only the rows that hold them are rejected.
+    # Invalid bytes become lone surrogates, so that only their rows are rejected.
     rows = csv_rows(content.decode("utf-8-sig", "surrogateescape"))
     header_number, header = next(rows, (0, []))
     if isinstance(header, RowError):
@@ -161,10 +161,10 @@ def _csv(file: BinaryIO, kind: Kind, on_unknown_columns: OnUnknownColumns) -> It
     if required not in found.places:
         shown = ", ".join(header)[:_SHOWN] or "nothing"
         raise UnreadableFileError(
-            f"its header has no column {required} (it has {shown}); name it, and put commas between the columns"
+            f"its header has no column {required} (it has {shown}); add it, and separate the columns by commas"
         )
     if found.repeated:
-        raise UnreadableFileError(f"its header names a column twice, {' and '.join(found.repeated)}")
+        raise UnreadableFileError(f"its header repeats {' and '.join(found.repeated)}; name each column once")
     on_unknown_columns(found.unknown)
     names = {name.strip().lower() for name in header} | {*kind.columns, SUBMISSION_ID, ""}
     for number, row in rows:
@@ -173,13 +173,13 @@ def _csv(file: BinaryIO, kind: Kind, on_unknown_columns: OnUnknownColumns) -> It
         elif len(row) > len(header) and not is_blank(row[len(header) :]):
             yield number, RowError(f"the row has {len(row)} fields, the header {len(header)}", ",".join(row)[:_SHOWN])
         elif _is_header(row, required, names):
-            yield number, RowError("the header comes again", ",".join(row)[:_SHOWN])
+            yield number, RowError("the header is repeated", ",".join(row)[:_SHOWN])
         else:
             yield number, {name: unescaped(row[place]) for name, place in found.places.items() if place < len(row)}
 
 
 def _is_header(row: list[str], required: str, names: Set[str]) -> bool:
-    """Whether a row says again what the columns are called, in whatever order, as joined files do."""
+    """Whether a row repeats the column names in any order, as in concatenated files."""
     if required not in ",".join(row).lower():
         return False
     cells = {cell.strip().lower() for cell in row}

@@ -1,26 +1,26 @@
-"""How CSV keeps a spreadsheet from running text as a formula, and how that is taken back.
+"""Escapes text in CSV that a spreadsheet would run as a formula, and removes the escape again.
 
-A leading apostrophe tells a spreadsheet that a cell is text. Text that begins with apostrophes itself gets one more, so
-that taking one away gives the text back.
+The escape is a leading apostrophe, which marks a cell as text. Text that begins with apostrophes gets one more, so that
+removing one restores it.
 """
 
 from __future__ import annotations
 
 import re
 
-# A cell that starts so is run as a formula, also behind a tab or a line break, and in the wide forms of East Asian
-# keyboards. https://owasp.org/www-community/attacks/CSV_Injection
-# The pattern is read by Python and by DuckDB.
+# The beginning of a cell that spreadsheets run as a formula, including tabs, line breaks and full-width characters of
+# East Asian keyboards. https://owasp.org/www-community/attacks/CSV_Injection
+# Python and DuckDB both use this pattern.
 NEEDS_ESCAPE = "^'*[=+@\\-\\t\\r\\n\uff1d\uff0b\uff0d\uff20]"
 
 _ESCAPED = re.compile(f"'{NEEDS_ESCAPE[1:]}")
 
 
 def escaped(text: str) -> str:
-    """The text as a cell of CSV."""
+    """The text as a CSV cell."""
     return f"'{text}" if re.match(NEEDS_ESCAPE, text) else text
 
 
 def unescaped(cell: str) -> str:
-    """The text that a cell of CSV stands for."""
+    """The text of a CSV cell."""
     return cell[1:] if cell.startswith("'") and _ESCAPED.match(cell) else cell

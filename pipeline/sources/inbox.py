@@ -1,4 +1,4 @@
-"""The inbox and its neighbour: which of their files are new, and how one is written into the inbox."""
+"""The new files of the inbox and of the folder `sellbacks`, and writing files into the inbox."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pipeline.storage.layout import Layout
 
 
 class InboxIndex:
-    """Records files that were read, by listing stamp, so that they are not read again.
+    """Records the files that were read, by their listing stamps, so that they are not opened again.
 
-    It is a cache: without it the files are hashed again and then known by their content.
+    It is a cache: without it the files are hashed again and recognized by their content.
     """
 
     def __init__(self, data: Layout, kind: Kind = SESSIONS) -> None:
@@ -58,14 +58,14 @@ def submit_ids(data: Layout, session_ids: list[str], now: datetime) -> Path:
 
 
 def submit_file(data: Layout, source: Path, now: datetime) -> Path:
-    """Copies the file into the inbox under a name of its own and returns its path. Raises DataDirectoryError."""
+    """Copies the file into the inbox under a unique name and returns its path. Raises DataDirectoryError."""
     path = data.inbox / f"submitted-{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}-{source.name.lstrip('.')}"
     try:
         content = source.read_bytes()
     except OSError as error:
         raise DataDirectoryError(
-            f"{source} could not be read: {error.strerror}; nothing was submitted: "
-            "mend the permissions, then submit it again"
+            f"{source} could not be read and was not submitted: {error.strerror}; correct its permissions, then submit "
+            "it again"
         ) from error
     replace_file(path, content)
     return path

@@ -1,4 +1,4 @@
-"""Reads a folder's new files into the raw table of its kind of records, one object per file content."""
+"""Reads a folder's new files into the raw table of its kind of record, one object per file content."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NOTHING_NEW = "its content was read before and adds nothing"
 
 @dataclass(frozen=True)
 class FileReport:
-    """What one file brought. rows_read = accepted + duplicates + rejected."""
+    """The row counts of one file; rows_read = accepted + duplicates + rejected."""
 
     source_file: str
     refused_because: str | None = None
@@ -57,10 +57,10 @@ class FileReport:
 
 @dataclass
 class IntakeReport:
-    """What one intake brought, file by file.
+    """The report of one intake, by file.
 
-    `left` says why files were not read, by their names: each run looks at them again. `recovered` says what became of a
-    journal that was found damaged, and `remedy` what to do about files that are already known.
+    `left` has the reason for each file that was not read; the next run tries it again. `recovered` has messages about
+    damaged journals. `remedy` is the advice for files whose content is known.
     """
 
     files: list[FileReport] = field(default_factory=list)
@@ -77,7 +77,7 @@ class IntakeReport:
         return [
             *self.recovered,
             *(file.line for file in self.files),
-            *(f"{name}: columns that are ignored: {', '.join(c)}" for name, c in self.unknown_columns.items()),
+            *(f"{name}: ignored columns: {', '.join(c)}" for name, c in self.unknown_columns.items()),
             *(f"{name}: {nothing_new}" for name in self.already_known),
             *(f"{name}: not read, {reason}" for name, reason in self.left.items()),
         ]
@@ -89,9 +89,9 @@ class IntakeReport:
 def take_in(data: DataDirectory, clock: Callable[[], datetime], kind: Kind = SESSIONS) -> IntakeReport:
     """Reads every new file of the kind's folder once. Needs the directory's lock.
 
-    A file is known by its content and its format: the same bytes under another name add nothing, unless that
-    stands for another format. What cannot be read now, for want of memory or of permissions, say, is left to the next
-    run, and keeps no other file from being read.
+    A file is identified by its content and format: the same bytes under another name are not read again, unless the
+    name's suffix has another format. A file that cannot be read now, for example because of its permissions, is left to
+    the next run and does not affect others.
     """
     folder = kind.path(data)
     found = listing(folder)
@@ -105,7 +105,7 @@ def take_in(data: DataDirectory, clock: Callable[[], datetime], kind: Kind = SES
         try:
             with open_file(folder, file) as opened:
                 sha = _sha256(opened)
-                # Of what earlier versions wrote, the name says the content alone.
+                # Objects of earlier versions are named by the content only.
                 if taken.isdisjoint({sha, *_names(sha, file)}):
                     refused = _take_in_file(data, kind, opened, file, sha, clock(), report)
                     taken.update(_names(sha, file))
@@ -122,7 +122,7 @@ def take_in(data: DataDirectory, clock: Callable[[], datetime], kind: Kind = SES
 
 
 def _names(sha: str, file: InboxFile) -> tuple[str, str]:
-    """How an object is called that holds the file's rows, and one that holds why there are none."""
+    """The names of the object with the file's rows, and of the object with the reason for which it was rejected."""
     read_as = formats.format_of(file.name)
     return f"{sha}-as-{read_as}", f"{sha}-unreadable-as-{read_as}"
 
@@ -145,7 +145,7 @@ def _take_in_file(
     now: datetime,
     report: IntakeReport,
 ) -> str | None:
-    """Writes the file's rows as one raw object. Returns why the file was refused as a whole, if it was.
+    """Writes the file's rows as one raw object. Returns the reason if the whole file is rejected.
 
     Raises UnavailableFileError; then nothing was written.
     """
@@ -173,10 +173,10 @@ def _take_in_file(
 
 
 def _refuse_changed(opened: BufferedReader, file: InboxFile) -> None:
-    """Raises UnavailableFileError where the file is being written: its rows may not be those of the content's hash."""
+    """Raises UnavailableFileError if the file has changed since it was hashed."""
     status = os.fstat(opened.fileno())
     if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
-        raise UnavailableFileError("it was changed while it was read; the next run reads it anew")
+        raise UnavailableFileError("it was changed while it was read; the next run reads it again")
 
 
 def _row(kind: Kind, record: Record, sha: str, name: str, now: datetime) -> dict[str, Any]:
@@ -223,7 +223,7 @@ def _batches(kind: Kind, records: Iterable[dict[str, Any]]) -> Iterator[pa.Recor
 
 
 def _count(data: DataDirectory, kind: Kind, new: list[tuple[str, str, str | None]]) -> list[FileReport]:
-    """Counts the rows of each new file from the raw table itself."""
+    """The reports of the new files, counted in the raw table."""
     if not new:
         return []
     with connect(data) as connection:

@@ -1,4 +1,4 @@
-"""Which kinds of records are taken in, and what is particular to each: the rest of intake is the same for all."""
+"""The kinds of records that intake reads, and their differences."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pipeline.storage.layout import Layout
 
 @dataclass(frozen=True)
 class Kind:
-    """What a folder of files holds records of.
+    """The kind of record in a folder of files.
 
-    `folder` is its name below the data directory. Of the `columns`, each file must have the first. Records that are
-    equal in `identity`, in which the first column is never NULL, say the same: the later ones are duplicates. `parse`
-    makes an object with the columns as attributes, or raises RowError. `refused_formats` says why files of some formats
-    are rejected whole, and `remedy` what to do when a file brings nothing new.
+    `folder` is its name below the data directory. Each file must have the first of the `columns`. Records with equal
+    values in `identity`, whose first column is never NULL, are duplicates. `parse` returns an object with the columns
+    as attributes, or raises RowError. `refused_formats` maps a format to the reason for which its files are rejected
+    whole. `remedy` is the advice for a file without new content.
     """
 
     folder: str
@@ -43,9 +43,9 @@ SESSIONS = Kind(
     columns=COLUMNS,
     identity=("session_id",),
     parse=parse_submission,
-    remedy="to have expired sessions asked again, submit their ids: `phygitals submit ID...`",
+    remedy="to poll expired sessions again, submit their ids: `phygitals submit ID...`",
 )
-# What was sold back only the partner knows, whose backend makes these calls.
+# Only the partner knows about sellbacks, since the partner's backend makes these calls.
 SELLBACKS = Kind(
     folder="sellbacks",
     table=SELLBACK_SUBMISSIONS,
@@ -53,6 +53,6 @@ SELLBACKS = Kind(
     identity=SELLBACK_COLUMNS,
     parse=parse_sellback,
     refused_formats={
-        "txt": "a .txt file holds ids alone, and a sellback has a time; allowed are .csv, .jsonl, .ndjson, .parquet"
+        "txt": "a .txt file has ids only, but a sellback has a time; allowed are .csv, .jsonl, .ndjson, .parquet"
     },
 )

@@ -1,8 +1,8 @@
-"""Which files of a folder count, the inbox or its neighbour, and how one of them is opened.
+"""Lists the files of a folder that intake reads, and opens them safely.
 
-A link is followed only where it stays inside of the folder: one that leads out would send some other file's lines to
-the API. What is opened is found folder by folder without following any link, so that what is swapped in between the
-listing and the opening is not followed either.
+A symbolic link is followed only if its target is inside the folder; otherwise the lines of any file could be sent to
+the API. Files are opened folder by folder without following links, so a link that is swapped in after the listing is
+not followed either.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stat import S_ISDIR, S_ISREG
 
 from pipeline.errors import PipelineError
 
-# Hidden files, lock files of office programs, unfinished downloads and uploads, and what Windows notes of a download.
+# Hidden files, lock files of office programs, unfinished downloads and uploads, and Windows' notes about downloads.
 _IGNORED = re.compile(
     r"(?:\.|~\$).*|.*\.(?:tmp|part|partial|filepart|download|crdownload)|.*:Zone\.Identifier.*",
     re.IGNORECASE | re.DOTALL,
@@ -25,7 +25,7 @@ _IGNORED = re.compile(
 
 
 _TRIED_AGAIN = "the next run tries again"
-_LEADS_OUT = "it is a link that leads out of the folder {}, which is not followed; put the file itself there"
+_LEADS_OUT = "it is a link to a place outside the folder {} and is not followed; put the file itself there"
 
 
 class UnavailableFileError(PipelineError):
@@ -47,22 +47,22 @@ class InboxFile:
 
     @property
     def stamp(self) -> str:
-        """Changes when the file does, as far as a listing can tell."""
+        """Changes when the file's size or modification time does."""
         return f"{self.size}:{self.mtime_ns}"
 
 
 @dataclass
 class Listing:
-    """The files that count, sorted by name, and why others that lie in the folder are left aside, by their names."""
+    """The files to read, sorted by name, and for each other file the reason for which it is left."""
 
     files: list[InboxFile] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
 
 
 def listing(folder: Path) -> Listing:
-    """What lies below the folder: regular files, neither hidden nor unfinished. Opens none of them.
+    """The regular files below the folder that are neither hidden nor unfinished. Opens none of them.
 
-    Each folder is seen once, so a link to one that is seen anyway adds nothing. A folder that is not there is empty.
+    Each folder is listed once, even if links lead to it. A missing folder counts as empty.
     """
     if not os.path.lexists(folder):
         return Listing()
@@ -75,7 +75,7 @@ def listing(folder: Path) -> Listing:
 
 
 class _Walk:
-    """A walk through the folder, which keeps linked folders for after the others."""
+    """A walk through the folder; linked folders come last."""
 
     def __init__(self, folder: Path) -> None:
         self.root = os.path.realpath(folder)
@@ -85,7 +85,7 @@ class _Walk:
         self._seen: set[str] = set()
 
     def look_into(self, name: str, real: str) -> None:
-        """Lists the folder of that name, which really is `real`, and those in it."""
+        """Lists the folder of that name, whose real path is `real`, and the folders below it."""
         waiting = [(name, real)]
         while waiting:
             name, real = waiting.pop()
@@ -100,7 +100,7 @@ class _Walk:
                 continue
             for entry in sorted(inside, key=lambda entry: entry.name):
                 path = f"{name}/{entry.name}" if name else entry.name
-                with contextlib.suppress(OSError):  # renamed since it was listed; looked at again the next time
+                with contextlib.suppress(OSError):  # renamed since the listing; the next run finds it
                     if entry.is_symlink():
                         self._follow(path, entry.path)
                     elif entry.is_dir():
@@ -131,7 +131,7 @@ class _Walk:
 
 
 def open_file(folder: Path, file: InboxFile) -> BufferedReader:
-    """Opens a listed file once; what is read of it is to be read from here. Raises UnavailableFileError."""
+    """Opens a listed file; read its content through this handle only. Raises UnavailableFileError."""
     root = os.path.realpath(folder)
     try:
         real = Path(os.path.realpath(folder / file.name, strict=True))
@@ -142,12 +142,12 @@ def open_file(folder: Path, file: InboxFile) -> BufferedReader:
         raise UnavailableFileError(cannot_be_read(error)) from error
     if not S_ISREG(os.fstat(opened.fileno()).st_mode):
         opened.close()
-        raise UnavailableFileError(f"it is no regular file any more; {_TRIED_AGAIN}")
+        raise UnavailableFileError(f"it is no longer a regular file; {_TRIED_AGAIN}")
     return opened
 
 
 def _open_below(root: str, parts: tuple[str, ...]) -> int:
-    """The descriptor of a file below a folder, reached without following a link or waiting for a pipe's other end."""
+    """The descriptor of a file below a folder, opened without following a link or blocking on a pipe."""
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in parts[:-1]:
@@ -160,16 +160,16 @@ def _open_below(root: str, parts: tuple[str, ...]) -> int:
 
 
 def cannot_be_read(error: OSError | MemoryError) -> str:
-    """What a person is told of trouble that may pass."""
+    """The message about an error that may pass."""
     reason = "there is not enough memory" if isinstance(error, MemoryError) else error.strerror or str(error)
     return f"it cannot be read now: {reason}; {_TRIED_AGAIN}"
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a file or folder of that name is left to whoever writes it."""
+    """Whether a file or folder of that name is ignored."""
     return _IGNORED.fullmatch(name) is not None
 
 
 def printable(text: str) -> str:
-    """The text with `?` for what is no character, as names may hold in files and in file systems."""
+    """The text with `?` for lone surrogates, which names in files and file systems may have."""
     return text.encode("utf-8", "replace").decode()

@@ -1,9 +1,9 @@
 """Reads the optional file `reference/packs.csv`: prices, buyback percentages and published odds of packs.
 
 One row per pack and tier; a pack without tiers has one row. A row is accepted or rejected as a whole, with the reason
-and the remedy. A file with broken quoting, header or encoding is rejected as a whole: shares from an incomplete list of
-would be wrong. Rows of a pack with the same `valid_from` are one version of its tiers, which holds until the next one
-does. Nothing here stops a run.
+and the remedy. A file with broken quoting, header or encoding is rejected as a whole, since shares from an incomplete
+list of tiers would be wrong. Rows of a pack with the same `valid_from` are one version of its tiers, which is valid
+until the next version. No error here stops a run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SHOWN = 200  # characters of a rejected value
 class PackFileError(PipelineError):
     """A row of the file, or the whole file, is rejected.
 
-    The message is the reason and the remedy; the caller names the place.
+    The message is the reason and the remedy; the caller names the row.
     """
 
     def __init__(self, reason: str, raw_value: str | None = None) -> None:
@@ -77,8 +77,8 @@ def read_packs(path: Path) -> list[PackRow]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        # An unreadable file has no time of its own that could be trusted; a fixed one keeps the tables reproducible.
-        reason = f"it cannot be read: {error.strerror}; make it a file that this user may read"
+        # The modification time of an unreadable file is unknown; a fixed one keeps the tables reproducible.
+        reason = f"it cannot be read: {error.strerror}; make it a file that this user can read"
         return [PackRow(0, _NO_TIME, rejected_reason=reason)]
     try:
         records = _records(content)
@@ -102,11 +102,11 @@ def _modified_at(path: Path) -> datetime:
     try:
         return datetime.fromtimestamp(path.stat().st_mtime, UTC)
     except (ValueError, OverflowError):
-        return _NO_TIME  # some file systems keep times of any year
+        return _NO_TIME  # file systems may have times that Python does not support
 
 
 def _records(content: bytes) -> list[tuple[int, dict[str, str]]]:
-    """The rows, with what they say by column and the numbers of the lines on which they end.
+    """The values of each row by column, with the number of its last line.
 
     Raises PackFileError about the whole file.
     """
@@ -120,25 +120,25 @@ def _records(content: bytes) -> list[tuple[int, dict[str, str]]]:
     try:
         lines.extend((reader.line_num, fields) for fields in reader if not is_blank(fields))
     except csv.Error as error:
-        raise PackFileError(f"line {reader.line_num} breaks the quoting ({error}); mend its quotation marks") from None
+        raise PackFileError(f"line {reader.line_num} has broken quoting ({error}); correct its quotes") from None
     header = lines[0][1] if lines else []
     found = find_columns(header, COLUMNS)
     if "pack_id" not in found.places or found.repeated:
         raise PackFileError(
-            f"its first line does not name the column pack_id, or names one twice; it can name {', '.join(COLUMNS)}, "
-            "separated by commas",
+            f"its first line lacks the column pack_id or repeats a column; allowed are {', '.join(COLUMNS)}, separated "
+            "by commas",
             ",".join(header),
         )
     records = []
     for number, fields in lines[1:]:
         if not is_blank(fields[len(header) :]):
             raise PackFileError(
-                f"line {number} has {len(fields)} fields, the first line {len(header)}; put values that contain commas "
-                "into quotation marks",
+                f"line {number} has {len(fields)} fields, the first line {len(header)}; quote values that contain "
+                "commas",
                 ",".join(fields),
             )
-        said = {name: unescaped(fields[place]).strip() for name, place in found.places.items() if place < len(fields)}
-        records.append((number, {name: value for name, value in said.items() if value}))
+        cells = {name: unescaped(fields[place]).strip() for name, place in found.places.items() if place < len(fields)}
+        records.append((number, {name: cell for name, cell in cells.items() if cell}))
     return records
 
 
@@ -157,7 +157,7 @@ def _row(number: int, modified_at: datetime, given: Mapping[str, str]) -> PackRo
         missing = [name for name in ("tier", "fmv_low_usd", "weight") if name not in given]
         if missing:
             raise PackFileError(
-                f"a tier needs {' and '.join(missing)}, too; fill in all of {', '.join(_OF_THE_TIER)}, or none"
+                f"the tier has no {' and '.join(missing)}; fill in all of {', '.join(_OF_THE_TIER)}, or none"
             )
         if high is not None and low is not None and high <= low:
             raise PackFileError("fmv_high_usd is not above fmv_low_usd; correct the bounds", given["fmv_high_usd"])
@@ -167,7 +167,7 @@ def _row(number: int, modified_at: datetime, given: Mapping[str, str]) -> PackRo
         given["pack_id"],
         given.get("name"),
         _money(numbers["price_usd"]),
-        # The API gives 0.85, people write 85; nobody buys back at less than 1 %.
+        # 0.85 as in the API and 85 mean the same; no buyback percentage is below 1 %.
         None if percent is None else float(percent if percent <= 1 else percent / 100),
         given.get("tier"),
         low,
@@ -202,7 +202,7 @@ def _parsed(given: Mapping[str, str], name: str, faults: list[PackFileError]) ->
     except InvalidOperation:
         number = None
     if number is None or not number.is_finite() or not is_allowed(number):
-        faults.append(PackFileError(f"{name} is not a number {allowed}; write it with digits and a point alone", text))
+        faults.append(PackFileError(f"{name} is not a number {allowed}; use digits and a decimal point only", text))
         return None
     return number
 
@@ -218,15 +218,16 @@ def _check_against(accepted: list[PackRow], row: PackRow) -> None:
             if None not in (ours, theirs) and ours != theirs:
                 column = "buyback_percent" if name == "buyback_share" else name
                 raise PackFileError(
-                    f"{column} differs from that of {where}; give it once, or alike in each row of the pack", str(ours)
+                    f"{column} differs from that of {where}; give it once, or equally in each row",
+                    str(ours),
                 )
         if row.tier is None or other.tier is None or row.valid_from != other.valid_from:
             continue
         if row.tier == other.tier:
-            raise PackFileError(f"the tier is that of {where}; give each tier of a pack once", row.tier)
+            raise PackFileError(f"the tier repeats that of {where}; give each tier of a pack once", row.tier)
         if _overlap(row, other):
             raise PackFileError(
-                f"its values overlap with those of {where}; let one tier end where the next begins",
+                f"its values overlap with those of {where}; end one tier where the next begins",
                 f"{row.fmv_low_usd} to {row.fmv_high_usd or 'no end'}",
             )
 

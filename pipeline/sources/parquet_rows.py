@@ -1,7 +1,7 @@
-"""Reads records out of Parquet, whatever wrote it, in memory that does not grow with what the file makes of itself.
+"""Reads records from Parquet of any writer, in bounded memory.
 
-A few kilobytes can stand for gigabytes: what the file declares is judged before anything is read, text that is repeated
-stays the one text that it is in the file, and values that are too long for any column are not taken up.
+A few compressed kilobytes can expand to gigabytes. Therefore the sizes in the metadata are checked before any data are
+read, dictionary-encoded text stays encoded, and values too long for any column are not loaded.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from pipeline.sources.columns import OnUnknownColumns, Record, RowError, Unreada
 from pipeline.sources.kinds import Kind
 
 MAX_ROWS = 100_000_000
-MAX_BYTES = 8 << 30  # of the columns that are read, uncompressed
-MAX_CHUNK_BYTES = 128 << 20  # of one column in one row group; a writer's usual million rows of ids take a third of it
+MAX_BYTES = 8 << 30  # of the columns to read, uncompressed
+MAX_CHUNK_BYTES = 128 << 20  # of one column in one row group; a usual row group of a million ids takes a third of it
 MAX_VALUE_BYTES = 16 << 10
 _ALLOWED_BYTES = f"at most {MAX_VALUE_BYTES:,} are read"
-_ROWS_AT_ONCE = 4_096  # so that as many of the longest values fit into _BYTES_AT_ONCE
+_ROWS_AT_ONCE = 4_096  # values of the greatest length, which fit into _BYTES_AT_ONCE
 _BYTES_AT_ONCE = 64 << 20
 _DELTA = re.compile("DELTA_(LENGTH_)?BYTE_ARRAY")
 
 
 def parquet_rows(file: BinaryIO, kind: Kind, on_unknown_columns: OnUnknownColumns) -> Iterator[Record]:
-    """Yields the file's records. Raises UnreadableFileError, and what pyarrow raises of a damaged file."""
+    """Yields the file's records. Raises UnreadableFileError, and pyarrow's errors about a damaged file."""
     metadata = pq.read_metadata(file)
     schema = metadata.schema.to_arrow_schema()
     found = find_columns(schema.names, kind.columns)
     if kind.columns[0] not in found.places:
         raise UnreadableFileError(f"it has no column {kind.columns[0]}")
     if found.repeated:
-        raise UnreadableFileError(f"it names a column twice, {' and '.join(found.repeated)}")
+        raise UnreadableFileError(f"it repeats {' and '.join(found.repeated)}; name each column once")
     on_unknown_columns(found.unknown)
     chosen = {schema.names[place]: name for name, place in found.places.items()}
     for place, name in ((place, name) for name, place in found.places.items()):
@@ -55,20 +55,20 @@ def parquet_rows(file: BinaryIO, kind: Kind, on_unknown_columns: OnUnknownColumn
 
 
 def _check_kind(name: str, kind: pa.DataType) -> None:
-    """Raises UnreadableFileError where a column's values are too large by their declaration, or are none of text."""
+    """Raises UnreadableFileError if the declared type of a column is nested or too large."""
     if pa.types.is_nested(kind):
-        raise UnreadableFileError(f"its column {name} holds several values a row ({kind}): write one")
+        raise UnreadableFileError(f"its column {name} has several values per row ({kind}); write one value per row")
     if pa.types.is_fixed_size_binary(kind) and kind.byte_width > MAX_VALUE_BYTES:
-        raise UnreadableFileError(f"its column {name} holds values of {kind.byte_width:,} bytes; {_ALLOWED_BYTES}")
+        raise UnreadableFileError(f"its column {name} has values of {kind.byte_width:,} bytes; {_ALLOWED_BYTES}")
 
 
 def _check_size(file: BinaryIO, row_count: int, chosen: Mapping[str, str]) -> tuple[int, set[str]]:
-    """How many rows can be read at once, and the columns of which no dictionary can be read.
+    """The number of rows to read at once, and the columns that cannot be read as dictionaries.
 
-    Raises UnreadableFileError where the file declares too much.
+    Raises UnreadableFileError if a declared size is over its limit.
     """
     if row_count > MAX_ROWS:
-        raise UnreadableFileError(f"it declares {row_count:,} rows; at most {MAX_ROWS:,} are read: split it")
+        raise UnreadableFileError(f"it declares {row_count:,} rows; at most {MAX_ROWS:,} are read; split the file")
     total, rows_at_once = 0, _ROWS_AT_ONCE
     without_dictionary = set()
     for path, encodings, size in _declared(file):
@@ -79,24 +79,26 @@ def _check_size(file: BinaryIO, row_count: int, chosen: Mapping[str, str]) -> tu
         if not 0 <= size <= MAX_CHUNK_BYTES:
             raise UnreadableFileError(
                 f"its column {name} declares {size:,} bytes uncompressed in one row group; at most {MAX_CHUNK_BYTES:,} "
-                "are read: write it with smaller row groups"
+                "are read; write smaller row groups"
             )
-        # Each value may be as long as all of these bytes: some encodings say only where it differs from the one before.
+        # Delta encodings store only the difference to the previous value, so each value may be as long as all bytes.
         if _DELTA.search(encodings):
             without_dictionary.add(path)
             rows_at_once = max(1, min(rows_at_once, _BYTES_AT_ONCE // max(1, size)))
     if total > MAX_BYTES:
-        raise UnreadableFileError(f"it declares {total:,} bytes uncompressed; at most {MAX_BYTES:,} are read: split it")
+        raise UnreadableFileError(
+            f"it declares {total:,} bytes uncompressed; at most {MAX_BYTES:,} are read; split the file"
+        )
     return rows_at_once, without_dictionary
 
 
 def _declared(file: BinaryIO) -> list[tuple[str, str, int]]:
     """Path, encodings and uncompressed size of each column in each row group.
 
-    DuckDB reads them, since pyarrow ends the process where they are damaged.
+    Read by DuckDB, since damaged metadata make pyarrow abort the process.
     """
     path = Path(f"/dev/fd/{file.fileno()}")
-    path.stat()  # raises what DuckDB would call a damaged file
+    path.stat()  # raises system errors, which DuckDB would report as a damaged file
     with duckdb.connect(config={"threads": 1}) as connection:
         found = connection.execute(
             "SELECT path_in_schema, encodings, total_uncompressed_size FROM parquet_metadata($path)",
@@ -106,10 +108,10 @@ def _declared(file: BinaryIO) -> list[tuple[str, str, int]]:
 
 
 def _values(name: str, column: pa.Array) -> Iterable[Any]:
-    """A column's values as Python has them, None for NaN, a RowError for each that cannot be had."""
+    """A column's values as Python objects; None for NaN, a RowError for each value that cannot be converted."""
     kind = column.type
     if pa.types.is_timestamp(kind):
-        # Moments are kept in UTC, whatever zone is named beside them, be it one that this machine does not know.
+        # Parquet stores the time in UTC; its zone is only for display and may be unknown to this machine.
         unit = "us" if kind.unit == "ns" else kind.unit
         column = column.cast(pa.timestamp(unit, kind.tz and "UTC"), safe=False)
     if pa.types.is_dictionary(kind):

@@ -1,7 +1,7 @@
-"""What makes a record a submission, or one of a sellback: the rules for each column.
+"""Validates records of submissions and sellbacks: the rules for each column.
 
-A row is accepted or rejected as a whole. Accepting one with a blanked field would make the blank
-the session's first, and therefore final, detail; a rejected row can be corrected and submitted again.
+A row is accepted or rejected as a whole. If a row were accepted without an invalid field, the missing value would stand
+as the session's first detail; a rejected row can be corrected and submitted again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_SESSION_ID_LENGTH = 256
 MAX_TEXT_LENGTH = 4096
 PRICE_LIMIT = Decimal(10) ** 11
 _MAX_QUANTITY = 2**31 - 1
-_WHOLE_BELOW = 10**15  # beyond it, a float's digits are no longer what somebody wrote
+_WHOLE_BELOW = 10**15  # beyond it, a float may differ from the written digits
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-?W[0-9]{2}(-?[0-9])?)([T ].*)?$", re.IGNORECASE)
 
 
@@ -51,12 +51,12 @@ _Reader = Callable[[str, object], Any]
 
 
 def parse_submission(record: Mapping[str, Any]) -> Submission:
-    """The submission that a record stands for. Raises RowError with everything that is wrong with it."""
+    """The submission of a record. Raises RowError with all its errors."""
     return Submission(**_values(record, _OF_SUBMISSIONS))
 
 
 def parse_sellback(record: Mapping[str, Any]) -> Sellback:
-    """The sellback that a record stands for. Raises RowError with everything that is wrong with it."""
+    """The sellback of a record. Raises RowError with all its errors."""
     return Sellback(**_values(record, _OF_SELLBACKS))
 
 
@@ -79,7 +79,7 @@ def _read(reader: _Reader, field: str, value: object, faults: list[RowError]) ->
     except MemoryError:
         raise
     except Exception as error:
-        # One value that nobody foresaw must not keep the others from being read.
+        # An unforeseen value must not stop the intake of the other rows.
         faults.append(RowError(f"{field} cannot be read: {error or type(error).__name__}", value))
     return None
 
@@ -131,13 +131,13 @@ def _text(field: str, value: object) -> str | None:
 
 
 def _shown_text(field: str, value: object) -> str | None:
-    """The text without white space around it, or NULs behind it, with which some systems fill it up."""
+    """The text without surrounding white space, and without trailing NULs, with which some systems pad it."""
     if value is None:
         return None
     if isinstance(value, bytes):
         value = _decoded(field, value)
     if isinstance(value, float | Decimal) and -_WHOLE_BELOW < value < _WHOLE_BELOW and value == int(value):
-        value = int(value)  # pandas makes 13.0 of a whole number in a column with gaps
+        value = int(value)  # pandas writes whole numbers as 13.0 in a column with gaps
     if isinstance(value, bool) or not isinstance(value, str | int | uuid.UUID):
         raise RowError(f"{field} is not text", value)
     text = str(value).strip().rstrip("\0").rstrip()
@@ -163,7 +163,7 @@ def _time(field: str, value: object) -> datetime | None:
         if text is None:
             return None
         try:
-            # Python takes any character between date and time, and so milliseconds since 1970 for a day long before.
+            # The pattern comes first, since fromisoformat also accepts milliseconds since 1970, as a date long ago.
             value = datetime.fromisoformat(text) if _TIME.match(text) else None
         except ValueError:
             value = None
@@ -198,7 +198,7 @@ def _price(field: str, value: object) -> Decimal | None:
     if number is None:
         return None
     if number < 0 or number >= PRICE_LIMIT:
-        raise RowError(f"{field} is outside 0 to below 10^11", value)
+        raise RowError(f"{field} is not in the range from 0 to below 10^11", value)
     return number.quantize(Decimal("0.0001"), ROUND_HALF_UP)
 
 

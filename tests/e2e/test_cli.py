@@ -115,8 +115,8 @@ def test_bad_sql_is_one_line(api):
     assert_one_line_error(phygitals("query", "SELECT 1"), "does not exist yet")
     phygitals("refresh")
     assert_one_line_error(phygitals("query", "SELEC 1"), "syntax error")
-    assert_one_line_error(phygitals("query", "DROP TABLE pulls"), "DROP is not for queries")
-    assert_one_line_error(phygitals("query", " ;"), "there is no SQL to run")
+    assert_one_line_error(phygitals("query", "DROP TABLE pulls"), "DROP is not allowed in queries")
+    assert_one_line_error(phygitals("query", " ;"), "the SQL is empty")
 
 
 def test_numbers_are_shown_whole(api):
@@ -234,9 +234,9 @@ def test_a_trace_tells_a_sessions_whole_story(api):
     told = phygitals("trace", "s")
     assert told.returncode == 0, told.stderr
     came_of_it = ("Purchase", "Pulls", "card-1", "Issues", "conflicting_submission", "malformed_answer")
-    for words in ("Submitted", "sub/a.csv", "Asked", "the body is not JSON", "pending", "fulfilled", *came_of_it):
+    for words in ("Submitted", "sub/a.csv", "Polled", "the body is not JSON", "pending", "fulfilled", *came_of_it):
         assert words in told.stdout, words
-    asked = {title: chapter.fetchall() for title, chapter in trace(workspace.data, "s")}["Asked"]
+    asked = {title: chapter.fetchall() for title, chapter in trace(workspace.data, "s")}["Polled"]
     assert [row[5] for row in asked] == [1, 2, 3]
     assert all((workspace.data.root / row[4]).is_file() for row in asked)
     assert_one_line_error(phygitals("trace", "another"), "'another' was never submitted")
@@ -249,4 +249,4 @@ def test_a_dagster_home_that_dagster_does_not_take_is_named_with_what_to_do(api,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
     monkeypatch.setenv("DAGSTER_HOME", home if home == "relative" else str(tmp_path / home))
-    assert_one_line_error(phygitals("refresh"), "DAGSTER_HOME is ", "the absolute path of a folder that exists")
+    assert_one_line_error(phygitals("refresh"), "DAGSTER_HOME=", "the absolute path of an existing folder")

@@ -135,9 +135,9 @@ def test_a_name_that_says_no_format_is_refused(name, words):
     [
         ("none/rows.csv", "there is no folder"),
         ("folder.csv", "is a folder"),
-        ("data/lake/pulls/rows.csv", "lies in the data directory"),
-        ("data/raw/../staging/rows.csv", "lies in the data directory"),
-        ("data/phygitals.duckdb", "lies in the data directory"),
+        ("data/lake/pulls/rows.csv", "is in the data directory"),
+        ("data/raw/../staging/rows.csv", "is in the data directory"),
+        ("data/phygitals.duckdb", "is in the data directory"),
     ],
 )
 def test_a_place_that_is_not_for_rows_is_refused(workspace, tmp_path, name, words):
@@ -153,7 +153,7 @@ def test_a_disk_that_refuses_is_named(workspace):
 
 
 def test_what_gives_no_rows_is_refused(workspace):
-    assert_one_line_error(phygitals("query", "CREATE TEMP TABLE a AS SELECT 1", "--format", "csv"), "gives no rows")
+    assert_one_line_error(phygitals("query", "CREATE TEMP TABLE a AS SELECT 1", "--format", "csv"), "returns no rows")
 
 
 def test_parquet_is_not_written_to_a_terminal(workspace):

@@ -15,7 +15,7 @@ from pipeline.cli.export import FORMATS
 from pipeline.clock import now
 from pipeline.errors import PipelineError
 from pipeline.orchestration.automation import daily_refresh, inbox_sensor, pending_sensor
-from pipeline.publish.reading import QueryError, open_for_queries, refuse_what_does_not_read
+from pipeline.publish.reading import QueryError, open_for_queries, require_read_only
 from pipeline.simulator.server import Simulator
 from pipeline.steps import SnapshotError, Workspace
 from pipeline.storage.errors import DataDirectoryError
@@ -140,7 +140,7 @@ def contents(folder: Path) -> dict[str, tuple[int, int]]:
 def asked(workspace: Workspace, sql: str) -> list[tuple]:
     """What the command does to run SQL."""
     with open_for_queries(workspace.data.warehouse) as connection:
-        refuse_what_does_not_read(connection, sql)
+        require_read_only(connection, sql)
         return connection.execute(sql).fetchall()
 
 
@@ -200,7 +200,7 @@ def test_the_command_refuses_what_does_not_read_in_every_format(workspace, tmp_p
     before = contents(tmp_path)
     options = ["--format", chosen] if chosen else []
     refused = phygitals("query", f"COPY (SELECT 1) TO '{workspace.data.warehouse}.wal'", *options)
-    assert_one_line_error(refused, "COPY is not for queries")
+    assert_one_line_error(refused, "COPY is not allowed in queries")
     assert contents(tmp_path) == before
 
 
@@ -235,7 +235,7 @@ def test_an_output_does_not_replace_the_file_to_which_the_published_one_is_a_lin
 
 def test_a_past_is_not_written_into_the_data_directory(workspace, tmp_path):
     before = contents(tmp_path)
-    with pytest.raises(SnapshotError, match="lies within the data directory"):
+    with pytest.raises(SnapshotError, match="is inside the data directory"):
         workspace.rebuild_as_of(now(), workspace.data.root / "past")
     assert contents(tmp_path) == before
 

@@ -119,7 +119,7 @@ def test_a_run_that_has_not_ended_is_never_removed(status, instance, in_forty_da
     run = instance.create_run_for_job(retention.prune_runs, status=status)
     pruned = prune_all(instance)
     assert (pruned.runs, pruned.unfinished) == (0, 1)
-    assert "kept 0 that asset pages show the latest state of, 1 that have not ended" in pruned.line
+    assert "kept 0 with the latest state of an asset, 1 unfinished" in pruned.line
     assert instance.get_run_by_id(run.run_id) is not None
 
 
@@ -175,7 +175,7 @@ def test_the_command_says_what_it_removed(configure):
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     assert phygitals("--keep-days", "7").stdout == (
-        "removed 0 runs older than 7 days, 0.0 MB; kept 0 that asset pages show the latest state of\n"
+        "removed 0 runs older than 7 days, 0.0 MB; kept 0 with the latest state of an asset\n"
     )
     configure(keep_run_days=12)
     assert "older than 12 days" in phygitals().stdout

@@ -247,7 +247,9 @@ def test_a_refused_key_stops_the_run_at_once_and_changes_no_session(api):
     simulator.key = "another key"
     workspace = Workspace.open()
     drop(workspace, "a.txt", "\n".join(f"s{i}" for i in range(500)))
-    with pytest.raises(ApiRefusedError, match="HTTP 401, the API key is refused: .*Invalid API key.*PHYGITALS_API_KEY"):
+    with pytest.raises(
+        ApiRefusedError, match="refused the API key with HTTP 401: .*Invalid API key.*PHYGITALS_API_KEY"
+    ):
         refresh(workspace)
     build_all(workspace)
     workspace.publish()
@@ -287,7 +289,9 @@ def test_twenty_refusals_in_a_row_stop_the_run(reply, api):
     api(Simulator(delay_scale=0, hold=0, scripts={f"s{i}": [reply] for i in range(40)}))
     workspace = Workspace.open()
     drop(workspace, "a.txt", "\n".join(f"s{i}" for i in range(40)))
-    with pytest.raises(ApiRefusedError, match=rf"refused the last 20 sessions, at last with HTTP {reply.status}: "):
+    with pytest.raises(
+        ApiRefusedError, match=rf"refused the last 20 sessions, most recently with HTTP {reply.status}: "
+    ):
         refresh(workspace)
 
 

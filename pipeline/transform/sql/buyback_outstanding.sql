@@ -1,16 +1,17 @@
 WITH latest AS (
     SELECT
         max(latest_at) AS as_of,
-        -- Counted once: for each pull it would take longer than all the rest.
+        -- Computed once: computing them for each pull would dominate the query.
         as_of - to_days(1) AS a_day_ago,
         as_of - to_days(3) AS days_3_ago,
         as_of - to_days(7) AS days_7_ago,
         as_of - to_days(30) AS days_30_ago
     FROM submission_days
 ),
--- A day, and how long buyback is said to be open: three days for sealed packs, seven from the inventory.
+-- One day, and the documented buyback periods: three days for sealed packs, seven days from the inventory.
 windows (window_days) AS (VALUES (1), (3), (7), (30)),
--- Each pull belongs to the shortest window that holds it, and is passed over once. Of equal quotes there are many.
+-- Assigns each pull to its shortest window, so that pulls are read once; equal quotes, of which there are many, share
+-- a row.
 by_quote AS (
     SELECT
         CASE
@@ -37,7 +38,7 @@ sold_by_window AS (
     GROUP BY window_days
 ),
 records AS (
-    -- A sale that is said to be later than its record tells nothing of the time in between.
+    -- A recorded sale later than the reading of its record says nothing about the time in between.
     SELECT max(least(sold_at, submitted_at)) FILTER (NOT is_future(submitted_at)) AS sellbacks_until FROM sellbacks
 ),
 ranked AS (
@@ -45,7 +46,7 @@ ranked AS (
         *,
         sum(pulls) OVER (
             PARTITION BY window_days ORDER BY buyback_price_usd DESC NULLS LAST ROWS UNBOUNDED PRECEDING
-        )::BIGINT - pulls AS dearer_count
+        )::BIGINT - pulls AS higher_count
     FROM windows JOIN by_quote ON shortest_days <= window_days
 ),
 by_window AS (
@@ -55,7 +56,7 @@ by_window AS (
         sum(pulls)::BIGINT AS pull_count,
         sum(pulls) FILTER (buyback_price_usd IS NOT NULL)::BIGINT AS priced_pull_count,
         total_of(buyback_price_usd, pulls) AS buyback_total_usd,
-        top_sum(buyback_price_usd, pulls, dearer_count, 10) / nullif(sum_of(buyback_price_usd, pulls), 0) AS top_10_share
+        top_sum(buyback_price_usd, pulls, higher_count, 10) / nullif(sum_of(buyback_price_usd, pulls), 0) AS top_10_share
     FROM ranked
     GROUP BY window_days
 )

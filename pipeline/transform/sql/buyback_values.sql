@@ -12,7 +12,7 @@ ranked AS (
         sum(pulls) FILTER (buyback_price_usd IS NOT NULL) OVER (PARTITION BY pulled_date, pack_id, item_type)::BIGINT AS priced
     FROM by_quote
 ),
--- Money is set against money on one base: the quoted pulls of sessions whose price is known and not zero.
+-- The common base of spend and return: quoted pulls of sessions with a price above zero.
 paid AS (
     SELECT
         pulled_date,

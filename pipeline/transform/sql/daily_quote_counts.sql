@@ -1,5 +1,5 @@
--- The day's pulls, those that are alike in one row. Marts sum the rows of all days: what a run has to read of the past
--- is how many kinds of pulls there were, not how many pulls.
+-- The day's pulls, grouped by equal values. Marts roll up the rows of all days, so a run reads one row per combination
+-- of values in the history, not one per pull.
 WITH counted AS (
     SELECT
         session_id,

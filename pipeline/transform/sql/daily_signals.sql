@@ -1,6 +1,6 @@
--- Is a day unusual? Rates of many sessions vary more between days than chance within a day tells, so that a plain control
--- chart cries wolf: Laney (2002) widens it by how much the days before differed. Each figure is a mean of `n` things whose
--- sum is `total`; `squares` is the sum of their squares where their spread is not that of a share or a count.
+-- Rates of many sessions vary more between days than chance within a day explains, so a plain control chart gives false
+-- alarms. Laney (2002) widens its limits by the variation between the days before. Each figure is the mean of `n` values
+-- with the sum `total`; `squares` is the sum of their squares, needed if they are neither shares nor counts.
 WITH today AS (
     SELECT utc_day(max(latest_at)) AS today FROM submission_days
 ),
@@ -14,7 +14,7 @@ pulled AS (
         pulls_where(pull_count, session_price_usd > 0) AS paid,
         pulls_where(pull_count, is_win(buyback_price_usd, pulls_a_session, session_price_usd)) AS wins,
         pulls_where(pull_count, buyback_price_usd > 0) AS valued,
-        -- Sums of doubles depend on their order, which is another in each build; those of decimals do not.
+        -- A sum of doubles depends on their order, which differs between builds; a sum of decimals does not.
         sum((pull_count * log_of(buyback_price_usd))::DECIMAL(38,12))::DOUBLE AS logs,
         sum((pull_count * log_of(buyback_price_usd) ^ 2)::DECIMAL(38,12))::DOUBLE AS squared_logs
     FROM daily_quote_counts
@@ -54,7 +54,7 @@ spread AS (
         days,
         former_n,
         former_total / former_n AS centre,
-        -- Where nothing ever happened, or everything, half a case stands for what may.
+        -- Half a case avoids a zero variance if there were no cases, or nothing but cases.
         CASE known.signal
             WHEN 'purchases' THEN greatest(former_total, 0.5) / former_n
             WHEN 'quoted_value' THEN (former_squares - between_squares) / nullif(former_n - days, 0)
@@ -66,7 +66,7 @@ spread AS (
 measured AS (
     SELECT
         *,
-        -- Sums of squares are differences of doubles: less than so much is nothing.
+        -- A variance below the rounding error of these differences counts as zero.
         CASE WHEN days >= 14 AND variance > 1e-9 THEN
             greatest(1, sqrt(greatest(between_squares - former_n * centre ^ 2, 0) / variance / (days - 1))) END AS day_spread,
         sqrt(greatest(variance, 0) * (1 / n + 1 / former_n)) * day_spread AS error,
@@ -84,7 +84,7 @@ limits AS (
         coalesce(abs(z) > 3, false) AS is_unusual
     FROM measured
 ),
-told AS (
+judged AS (
     SELECT
         *,
         coalesce(
@@ -115,5 +115,5 @@ SELECT
             || ' nothing would stand out.'
         ELSE ': usual, which is ' || signal_range(signal, usual_low, usual_high) || '.'
     END AS sentence
-FROM told
+FROM judged
 ORDER BY signal_date, signal

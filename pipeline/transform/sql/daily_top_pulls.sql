@@ -1,4 +1,4 @@
--- The hundred dearest pulls of all days are among the hundred dearest of each.
+-- The top hundred pulls of all days are among the top hundred of each day.
 SELECT
     session_id,
     pull_number,
@@ -14,4 +14,4 @@ SELECT
 FROM pulls
 WHERE buyback_price_usd IS NOT NULL
 ORDER BY buyback_price_usd DESC, pulled_at, session_id, pull_number
-LIMIT dearest_count()
+LIMIT top_pull_limit()

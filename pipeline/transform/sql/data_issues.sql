@@ -1,4 +1,4 @@
--- Few sessions are submitted again, and only those need to be ranked; whether any was, the counts tell at once.
+-- Few sessions are submitted again, and only those are ranked; comparing counts shows quickly whether there are any.
 WITH ranked AS (
     SELECT *, row_number() OVER (
         PARTITION BY session_id ORDER BY submitted_at, source_file, content_sha256, row_number
@@ -13,7 +13,7 @@ WITH ranked AS (
 later AS (
     SELECT
         later.*,
-        -- What a later submission leaves out is no other detail.
+        -- A detail that is missing in a later submission is no difference.
         list_filter([
             difference('initiated_at', earlier.initiated_at, later.initiated_at),
             difference('pack_id', earlier.pack_id, later.pack_id),
@@ -25,13 +25,13 @@ later AS (
     JOIN ranked AS earlier ON earlier.session_id = later.session_id AND earlier.occurrence = 1
     WHERE later.occurrence > 1
 ),
--- Sessions that may have been answered on after they were settled. Nearly none was, so that the sessions of the whole
--- history need not be joined: an answer was late as far as its day tells, or was asked for after the session was settled.
+-- Sessions with a possible answer after their first final one. They are rare, so the whole history is not joined: an
+-- answer is a candidate if it looks late within its day, or was requested after the session became final.
 suspects AS (
     SELECT session_id FROM session_day_polls WHERE may_have_late_answer
     UNION SELECT session_id FROM late_requests
 ),
--- As a list, for of that DuckDB expects to be short, and so keeps it in memory rather than what it is joined to.
+-- Unnested from a list: DuckDB then expects few rows and builds the hash table of the join from these.
 listed AS MATERIALIZED (
     SELECT unnest(session_ids) AS session_id FROM (SELECT list(session_id) AS session_ids FROM suspects)
 ),
@@ -41,7 +41,7 @@ answered_on AS MATERIALIZED (
     JOIN (FROM purchases SEMI JOIN listed USING (session_id)) AS purchases ON purchases.session_id = polls.session_id
     WHERE greatest(last_final_at, polls.last_pending_at) > resolved_at
 ),
--- Sessions of which nothing is heard any more, though connections come about: counted from their last answer on.
+-- Sessions whose requests bring no answer although connections succeed, counted since their last answer.
 lost AS (
     SELECT session_id, sum(lost_count) AS lost_count, arg_max(last_loss, last_polled_at) AS last_loss,
         max(last_polled_at) AS last_polled_at
@@ -76,7 +76,7 @@ findings AS (
     FROM sellback_submissions
     WHERE rejected_reason IS NOT NULL
     UNION ALL
-    -- A partner's records may be of much that was never submitted: one row a file.
+    -- Records may cover many items that were never submitted: one row per file.
     SELECT
         'unknown_sellback', 'warning', 'sellbacks', NULL, NULL, 'sellbacks/' || source_file, 'item_id',
         occurrences(count(*), min(submitted_at), max(submitted_at)) || ': no pull is of the item, or of it in the session',
@@ -131,7 +131,7 @@ findings AS (
     FROM later
     WHERE len(differences) > 0
     UNION ALL
-    -- Once the session is final all the same, nothing hangs on the answer any more.
+    -- If the session is final nevertheless, the malformed answer has no further effect.
     SELECT 'malformed_answer', CASE WHEN resolved_at IS NULL THEN 'error' ELSE 'warning' END, 'status_responses',
         answers.session_id, NULL, body_sha256, NULL, detail, excerpt, received_at
     FROM final_and_malformed_answers AS answers LEFT JOIN purchases ON purchases.session_id = answers.session_id
@@ -210,7 +210,7 @@ findings AS (
     )
     GROUP BY field
     UNION ALL
-    -- Values of a kind that the field did not have before: one row a field and kind, beside the rows for each value.
+    -- Value types that a field did not have before: one row per field and type, beside the rows for each value.
     SELECT
         'changed_type', 'warning', 'status_responses', NULL, NULL, NULL, field,
         occurrences(count(*), min(received_at), max(received_at)), detail, min(received_at)

@@ -1,4 +1,4 @@
--- The answers that settled their sessions. They are sorted before they are taken apart: attributes are many.
+-- The first final answers of their sessions. Sorted before unnesting, since attributes far outnumber answers.
 WITH settled_results AS (
     SELECT results.session_id, list_transform(items, lambda x: x.id) AS item_ids, attributes
     FROM fulfilled_results AS results
@@ -18,7 +18,7 @@ SELECT
     not_blank(item_id) AS item_id,
     attribute.trait_type,
     attribute.value,
-    -- Only of strange attributes the kind was noted; the others are text or null.
+    -- The slow path alone records a value type; all other attributes are text or null.
     coalesce(attribute.value_type, CASE WHEN attribute.value IS NULL THEN 'null' ELSE 'string' END) AS value_type,
     value_number(attribute.value, value_type) AS value_number
 FROM (

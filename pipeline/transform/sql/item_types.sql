@@ -9,7 +9,7 @@ ranked AS (
         sum(pulls) OVER ascending::BIGINT AS up_to,
         sum(pulls) FILTER (buyback_price_usd IS NOT NULL) OVER type::BIGINT AS priced,
         sum_of(buyback_price_usd, pulls) OVER type AS total_usd,
-        total_usd - sum_of(buyback_price_usd, pulls) OVER ascending AS dearer_usd
+        total_usd - sum_of(buyback_price_usd, pulls) OVER ascending AS higher_usd
     FROM by_quote
     WINDOW
         type AS (PARTITION BY item_type),
@@ -31,10 +31,10 @@ types AS (
         percentile(buyback_price_usd, up_to, priced, 0.95) AS buyback_p95_usd,
         percentile(buyback_price_usd, up_to, priced, 0.99) AS buyback_p99_usd,
         max(buyback_price_usd) AS buyback_max_usd,
-        -- The dearest 1 % are at least one pull.
+        -- The top 1 % is at least one pull.
         top_sum(buyback_price_usd, pulls, priced - up_to, ceil(priced / 100)) / nullif(sum_of(buyback_price_usd, pulls), 0)
             AS top_1_percent_share,
-        count_to_half(buyback_price_usd, pulls, dearer_usd, total_usd) AS half_of_total_pull_count
+        count_to_half(buyback_price_usd, pulls, higher_usd, total_usd) AS half_of_total_pull_count
     FROM ranked
     GROUP BY item_type
 ),

@@ -1,2 +1,2 @@
--- Kept apart, for they are few, and looking for them in the purchases of the whole history takes long.
+-- A table of its own, since these sessions are few and a search through all purchases is slow.
 SELECT session_id FROM purchases WHERE last_polled_at > resolved_at ORDER BY session_id

@@ -25,14 +25,14 @@ by_pack AS (
     GROUP BY pack_id
     HAVING count(price_usd) > 0
 ),
--- One base for all that is said of money: the quoted pulls of sessions whose price is known and not zero.
+-- The common base of all money figures: quoted pulls of sessions with a price above zero.
 quotes AS (
     SELECT
         pack_id,
         buyback_price_usd,
         session_price_usd::DECIMAL(38,4) AS price,
         pulls_a_session,
-        -- Quote against price per pull, without dividing: exact at the bounds of the bands.
+        -- Compares quote and price per pull without division: exact at the bounds of the bands.
         buyback_price_usd::DECIMAL(38,4) * pulls_a_session AS quote_times_pulls,
         multiple(buyback_price_usd, pulls_a_session, session_price_usd) AS multiple,
         sum(pull_count)::BIGINT AS pulls,
@@ -59,13 +59,13 @@ spent AS (
 ranked AS (
     SELECT
         *,
-        sum(pulls) OVER dearest::BIGINT - pulls AS dearer_count,
+        sum(pulls) OVER descending::BIGINT - pulls AS higher_count,
         sum_of(buyback_price_usd, pulls) OVER (PARTITION BY pack_id) AS total_usd,
-        sum_of(buyback_price_usd, pulls) OVER dearest - buyback_price_usd * pulls::DECIMAL(19,0) AS dearer_usd,
+        sum_of(buyback_price_usd, pulls) OVER descending - buyback_price_usd * pulls::DECIMAL(19,0) AS higher_usd,
         sum(pulls) OVER (PARTITION BY pack_id ORDER BY multiple ROWS UNBOUNDED PRECEDING)::BIGINT AS up_to,
         sum(pulls) OVER (PARTITION BY pack_id)::BIGINT AS total_count
     FROM quotes
-    WINDOW dearest AS (PARTITION BY pack_id ORDER BY buyback_price_usd DESC ROWS UNBOUNDED PRECEDING)
+    WINDOW descending AS (PARTITION BY pack_id ORDER BY buyback_price_usd DESC ROWS UNBOUNDED PRECEDING)
 ),
 by_quote AS (
     SELECT
@@ -75,7 +75,7 @@ by_quote AS (
         pulls_where(pulls, quote_times_pulls >= price) AS win_count,
         (min(multiple) FILTER (up_to >= (total_count + 1) // 2) + min(multiple) FILTER (up_to >= total_count // 2 + 1)) / 2
             AS multiple_median,
-        -- Threads add doubles in any order; rounded, the result is the same each time.
+        -- Threads add doubles in any order; rounding makes the result repeatable.
         round(sum(multiple * pulls) / any_value(total_count), 9) AS multiple_mean,
         round(sum(capped(multiple) * pulls) / any_value(total_count), 9) AS multiple_mean_capped_5x,
         pulls_where(pulls, quote_times_pulls < price * 0.5) AS multiple_below_0_5_count,
@@ -84,13 +84,13 @@ by_quote AS (
         pulls_where(pulls, quote_times_pulls >= price * 2 AND quote_times_pulls < price * 5) AS multiple_2_to_5_count,
         pulls_where(pulls, quote_times_pulls >= price * 5 AND quote_times_pulls < price * 20) AS multiple_5_to_20_count,
         pulls_where(pulls, quote_times_pulls >= price * 20) AS multiple_20_and_above_count,
-        top_sum(buyback_price_usd, pulls, dearer_count, 10) / nullif(sum_of(buyback_price_usd, pulls), 0) AS top_10_share,
-        count_to_half(buyback_price_usd, pulls, dearer_usd, total_usd) AS half_of_total_pull_count
+        top_sum(buyback_price_usd, pulls, higher_count, 10) / nullif(sum_of(buyback_price_usd, pulls), 0) AS top_10_share,
+        count_to_half(buyback_price_usd, pulls, higher_usd, total_usd) AS half_of_total_pull_count
     FROM ranked
     GROUP BY pack_id
 ),
--- A session's sum, squared, is the sum over its pulls of each one's part times the session's sum; of the count of those
--- up to the median, it is the sum over these of the odd numbers, 2 * rank - 1.
+-- The square of a session's sum is the sum, over its pulls, of the pull's value times the session's sum. The square of
+-- its count of pulls up to the median is the sum, over these pulls, of 2 * rank - 1.
 samples AS (
     SELECT
         pack_id,
@@ -125,31 +125,31 @@ sized AS (
         z_of_all(count(*) OVER ()) AS z_of_all
     FROM samples
 ),
-pointed AS (
+with_quantiles AS (
     SELECT *, t_point(z_of_all, win_sums.n - 1) AS t_of_all FROM sized
 ),
 intervals AS (
     SELECT
         pack_id,
-        CASE WHEN are_enough(capped_sums.n) THEN round(mean_low(capped_sums), 9) END AS capped_low,
-        CASE WHEN are_enough(capped_sums.n) THEN round(capped_mean_high(capped_sums, jackpot_sums), 9) END AS capped_high,
+        CASE WHEN are_enough_for_a_mean(capped_sums.n) THEN round(mean_low(capped_sums), 9) END AS capped_low,
+        CASE WHEN are_enough_for_a_mean(capped_sums.n) THEN round(capped_mean_high(capped_sums, jackpot_sums), 9) END AS capped_high,
         CASE WHEN are_enough_for_a_median(capped_sums.n) THEN
             median_low_rank(capped_sums.m, clustered_error(up_to_median_sums)) END AS low_rank,
         clustered_low(win_sums, design, t) AS win_rate_low,
         clustered_high(win_sums, design, t) AS win_rate_high,
         clustered_low(win_sums, design, t_of_all) AS win_rate_low_of_all,
         clustered_high(win_sums, design, t_of_all) AS win_rate_high_of_all,
-        -- What hits and pulls are worth, were they independent.
+        -- Effective numbers of hits and pulls: as many independent ones would carry the same information.
         win_sums.y / design AS hits,
-        win_sums.m / design AS worth
-    FROM pointed
+        win_sums.m / design AS weight
+    FROM with_quantiles
 ),
--- How much packs differ beyond chance, by the moments of a beta-binomial law (Kleinman, 1973).
-together AS (
+-- Variance between packs beyond chance, by the moments of a beta-binomial distribution (Kleinman, 1973).
+pooled AS (
     SELECT
-        sum(hits) / sum(worth) AS mean,
-        (sum(hits ^ 2 / worth) - sum(worth) * mean ^ 2 - (count(*) - 1) * mean * (1 - mean))
-            / nullif(sum(worth) - sum(worth ^ 2) / sum(worth), 0) AS variance
+        sum(hits) / sum(weight) AS mean,
+        (sum(hits ^ 2 / weight) - sum(weight) * mean ^ 2 - (count(*) - 1) * mean * (1 - mean))
+            / nullif(sum(weight) - sum(weight ^ 2) / sum(weight), 0) AS variance
     FROM intervals
     HAVING count(*) >= 10
 ),
@@ -159,10 +159,10 @@ shrunk AS (
         CASE
             WHEN variance > 0 THEN
                 (greatest(mean * (1 - mean) / variance - 1, 0) * mean + hits)
-                / (greatest(mean * (1 - mean) / variance - 1, 0) + worth)
+                / (greatest(mean * (1 - mean) / variance - 1, 0) + weight)
             ELSE mean
         END AS win_rate_shrunk
-    FROM intervals CROSS JOIN together
+    FROM intervals CROSS JOIN pooled
 ),
 median_bounds AS (
     SELECT

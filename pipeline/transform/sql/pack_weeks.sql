@@ -6,7 +6,7 @@ WITH quotes AS (
         session_price_usd,
         pulls_a_session,
         multiple(buyback_price_usd, pulls_a_session, session_price_usd) AS multiple,
-        -- Where the doubles leave room for doubt, without dividing.
+        -- Exact comparison without division where the rounding of doubles could decide.
         multiple > 1.000001 OR (multiple > 0.999999
             AND buyback_price_usd::DECIMAL(38,4) * pulls_a_session >= session_price_usd::DECIMAL(38,4)) AS is_win,
         pull_count AS pulls,
@@ -16,7 +16,7 @@ WITH quotes AS (
     FROM daily_quote_counts
     WHERE session_price_usd IS NOT NULL
 ),
--- Of prices there are few: pulls are counted by them before anything is divided.
+-- Prices are few: pulls are counted by price before the division.
 spent AS (
     SELECT pack_id, week_start_date, total(price_of(pulls, session_price_usd, pulls_a_session)) AS spend_usd
     FROM (
@@ -42,7 +42,7 @@ weeks AS (
             'y': win_count, 'y2': coalesce(sum(session_wins) FILTER (is_win), 0),
             'ym': coalesce(sum(session_quotes) FILTER (is_win), 0)
         } AS win_sums,
-        -- Threads add doubles in any order; rounded, the result is the same each time.
+        -- Threads add doubles in any order; rounding makes the result repeatable.
         round(sum(capped(multiple) * pulls) / nullif(quoted_pull_count, 0), 9) AS multiple_mean_capped_5x
     FROM quotes
     GROUP BY pack_id, week_start_date
@@ -58,8 +58,7 @@ intervals AS (
         clustered_high(win_sums, design, t) AS win_rate_high
     FROM sized
 ),
--- Multiples are as many as pulls may be: they are counted in bins, and only those of the bins that have the median are put
--- in order.
+-- There may be as many multiples as pulls. They are counted in bins, and only the bins with the median are sorted.
 bins AS (
     SELECT pack_id, week_start_date, bin_of(multiple) AS bin, sum(pulls)::BIGINT AS pulls
     FROM quotes

@@ -1,4 +1,4 @@
--- On the other days every session is known to be final or expired: a long history has few candidates.
+-- All sessions of the other days are final or expired, so a long history has few candidates.
 WITH candidates AS (
     SELECT DISTINCT session_id FROM session_submissions
     WHERE rejected_reason IS NULL AND utc_day(submitted_at) IN (SELECT day FROM days)

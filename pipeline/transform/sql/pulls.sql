@@ -24,7 +24,7 @@ FROM (
     SELECT session_id, received_at, unnest(items) AS item, generate_subscripts(items, 1)::INTEGER AS pull_number
     FROM fulfilled_results
 ) AS results
--- Only the answer that settled the session counts; a later one that says otherwise is a data issue.
+-- Only the session's first final answer counts; a later one that differs is a data issue.
 JOIN (
     SELECT
         purchases.*,

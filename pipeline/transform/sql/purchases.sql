@@ -68,7 +68,7 @@ SELECT
     source_file
 FROM chosen
 LEFT JOIN polls USING (session_id)
--- A condition on the left side alone would keep DuckDB from a hash join.
+-- A join condition on the left side only would prevent a hash join in DuckDB.
 LEFT JOIN results ON results.session_id = chosen.session_id
     AND results.received_at = CASE WHEN final_outcome = 'fulfilled' THEN final_at END
 ORDER BY submitted_at, chosen.session_id

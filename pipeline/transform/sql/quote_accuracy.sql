@@ -39,7 +39,7 @@ SELECT
     quoted_usd,
     realised_usd,
     realised_usd / nullif(quoted_usd, 0) AS realised_ratio,
-    -- Threads add doubles in any order; rounded, the result is the same each time.
+    -- Threads add doubles in any order; rounding makes the result repeatable.
     CASE WHEN sums.n >= 10 THEN round(ratio_mean(sums) - t_975(sums.n - 1) * clustered_error(sums), 9) END AS realised_ratio_low,
     CASE WHEN sums.n >= 10 THEN round(ratio_mean(sums) + t_975(sums.n - 1) * clustered_error(sums), 9) END AS realised_ratio_high,
     at_quote_count / sold_count AS at_quote_share

@@ -1,7 +1,7 @@
 WITH repeated AS (
     SELECT * FROM items WHERE pull_count > 1
 ),
--- Pulls without a quote are passed over.
+-- Pulls without a quote are ignored.
 quoted AS (
     SELECT item_id, first_quoted_pull, unnest(latest_quoted_pulls) AS quoted_pull
     FROM item_days SEMI JOIN repeated USING (item_id)

@@ -1,5 +1,6 @@
--- A record that names its session is of the item's pull there; another is of the latest pull before the sale, else, since
--- answers may come late, of the first one after it. Ranked by windows, which may go to disk: records may be as many as pulls.
+-- A record with a session belongs to the item's pull in that session. A record without one belongs to the latest pull
+-- before the sale, else to the first pull after it, since answers may be late. Window functions do the ranking because
+-- they can spill to disk; records may be as many as pulls.
 WITH records AS (
     SELECT content_sha256, row_number, source_file, submitted_at, item_id, session_id AS named_session_id, sold_at, amount_usd
     FROM sellback_submissions

@@ -1,4 +1,4 @@
--- From counts by day alone: how many were pulled on a day, and how many of these were sold so many days later.
+-- Uses counts by day only: pulls per day, and how many of them were sold after each number of days.
 WITH sold AS (
     SELECT pulled_date, days_since_pull, count(*) AS sold_count
     FROM sellbacks
@@ -7,12 +7,12 @@ WITH sold AS (
 reach AS (
     SELECT
         min(sold_date) AS first_date,
-        -- A sale that is said to be later than its record tells nothing of the time in between.
+        -- A recorded sale later than the reading of its record says nothing about the time in between.
         max(least(sold_date, utc_day(submitted_at))) FILTER (NOT is_future(submitted_at)) AS last_date,
         max(days_since_pull) AS longest
     FROM sellbacks
 ),
--- What was pulled before records begin may have been sold unseen.
+-- Pulls from before the first record may have been sold without one.
 cohorts AS (
     SELECT
         pulled_date,

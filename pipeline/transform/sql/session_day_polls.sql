@@ -11,7 +11,7 @@ WITH asked AS (
         arg_min(body_sha256, (received_at, body_sha256)) FILTER (outcome IN ('fulfilled', 'failed')) AS final_body_sha256,
         greatest(last_final_at, last_pending_at) AS last_answer_at,
         max(received_at) FILTER (http_status IS NOT NULL) AS last_reply_at,
-        -- Without those that found no connection: they tell of the API or the network, not of the session.
+        -- Excludes failed connections, whose cause is the API or the network, not the session.
         list(received_at) FILTER (http_status IS NULL AND NOT starts_with(detail, 'no connection')) AS lost_at,
         arg_max(detail, received_at) FILTER (http_status IS NULL) AS last_loss
     FROM status_responses
@@ -22,8 +22,8 @@ SELECT
     last_reply_at IS NOT NULL AS has_reply,
     len(list_filter(coalesce(lost_at, []), lambda t: t > coalesce(last_reply_at, '-infinity'::TIMESTAMPTZ))) AS lost_count,
     CASE WHEN lost_count > 0 THEN last_loss END AS last_loss,
-    -- It came after the day's first final one, or was asked for on an earlier day, on which the session may have been
-    -- settled before it came.
+    -- The answer came after the day's first final one, or was requested on an earlier day, on which the session may have
+    -- become final before.
     coalesce(last_answer_at > final_at, false)
         OR coalesce(utc_day(first_polled_at) < utc_day(last_answer_at), false) AS may_have_late_answer
 FROM asked

@@ -1,4 +1,4 @@
--- Of items as they stand, each once: what was pulled more often is not worth more.
+-- Each item counts once, with its latest values: repeated pulls do not raise its weight.
 SELECT
     category,
     set_name,

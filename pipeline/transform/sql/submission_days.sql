@@ -1,14 +1,14 @@
--- The day's sessions in one row, so that marts about days need not read the sessions of the whole history.
--- Times are subtracted as whole microseconds: as seconds they would be doubles, which are slower, and inexact.
+-- The day's sessions in one row, so that marts by day do not read all sessions of the history.
+-- Times are subtracted as whole microseconds; doubles of seconds would be slower and inexact.
 WITH sessions AS (
     SELECT
         submitted_at,
         status,
-        -- Sessions of one user may resemble each other. Of a failed session only the submission can name the user: where one
-        -- does not, those of the fulfilled ones, whom the answers name, would be no fair sample.
+        -- Sessions of one user may be correlated. Only the submission can name the user of a failed session. If one is
+        -- missing, the users of the fulfilled sessions alone, known from answers, would be a biased sample.
         CASE WHEN count(*) FILTER (status = 'failed' AND user_id IS NULL) OVER day = 0 THEN user_id END AS known_user,
         coalesce(known_user, session_id) AS buyer,
-        -- How long it took until the final answer, else how long it is known to have taken longer.
+        -- Time until the final answer, or, if pending, until the last request (censored).
         epoch_us(coalesce(resolved_at, last_polled_at)) - epoch_us(started_at(initiated_at, submitted_at)) AS age_us,
         status = 'fulfilled' AND last_pending_at IS NULL AS is_final_at_once,
         greatest(
@@ -33,8 +33,8 @@ days AS (
     FROM sessions
     GROUP BY submitted_date
 ),
--- Of those still pending it is only known that they take longer, and failures compete: shares that were fulfilled by an
--- age, by Aalen and Johansen (1978). Percentiles are of the sessions that do not fail.
+-- Pending sessions are censored and failure is a competing risk: the share fulfilled by an age is the estimator of Aalen
+-- and Johansen (1978). Percentiles refer to the sessions that do not fail.
 ages AS (
     SELECT
         utc_day(submitted_at) AS submitted_date,
@@ -49,7 +49,7 @@ ages AS (
 survivors AS (
     SELECT
         *,
-        -- Where all that were at risk are settled nobody comes after.
+        -- If all sessions at risk become final, none is left for later ages.
         exp(coalesce(sum(CASE WHEN fulfilled + failed < at_risk THEN ln(1 - (fulfilled + failed) / at_risk) END) OVER (
             PARTITION BY submitted_date ORDER BY age_us ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)) AS surviving
     FROM ages
@@ -67,7 +67,7 @@ incidences AS (
 latencies AS (
     SELECT
         submitted_date,
-        -- Sums of shares are doubles: one that is the percentile's exactly must not miss it by rounding.
+        -- The tolerance keeps a sum that equals the percentile's share from missing it by rounding.
         min(age_us) FILTER (fulfilled_share >= 0.5 * unfailing_share - 1e-12) / 1e6 AS latency_p50_seconds,
         min(age_us) FILTER (fulfilled_share >= 0.9 * unfailing_share - 1e-12) / 1e6 AS latency_p90_seconds,
         min(age_us) FILTER (fulfilled_share >= 0.99 * unfailing_share - 1e-12) / 1e6 AS latency_p99_seconds

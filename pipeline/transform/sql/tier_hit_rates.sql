@@ -24,7 +24,7 @@ sums AS (
         GROUP BY pack_id, valid_from, tier_number
     )
 ),
--- What was known when each day began: all pulls, and those that are alone in their sessions.
+-- Pulls and hits before each day, and those of single-pull sessions up to it.
 by_day AS (
     SELECT
         *,
@@ -52,7 +52,7 @@ larger_sessions AS (
     SELECT
         days.pack_id, days.valid_from, days.tier_number, days.answered_date,
         sum(sessions * session_evidence_log(
-            hits, pulls, days.published_share, foreseen(former_hits, former_pulls, days.published_share))) AS day_log
+            hits, pulls, days.published_share, predicted_share(former_hits, former_pulls, days.published_share))) AS day_log
     FROM days JOIN by_day ON by_day.pack_id = days.pack_id AND by_day.valid_from IS NOT DISTINCT FROM days.valid_from
         AND by_day.tier_number = days.tier_number AND by_day.answered_date = days.answered_date
     WHERE pulls > 1
@@ -109,7 +109,7 @@ tested AS (
             AS p_value,
         CASE
             WHEN p_value IS NULL THEN NULL
-            -- A tier that cannot be hit, or cannot be missed, is refuted by one pull.
+            -- A single pull refutes a published share of 0 or 1.
             WHEN published_share <= 0 OR published_share >= 1 THEN p_value
             ELSE p_any_time
         END AS p_any_time

@@ -1,7 +1,7 @@
-WITH dearest AS (
+WITH top AS (
     SELECT * FROM daily_top_pulls
     ORDER BY buyback_price_usd DESC, pulled_at, session_id, pull_number
-    LIMIT dearest_count()
+    LIMIT top_pull_limit()
 )
 SELECT
     row_number() OVER (ORDER BY buyback_price_usd DESC, pulled_at, session_id, pull_number) AS pull_rank,
@@ -17,5 +17,5 @@ SELECT
     user_id,
     pulled_at,
     image_url
-FROM dearest
+FROM top
 ORDER BY pull_rank

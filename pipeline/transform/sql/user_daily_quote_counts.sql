@@ -1,4 +1,4 @@
--- What each user paid, and what was quoted for it. Both are over the quoted pulls of sessions with a price above 0 alone.
+-- Each user's spend and quotes, over the quoted pulls of sessions with a price above zero.
 WITH sessions AS (
     SELECT
         user_id,

@@ -34,7 +34,7 @@ SELECT
     spend_usd,
     buyback_total_usd,
     buyback_total_usd / nullif(spend_usd, 0) AS return_ratio,
-    -- Threads add doubles in any order; rounded, the result is the same each time.
+    -- Threads add doubles in any order; rounding makes the result repeatable.
     round(shrunk_ratio(buyback_total_usd::DOUBLE, spend_usd::DOUBLE, sums), 9) AS return_ratio_shrunk,
     first_purchased_at,
     utc_day(first_purchased_at) AS first_purchased_date,

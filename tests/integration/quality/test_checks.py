@@ -36,7 +36,7 @@ BREAKS = {
     "pack_economics.refers_to_purchases": "UPDATE pack_economics SET pack_id = 'another'",
     "purchases.every_accepted_session_is_a_purchase": "DELETE FROM purchases WHERE session_id = 's1'",
     "purchases.every_resolution_is_an_answer": "UPDATE purchases SET resolved_at = resolved_at - INTERVAL 1 DAY",
-    "purchases.only_what_is_final_is_resolved": "UPDATE purchases SET resolved_at = NULL WHERE session_id = 's1'",
+    "purchases.only_final_purchases_are_resolved": "UPDATE purchases SET resolved_at = NULL WHERE session_id = 's1'",
     "pulls.every_item_is_a_pull": "DELETE FROM pulls WHERE session_id = 's1'",
     "item_attributes.every_attribute_is_kept": "DELETE FROM item_attributes WHERE attribute_number = 2",
     "items.counts_every_pull": "UPDATE items SET pull_count = pull_count + 1",

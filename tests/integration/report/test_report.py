@@ -594,7 +594,7 @@ def test_a_refresh_writes_the_report_and_its_command_and_a_rebuild_write_it_anew
         (wording.short(None), "\u2013"),
         (wording.short("  two\n words "), "two words"),
         (wording.short("x" * 100, 10), "xxxxxxxxx\u2026"),
-        (wording.harmless("a\x1b[2Jb\u202e"), r"a\u001b[2Jb\u202e"),
+        (wording.escape_controls("a\x1b[2Jb\u202e"), r"a\u001b[2Jb\u202e"),
     ],
 )
 def test_figures_and_names_are_worded_for_people(worded, words):

@@ -13,7 +13,7 @@ from pipeline.sources.listing import UnavailableFileError, listing, open_file
 from pipeline.steps import Workspace
 from tests.support.workspace import build_all, drop
 
-LEADS_OUT = "it is a link that leads out of the folder {}, which is not followed; put the file itself there"
+LEADS_OUT = "it is a link to a place outside the folder {} and is not followed; put the file itself there"
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_link_that_takes_a_files_place_after_the_listing_is_not_followed(swapp
         path.parent.symlink_to(secret.parent)
     else:
         path.symlink_to(secret)
-    with pytest.raises(UnavailableFileError, match=f"leads out of the folder {folder.kind.folder}"):
+    with pytest.raises(UnavailableFileError, match=f"outside the folder {folder.kind.folder}"):
         open_file(folder.path(workspace), file)
 
 
@@ -119,7 +119,7 @@ def test_a_pipe_that_takes_a_files_place_is_not_waited_for(folder, workspace):
     (file,) = listing(folder.path(workspace)).files
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(UnavailableFileError, match="no regular file any more"):
+    with pytest.raises(UnavailableFileError, match="no longer a regular file"):
         open_file(folder.path(workspace), file)
     assert folder.take_in(workspace).lines == []
 

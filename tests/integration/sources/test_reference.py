@@ -71,7 +71,7 @@ def test_no_file_is_no_rows(tmp_path):
 ONE = "p,Rookie,10,85,low,0,20,80"
 BAD_ROWS = {
     ",x,1,,,,,": "pack_id is empty; name the pack as submissions do",
-    "q,,$5,,,,,": "price_usd is not a number from 0 to below 10^11; write it with digits and a point alone",
+    "q,,$5,,,,,": "price_usd is not a number from 0 to below 10^11; use digits and a decimal point only",
     "q,,-1,,,,,": "price_usd is not a number",
     "q,,1_0,,,,,": "price_usd is not a number",
     "q,,NaN,,,,,": "price_usd is not a number",
@@ -79,15 +79,15 @@ BAD_ROWS = {
     "q,,,1e-400,,,,": "buyback_percent is not a number from 0.01 to 100",
     "q,,,101,,,,": "buyback_percent is not a number from 0.01 to 100",
     "q,,,,t,0,5,-1": "weight is not a number",
-    "q,,,,t,0,5,": "a tier needs weight, too; fill in all of tier, fmv_low_usd, fmv_high_usd, weight, or none",
-    "q,,,,,,5,": "a tier needs tier and fmv_low_usd and weight, too",
+    "q,,,,t,0,5,": "the tier has no weight; fill in all of tier, fmv_low_usd, fmv_high_usd, weight, or none",
+    "q,,,,,,5,": "the tier has no tier and fmv_low_usd and weight",
     "q,,,,t,5,5,1": "fmv_high_usd is not above fmv_low_usd; correct the bounds",
-    "p,,11,,,,,": "price_usd differs from that of row 2, which stands; give it once, or alike in each row of the pack",
+    "p,,11,,,,,": "price_usd differs from that of row 2, which stands; give it once, or equally in each row",
     "p,,,90,,,,": "buyback_percent differs from that of row 2",
     "p,Other,,,,,,": "name differs from that of row 2",
     "p,,,,low,20,30,1,31.01.2026": "valid_from is not a day; write it like 2026-01-31",
-    "p,,,,low,20,30,1": "the tier is that of row 2, which stands; give each tier of a pack once",
-    "p,,,,high,19.99,,1": "its values overlap with those of row 2, which stands; let one tier end where",
+    "p,,,,low,20,30,1": "the tier repeats that of row 2, which stands; give each tier of a pack once",
+    "p,,,,high,19.99,,1": "its values overlap with those of row 2, which stands; end one tier where the next begins",
 }
 
 
@@ -101,11 +101,11 @@ def test_a_bad_row_is_refused_with_what_to_do_and_the_others_stand(line, reason,
 
 
 BAD_FILES = {
-    b"": "its first line does not name the column pack_id",
-    b"id;price\nx;1\n": "its first line does not name the column pack_id",
-    b"pack_id,pack_id\nx,1\n": "its first line does not name the column pack_id, or names one twice",
+    b"": "its first line lacks the column pack_id",
+    b"id;price\nx;1\n": "its first line lacks the column pack_id",
+    b"pack_id,pack_id\nx,1\n": "its first line lacks the column pack_id or repeats a column",
     b"pack_id,name\nx,\xff\n": "line 2 is not UTF-8; save the file as CSV in UTF-8",
-    b'pack_id,name\nx,"a" b\n': "line 2 breaks the quoting",
+    b'pack_id,name\nx,"a" b\n': "line 2 has broken quoting",
     b"pack_id,price_usd\nx,1,250\n": "line 2 has 3 fields, the first line 2; put values that contain commas into",
 }
 

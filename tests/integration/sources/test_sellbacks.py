@@ -120,7 +120,7 @@ BAD_ROWS = {
     ",second,2026-01-03,1": "item_id is empty",
     "b,second,,1": "sold_at is empty",
     "b,second,yesterday,1": "sold_at is not an ISO 8601 time",
-    "b,second,2026-01-03,-1": "amount_usd is outside 0 to below 10^11",
+    "b,second,2026-01-03,-1": "amount_usd is not in the range from 0 to below 10^11",
     "b,second,2026-01-03,ten": "amount_usd is not a number",
     "b,two words,2026-01-03,1": "session_id has white space or unprintable characters",
 }

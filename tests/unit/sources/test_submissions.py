@@ -208,7 +208,7 @@ def test_an_unclosed_quote_costs_its_own_line_only(folder, workspace):
     ("name", "content", "reason"),
     [
         ("a.csv", "id\n1\n", "no column {id}"),
-        ("a.csv", "{id},{id}\n1,2\n", "names a column twice"),
+        ("a.csv", "{id},{id}\n1,2\n", "its header repeats {id}"),
         ("a.csv", "", "no column {id}"),
         ("a.csv", "1\n".encode("utf-16"), "UTF-16"),
         ("a.jsonl", "1\n".encode("utf-16"), "UTF-16"),
