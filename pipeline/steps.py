@@ -27,8 +27,9 @@ from pipeline.report.drawing_process import DrawingProcess
 from pipeline.report.edition import is_current
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.settings import Settings
+from pipeline.sources.inbox import Inbox
 from pipeline.sources.intake import IntakeReport, take_in
-from pipeline.sources.kinds import SELLBACKS
+from pipeline.sources.kinds import SELLBACKS, SESSIONS
 from pipeline.storage import compaction, raw_log
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
@@ -81,14 +82,14 @@ class Workspace:
         """Seals the journals of killed runs, then reads the inbox's new files into raw."""
         with self.data.exclusive():
             recovered = raw_log.recover(self.data)
-            report = take_in(self.data, now)
+            report = take_in(self.data, now, Inbox(self.data, SESSIONS))
             report.recovered = recovered
             return report
 
     def take_in_sellbacks(self) -> IntakeReport:
         """Reads the new files of the folder `sellbacks`, if it exists, into raw."""
         with self.data.exclusive():
-            return take_in(self.data, now, SELLBACKS)
+            return take_in(self.data, now, Inbox(self.data, SELLBACKS))
 
     def poll(
         self, on_progress: Callable[[Progress], None], on_line: Callable[[str], object] = lambda _line: None

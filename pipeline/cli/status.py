@@ -6,7 +6,7 @@ from rich.console import Console
 
 from pipeline.cli.table_output import print_rows
 from pipeline.publish.warehouse import open_warehouse
-from pipeline.sources.inbox import new_files
+from pipeline.sources.inbox import Inbox
 from pipeline.sources.kinds import SELLBACKS, SESSIONS
 from pipeline.steps import Workspace
 
@@ -33,7 +33,7 @@ _BY_STATUS = "SELECT status, count(*) AS sessions FROM purchases GROUP BY status
 def print_status(console: Console, workspace: Workspace) -> None:
     """Prints the unread files, the pending sessions according to raw, and the published counts by status."""
     for kind in (SESSIONS, SELLBACKS):
-        waiting = new_files(workspace.data, kind)
+        waiting = Inbox(workspace.data, kind).new_files()
         if waiting or kind is SESSIONS:
             console.print(f"{len(waiting)} new files in {kind.path(workspace.data)}", soft_wrap=True)
     with workspace.pending_sessions() as connection:

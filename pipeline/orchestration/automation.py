@@ -11,8 +11,8 @@ from pipeline.clock import now
 from pipeline.errors import PipelineError
 from pipeline.orchestration.dead_runs import fail_dead_runs
 from pipeline.orchestration.definition_settings import SETTINGS
-from pipeline.sources.inbox import fingerprint, new_files
-from pipeline.sources.kinds import SELLBACKS
+from pipeline.sources.inbox import Inbox, fingerprint
+from pipeline.sources.kinds import SELLBACKS, SESSIONS
 from pipeline.steps import Workspace
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.transform.due import Due, due, due_state
@@ -72,7 +72,7 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
         data = workspace.data
         for run_id in fail_dead_runs(context.instance):
             context.log.warning(f"the process of run {run_id} died; the run was marked as failed")
-        found = [*new_files(data), *new_files(data, SELLBACKS)]
+        found = [file for kind in (SESSIONS, SELLBACKS) for file in Inbox(data, kind).new_files()]
     except PipelineError as error:
         return dg.SkipReason(str(error))
     if not found:

@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pipeline.simulator import catalogue
 from pipeline.simulator.server import DEFAULT_SEED
 from pipeline.sources.columns import COLUMNS
+from pipeline.sources.inbox import Inbox
 from pipeline.sources.intake import take_in
+from pipeline.sources.kinds import SESSIONS
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.files import replace_file
 
@@ -36,7 +38,7 @@ def write_history(data: DataDirectory, session_count: int, now: datetime) -> Non
         replace_file(data.inbox / f"purchases-{day}.csv", _csv(rng, initiated, now))
         if day < f"{now:%Y-%m-%d}":
             end_of_day = datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1, microseconds=-1)
-            take_in(data, lambda end=end_of_day: end)  # type: ignore[misc]
+            take_in(data, lambda end=end_of_day: end, Inbox(data, SESSIONS))  # type: ignore[misc]
 
 
 def _csv(rng: random.Random, initiated: list[datetime], now: datetime) -> str:

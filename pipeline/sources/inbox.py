@@ -4,43 +4,105 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
+from io import BufferedReader
 from pathlib import Path
 
-from pipeline.sources.columns import SUBMISSION_ID
-from pipeline.sources.kinds import SESSIONS, Kind
-from pipeline.sources.listing import InboxFile, listing
+from pipeline.sources import formats
+from pipeline.sources.columns import SUBMISSION_ID, Record
+from pipeline.sources.kinds import Kind
+from pipeline.sources.listing import InboxFile, UnavailableFileError, cannot_be_read, listing, open_file
 from pipeline.storage.errors import DataDirectoryError
 from pipeline.storage.files import replace_file
 from pipeline.storage.kept_record import load_record, save_record
 from pipeline.storage.layout import Layout
 
 
-class InboxIndex:
-    """Records the files that were read, by their listing stamps, so that they are not opened again.
+@dataclass(frozen=True)
+class FileBatch:
+    """The rows of one file, open for reading. A file is identified by its content and format.
 
-    It is a cache: without it the files are hashed again and recognized by their content.
+    The same bytes under another name are not read again, unless the name's suffix has another format.
     """
 
-    def __init__(self, data: Layout, kind: Kind = SESSIONS) -> None:
-        self._path = data.record(f"{kind.folder}_index")
-        self._stamps = load_record(self._path, dict[str, tuple[str, str]]) or {}
+    file: InboxFile
+    opened: BufferedReader
+    content_sha256: str
+    kind: Kind
 
-    def knows(self, file: InboxFile) -> bool:
-        return self._stamps.get(file.name, ("", ""))[0] == file.stamp
+    @property
+    def name(self) -> str:
+        return self.file.shown
 
-    def remember(self, file: InboxFile, content_sha256: str) -> None:
-        self._stamps[file.name] = (file.stamp, content_sha256)
+    @property
+    def rows_object(self) -> str:
+        return f"{self.content_sha256}-as-{formats.format_of(self.file.name)}"
+
+    @property
+    def rejection_object(self) -> str:
+        return f"{self.content_sha256}-unreadable-as-{formats.format_of(self.file.name)}"
+
+    @property
+    def former_objects(self) -> frozenset[str]:
+        return frozenset({self.content_sha256})
+
+    def records(self, note_unknown: Callable[[Iterable[str]], None]) -> Generator[Record, None, None]:
+        return formats.read(self.opened, self.file.name, self.kind, note_unknown)
+
+    def confirm(self) -> None:
+        status = os.fstat(self.opened.fileno())
+        if (status.st_size, status.st_mtime_ns) != (self.file.size, self.file.mtime_ns):
+            raise UnavailableFileError("it was changed while it was read; the next run reads it again")
+
+
+class Inbox:
+    """The folder of one kind of record as a `Source`: each of its files is a batch.
+
+    An index records the files that were read, by their listing stamps, so that they are not opened again. It is a
+    cache: without it the files are hashed again and recognized by their content.
+    """
+
+    def __init__(self, data: Layout, kind: Kind) -> None:
+        self.kind = kind
+        self._folder = kind.path(data)
+        self._index = data.record(f"{kind.folder}_index")
+        self._stamps = load_record(self._index, dict[str, tuple[str, str]]) or {}
+
+    def new_files(self) -> list[InboxFile]:
+        """The unread files, from one listing, without opening any."""
+        return [file for file in listing(self._folder).files if not self._is_known(file)]
+
+    def batches(self, left: dict[str, str]) -> Iterator[FileBatch]:
+        found = listing(self._folder)
+        left |= found.left
+        for file in (file for file in found.files if not self._is_known(file)):
+            try:
+                with open_file(self._folder, file) as opened:
+                    yield FileBatch(file, opened, _sha256(opened), self.kind)
+            except UnavailableFileError as error:
+                left[file.shown] = str(error)
+
+    def mark_read(self, batch: FileBatch) -> None:
+        self._stamps[batch.file.name] = (batch.file.stamp, batch.content_sha256)
 
     def save(self) -> None:
-        save_record(self._path, self._stamps)
+        save_record(self._index, self._stamps)
+
+    def _is_known(self, file: InboxFile) -> bool:
+        return self._stamps.get(file.name, ("", ""))[0] == file.stamp
 
 
-def new_files(data: Layout, kind: Kind = SESSIONS) -> list[InboxFile]:
-    """The unread files, from one listing, without opening any."""
-    index = InboxIndex(data, kind)
-    return [file for file in listing(kind.path(data)).files if not index.knows(file)]
+def _sha256(opened: BufferedReader) -> str:
+    try:
+        sha = hashlib.file_digest(opened, "sha256").hexdigest()
+        opened.seek(0)
+    except (OSError, MemoryError) as error:
+        raise UnavailableFileError(cannot_be_read(error)) from error
+    return sha
 
 
 def fingerprint(files: list[InboxFile]) -> str:

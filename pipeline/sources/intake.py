@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
-from io import BufferedReader
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 
-from pipeline.sources import formats, inbox, rows
+from pipeline.sources import rows
 from pipeline.sources.columns import Record, RowError, UnreadableFileError
-from pipeline.sources.kinds import SESSIONS, Kind
-from pipeline.sources.listing import (
-    InboxFile,
-    UnavailableFileError,
-    cannot_be_read,
-    listing,
-    open_file,
-    printable,
-)
+from pipeline.sources.kinds import Kind
+from pipeline.sources.listing import UnavailableFileError, cannot_be_read, printable
+from pipeline.sources.source import AnyBatch, Batch, Source
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
 
@@ -86,83 +77,52 @@ class IntakeReport:
         return sum(getattr(f, count) for f in self.files)
 
 
-def take_in(data: DataDirectory, clock: Callable[[], datetime], kind: Kind = SESSIONS) -> IntakeReport:
-    """Reads every new file of the kind's folder once. Needs the directory's lock.
+def take_in(data: DataDirectory, clock: Callable[[], datetime], source: Source[AnyBatch]) -> IntakeReport:
+    """Reads every new batch of the source once. Needs the directory's lock.
 
-    A file is identified by its content and format: the same bytes under another name are not read again, unless the
-    name's suffix has another format. A file that cannot be read now, for example because of its permissions, is left to
-    the next run and does not affect others.
+    A batch that cannot be read now, for example because of a file's permissions, is left to the next run and does not
+    affect others.
     """
-    folder = kind.path(data)
-    found = listing(folder)
-    report = IntakeReport(left=found.left, remedy=kind.remedy)
-    index = inbox.InboxIndex(data, kind)
-    taken = {Path(p).stem for paths in data.store.parts(kind.table).values() for p in paths}
+    kind = source.kind
+    report = IntakeReport(remedy=kind.remedy)
+    known = {PurePosixPath(path).stem for paths in data.store.parts(kind.table).values() for path in paths}
     new: list[tuple[str, str, str | None]] = []
-    for file in found.files:
-        if index.knows(file):
-            continue
+    for batch in source.batches(report.left):
+        names = {batch.rows_object, batch.rejection_object}
         try:
-            with open_file(folder, file) as opened:
-                sha = _sha256(opened)
-                # Objects of earlier versions are named by the content only.
-                if taken.isdisjoint({sha, *_names(sha, file)}):
-                    refused = _take_in_file(data, kind, opened, file, sha, clock(), report)
-                    taken.update(_names(sha, file))
-                    new.append((sha, file.shown, refused))
-                else:
-                    report.already_known.append(file.shown)
+            if known.isdisjoint(names | batch.former_objects):
+                rejected = _read(data, kind, batch, clock(), report)
+                known |= names
+                new.append((batch.content_sha256, batch.name, rejected))
+            else:
+                report.already_known.append(batch.name)
         except UnavailableFileError as error:
-            report.left[file.shown] = str(error)
+            report.left[batch.name] = str(error)
             continue
-        index.remember(file, sha)
+        source.mark_read(batch)
     report.files += _count(data, kind, new)
-    index.save()
+    source.save()
     return report
 
 
-def _names(sha: str, file: InboxFile) -> tuple[str, str]:
-    """The names of the object with the file's rows, and of the object with the reason for which it was rejected."""
-    read_as = formats.format_of(file.name)
-    return f"{sha}-as-{read_as}", f"{sha}-unreadable-as-{read_as}"
-
-
-def _sha256(opened: BufferedReader) -> str:
-    try:
-        sha = hashlib.file_digest(opened, "sha256").hexdigest()
-        opened.seek(0)
-    except (OSError, MemoryError) as error:
-        raise UnavailableFileError(cannot_be_read(error)) from error
-    return sha
-
-
-def _take_in_file(
-    data: DataDirectory,
-    kind: Kind,
-    opened: BufferedReader,
-    file: InboxFile,
-    sha: str,
-    now: datetime,
-    report: IntakeReport,
-) -> str | None:
-    """Writes the file's rows as one raw object. Returns the reason if the whole file is rejected.
+def _read(data: DataDirectory, kind: Kind, batch: Batch, now: datetime, report: IntakeReport) -> str | None:
+    """Writes the batch's rows as one raw object. Returns the reason if the whole batch is rejected.
 
     Raises UnavailableFileError; then nothing was written.
     """
     unknown: set[str] = set()
-    part, name = f"{now:%Y-%m-%d}", file.shown
-    name_of_rows, name_of_refusal = _names(sha, file)
+    part, sha, name = f"{now:%Y-%m-%d}", batch.content_sha256, batch.name
     try:
         with (
-            data.store.writer(kind.table, part, name_of_rows) as writer,
-            closing(formats.read(opened, file.name, kind, unknown.update)) as records,
+            data.store.writer(kind.table, part, batch.rows_object) as writer,
+            closing(batch.records(unknown.update)) as records,
         ):
-            for batch in _batches(kind, (_row(kind, record, sha, name, now) for record in records)):
-                writer.write(batch)
-            _refuse_changed(opened, file)
+            for rows_read in _batches(kind, (_row(kind, record, sha, name, now) for record in records)):
+                writer.write(rows_read)
+            batch.confirm()
     except UnreadableFileError as error:
-        _refuse_changed(opened, file)
-        with data.store.writer(kind.table, part, name_of_refusal) as writer:
+        batch.confirm()
+        with data.store.writer(kind.table, part, batch.rejection_object) as writer:
             writer.write(next(_batches(kind, [_refused_row(sha, 0, name, now, error, None)])))
         return str(error)
     except MemoryError as error:
@@ -170,13 +130,6 @@ def _take_in_file(
     if unknown:
         report.unknown_columns[name] = sorted(unknown)
     return None
-
-
-def _refuse_changed(opened: BufferedReader, file: InboxFile) -> None:
-    """Raises UnavailableFileError if the file has changed since it was hashed."""
-    status = os.fstat(opened.fileno())
-    if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
-        raise UnavailableFileError("it was changed while it was read; the next run reads it again")
 
 
 def _row(kind: Kind, record: Record, sha: str, name: str, now: datetime) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from pipeline.schema.intermediate import SUBMISSION_DAYS
 from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.schema.staging import FULFILLED_RESULTS, PULLS, PURCHASES
 from pipeline.simulator.server import FAILED, PENDING, Simulator
+from pipeline.sources.inbox import Inbox
 from pipeline.sources.intake import take_in
+from pipeline.sources.kinds import SESSIONS
 from pipeline.steps import SnapshotError, Workspace
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
@@ -153,7 +155,7 @@ def test_a_day_is_built_from_those_purchases_alone_that_may_have_been_resolved_o
     late = moments[2] + timedelta(hours=1)
     for moment, sessions in zip(moments, ([moments[0], late], *([m] for m in moments[1:])), strict=True):
         (data.inbox / "a.txt").write_text("".join(f"{session_answered_at(at)}\n" for at in sessions))
-        take_in(data, lambda moment=moment: moment)
+        take_in(data, lambda moment=moment: moment, Inbox(data, SESSIONS))
     for moment in (*moments, late):
         answered_on(data, moment)
     days = [f"{moment:%Y-%m-%d}" for moment in moments]
@@ -242,7 +244,7 @@ def kill_after_writing(table, monkeypatch):
 def test_a_day_that_goes_from_raw_and_comes_back_leaves_the_tables_of_a_rebuild(is_killed, data, tmp_path, monkeypatch):
     """As when a damaged object is put aside, its session asked again, and the object then restored from a backup."""
     (data.inbox / "a.txt").write_text("s\nother\n")
-    take_in(data, lambda: FIRST_DAY)
+    take_in(data, lambda: FIRST_DAY, Inbox(data, SESSIONS))
     answered_on(data, FIRST_DAY, "s")
     later = FIRST_DAY + timedelta(days=2)
     day = data.root / "raw" / "status_responses" / f"{FIRST_DAY:%Y-%m-%d}"
@@ -348,7 +350,7 @@ def test_the_sessions_of_a_day_are_summed_up_anew_only_when_an_answer_came_for_o
     late = moments[2] + timedelta(hours=1)
     for moment, sessions in zip(moments, ([moments[0]], [moments[1], late], [moments[2]]), strict=True):
         (data.inbox / "a.txt").write_text("".join(f"{session_answered_at(at)}\n" for at in sessions))
-        take_in(data, lambda moment=moment: moment)
+        take_in(data, lambda moment=moment: moment, Inbox(data, SESSIONS))
     for moment in moments[:2]:
         answered_on(data, moment)
     written = []
@@ -367,7 +369,7 @@ def test_a_day_of_purchases_that_a_run_touched_and_did_not_change_is_left_as_it_
     for age in (3, 2):
         drop(workspace, f"{age}.txt", "".join(f"{age}-{i}\n" for i in range(5)))
         with workspace.data.exclusive():
-            take_in(workspace.data, lambda age=age: now() - timedelta(days=age))
+            take_in(workspace.data, lambda age=age: now() - timedelta(days=age), Inbox(workspace.data, SESSIONS))
     refresh(workspace)
     drop(workspace, "today.txt", "today\n")
     workspace.take_in()

@@ -20,6 +20,7 @@ from pipeline.sources import formats, parquet_rows
 from pipeline.sources.columns import RowError
 from pipeline.sources.csv_rows import csv_rows, rows_of
 from pipeline.sources.formulas import escaped, unescaped
+from pipeline.sources.inbox import Inbox
 from pipeline.sources.intake import take_in
 from pipeline.sources.listing import UnavailableFileError
 from pipeline.steps import Workspace
@@ -283,7 +284,7 @@ def test_a_file_that_grows_while_it_is_read_is_left_to_the_next_run(folder, work
         return now()
 
     with workspace.data.exclusive():
-        report = take_in(workspace.data, clock, folder.kind)
+        report = take_in(workspace.data, clock, Inbox(workspace.data, folder.kind))
     assert report.files == []
     assert report.lines == ["a.csv: not read, it was changed while it was read; the next run reads it again"]
     assert folder.take_in(workspace).total("accepted") == 2

@@ -17,7 +17,7 @@ from scipy import stats
 from pipeline.clock import now
 from pipeline.schema import TABLES
 from pipeline.simulator.server import Reply, Simulator
-from pipeline.sources.inbox import new_files
+from pipeline.sources.inbox import Inbox
 from pipeline.sources.intake import take_in
 from pipeline.sources.kinds import SELLBACKS
 from pipeline.steps import Workspace
@@ -175,7 +175,7 @@ def test_what_a_clock_that_was_ahead_read_ends_no_record_until_its_time_has_come
     workspace.data.sellbacks.mkdir()
     (workspace.data.sellbacks / "a.csv").write_text(f"{HEADER}b,second,{(ahead - timedelta(hours=1)).isoformat()},18\n")
     with workspace.data.exclusive():
-        take_in(workspace.data, lambda: ahead, SELLBACKS)
+        take_in(workspace.data, lambda: ahead, Inbox(workspace.data, SELLBACKS))
 
     def until(moment: datetime) -> list[tuple[datetime | None]]:
         with workspace.data.exclusive(), Builder(workspace.data, moment, 0) as builder:
@@ -214,7 +214,7 @@ def test_files_are_read_once_in_each_format_and_a_list_of_ids_is_rejected_whole(
     give(workspace, "c.txt", "bare\n")
     assert rows(workspace, "SELECT item_id FROM sellbacks ORDER BY 1") == [("b",), ("kept",)]
     assert rows(workspace, "SELECT source FROM data_issues WHERE rule = 'rejected_file'") == [("sellbacks/c.txt",)]
-    assert new_files(workspace.data, SELLBACKS) == []
+    assert Inbox(workspace.data, SELLBACKS).new_files() == []
     before = lake_hashes(workspace)
     (workspace.data.sellbacks / "copy.parquet").write_bytes((workspace.data.sellbacks / "a.parquet").read_bytes())
     assert workspace.take_in_sellbacks().already_known == ["copy.parquet"]

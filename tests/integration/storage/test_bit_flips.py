@@ -25,9 +25,9 @@ from pipeline.report.page import write_report
 from pipeline.schema import PUBLISHED
 from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.staging import PURCHASES
-from pipeline.sources.inbox import InboxIndex
+from pipeline.sources.inbox import Inbox
 from pipeline.sources.intake import take_in
-from pipeline.sources.listing import listing
+from pipeline.sources.kinds import SESSIONS
 from pipeline.storage import raw_log
 from pipeline.storage.compaction import compact
 from pipeline.storage.connection import connect
@@ -62,7 +62,7 @@ def filled(root: Path, batches: int = 4) -> DataDirectory:
     data.claim("local", "none")
     (data.inbox / "a.csv").write_text("session_id,pack_id,price_usd\n" + "".join(f"s{i},p,10\n" for i in range(40)))
     with data.exclusive():
-        take_in(data, lambda: MOMENT)
+        take_in(data, lambda: MOMENT, Inbox(data, SESSIONS))
     log = ResponseLog(data, MOMENT)
     for batch in range(batches):
         for response in answers(8, 8 * batch):
@@ -303,7 +303,7 @@ def test_a_flipped_bit_in_the_published_file_is_not_copied_on(history, record_pr
         with history.exclusive():
             assert publish(history).is_unchanged  # a run with nothing new reads nothing of it
             (history.inbox / f"{number}.txt").write_text(f"new-{number}\n")
-            take_in(history, lambda: LATER)
+            take_in(history, lambda: LATER, Inbox(history, SESSIONS))
         build(history, LATER)
         assert disagreements(history).offender_count == 0
         with connect(history) as connection:
@@ -344,9 +344,7 @@ def test_a_record_that_is_damaged_or_of_another_shape_counts_as_lost(history, re
         history.root / "staging" / "findings.json": lambda: FindingRecord.of(history).finding(
             "purchases.a_check", "inputs"
         ),
-        history.record("inbox_index"): lambda: (
-            [InboxIndex(history).knows(file) for file in listing(history.inbox).files] == [True] or None
-        ),
+        history.record("inbox_index"): lambda: Inbox(history, SESSIONS).new_files() == [] or None,
         history.root / "staging" / "manifest.json": lambda: Manifest(history).versions(PURCHASES) or None,
         history.root / "staging" / "published.json": lambda: Record(history).all_parts(PUBLISHED),
     }
@@ -360,7 +358,9 @@ def test_a_record_that_is_damaged_or_of_another_shape_counts_as_lost(history, re
             assert found in (known, None)
             outcomes["without effect" if found == known else "lost, to be found out anew"] += 1
     with history.exclusive():
-        assert take_in(history, lambda: LATER).files == []  # known by its content all the same
+        assert (
+            take_in(history, lambda: LATER, Inbox(history, SESSIONS)).files == []
+        )  # known by its content all the same
     record_property(f"records, seed {SEED}", dict(outcomes))
 
 
@@ -414,7 +414,7 @@ def test_a_clock_that_was_a_month_ahead_is_a_finding_and_moves_nothing_beyond_no
     log.close()
     (data.inbox / "ahead.txt").write_text("ahead\n")
     with data.exclusive():
-        take_in(data, lambda: ahead)
+        take_in(data, lambda: ahead, Inbox(data, SESSIONS))
     build(data, ahead)  # as that machine did
     for now in (LATER, LATER + timedelta(days=40)):
         build(data, now)

@@ -19,7 +19,9 @@ from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.schema.staging import PULLS
 from pipeline.simulator.server import Simulator
+from pipeline.sources.inbox import Inbox
 from pipeline.sources.intake import take_in
+from pipeline.sources.kinds import SESSIONS
 from pipeline.steps import Workspace
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
@@ -97,7 +99,7 @@ def filled(data: DataDirectory) -> DataDirectory:
     (data.inbox / "a.csv").write_text("session_id,pack_id,price_usd,user_id\ns1,elite,50,u\ns2,elite,50,u\ns3,,,\n")
     at = int(MOMENT.timestamp() * 1_000_000)
     with data.exclusive():
-        take_in(data, lambda: MOMENT)
+        take_in(data, lambda: MOMENT, Inbox(data, SESSIONS))
         for session in ("s1", "s2"):  # two runs of one day, so that there is something to merge
             log = ResponseLog(data, MOMENT)
             body = fulfilled(session, {"id": f"item-{session}", "type": "enft", "buyback_price": 40}).body
