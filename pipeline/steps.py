@@ -21,6 +21,7 @@ from pipeline.errors import PipelineError
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Exit, Progress
 from pipeline.polling.waits import Waits
+from pipeline.process import prepare_process
 from pipeline.publish.warehouse import Published, publish
 from pipeline.report.drawing_process import DrawingProcess
 from pipeline.report.edition import is_current
@@ -58,6 +59,7 @@ class Workspace:
 
         Raises SettingsError, and DataDirectoryError if the directory belongs to another environment.
         """
+        prepare_process()
         settings = settings or Settings.load()
         data = DataDirectory(settings.data_directory)
         data.claim(settings.env, settings.api)
@@ -69,6 +71,7 @@ class Workspace:
 
         Raises SettingsError, and DataDirectoryError if the directory belongs to another environment.
         """
+        prepare_process()
         settings = Settings.load(needs_key=needs_key)
         data = DataDirectory(settings.data_directory)
         data.check(settings.env, settings.api)
@@ -183,7 +186,7 @@ class Workspace:
         past = DataDirectory(folder.absolute())
         past.claim(f"{self.settings.env} as of {moment.isoformat()}", self.settings.api)
         with past.exclusive():
-            copy_raw(self.data, past, moment)
+            copy_raw(self.data.store, past.store, moment)
             copy_reference(self.data, past)
             with Builder(past, moment, self.settings.expire_after, self.settings.secret) as builder:
                 builder.build_published()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.process import prepare_process
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Simulator
 from pipeline.simulator.service import serve
@@ -27,6 +28,7 @@ from tests.support.workspace import (
 def pytest_configure() -> None:
     """Makes SIGINT stop what tests start: it inherits to ignore the signal when a script runs tests with `&`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    prepare_process()  # for tests that open no workspace, which does this
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

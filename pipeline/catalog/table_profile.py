@@ -10,7 +10,7 @@ import duckdb
 from pipeline.catalog.markdown import code, preview, sparkline
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.schema.table import TIME, Partition, Table
-from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.objects import Store
 from pipeline.storage.parquet_query import row_counts_of
 
 _SAMPLE_ROWS = 2
@@ -25,14 +25,12 @@ class TableProfile:
     texts: dict[str, str]
 
 
-def table_profile(
-    connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table, now: datetime
-) -> TableProfile:
+def table_profile(connection: duckdb.DuckDBPyConnection, store: Store, table: Table, now: datetime) -> TableProfile:
     """The profile of the current table, on a connection with a view of it under its name."""
-    by_day = _rows_by_day(connection, data, table)
+    by_day = _rows_by_day(connection, store, table)
     numbers: dict[str, int | float] = {
         "dagster/row_count": _scalar(connection, f"SELECT count(*) FROM {table.name}"),
-        "bytes": data.store.byte_count(table),
+        "bytes": store.byte_count(table),
         **_counts_by_value(connection, table),
     }
     texts = {"rows_by_day": _in_words(by_day)} if by_day else {}
@@ -43,20 +41,20 @@ def table_profile(
     return TableProfile(numbers, texts)
 
 
-def retries(connection: duckdb.DuckDBPyConnection, data: DataDirectory, since: datetime) -> int:
+def retries(connection: duckdb.DuckDBPyConnection, store: Store, since: datetime) -> int:
     """The number of repeated requests since a time: requests minus distinct sessions."""
-    days = [day for day in data.store.parts(STATUS_RESPONSES) if day >= f"{since:%Y-%m-%d}"]
+    days = [day for day in store.parts(STATUS_RESPONSES) if day >= f"{since:%Y-%m-%d}"]
     return _scalar(
         connection,
-        f"SELECT count(*) - count(DISTINCT session_id) FROM {data.store.scan(STATUS_RESPONSES, days)} "
+        f"SELECT count(*) - count(DISTINCT session_id) FROM {store.scan(STATUS_RESPONSES, days)} "
         f"WHERE requested_at >= TIMESTAMPTZ '{since.isoformat()}'",
     )
 
 
-def _rows_by_day(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table) -> list[tuple[str, int]]:
+def _rows_by_day(connection: duckdb.DuckDBPyConnection, store: Store, table: Table) -> list[tuple[str, int]]:
     """The rows by UTC day: by the table's parts, else by a date in its key, else by its first required time."""
     if table.partition is not Partition.NONE:
-        day_of = {path: day for day, paths in data.store.parts(table).items() for path in paths}
+        day_of = {path: day for day, paths in store.parts(table).items() for path in paths}
         if not day_of:
             return []
         # Counts from the objects' metadata; no rows are read.

@@ -18,8 +18,8 @@ import duckdb
 from pipeline.errors import PipelineError
 from pipeline.sources.formulas import NEEDS_ESCAPE, escaped
 from pipeline.storage.connection import ROWS_A_BATCH
-from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.files import place_of
+from pipeline.storage.layout import Layout
 from pipeline.storage.spill import temporary_folder
 
 _OPTIONS = {
@@ -66,9 +66,7 @@ def chosen_format(asked: str | None, output: Path | None) -> str | None:
     return suffix
 
 
-def export(
-    connection: duckdb.DuckDBPyConnection, sql: str, chosen: str, output: Path | None, data: DataDirectory
-) -> None:
+def export(connection: duckdb.DuckDBPyConnection, sql: str, chosen: str, output: Path | None, data: Layout) -> None:
     """Writes the rows of `sql` to `output`, replacing an existing file, or to standard output.
 
     Raises ExportError, and duckdb.Error about the query.
@@ -134,7 +132,7 @@ def _identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _refuse_bad_places(output: Path, data: DataDirectory) -> None:
+def _refuse_bad_places(output: Path, data: Layout) -> None:
     place = output.absolute()
     if output.is_dir():
         raise ExportError(f"{output} is a folder: name a file in it")

@@ -52,7 +52,7 @@ def refresh() -> None:
         run_refresh(say, on_progress)
     print_summary(console(), workspace.data.warehouse)
     say(f"DuckDB:  {workspace.data.warehouse}")
-    say(f"Parquet: {workspace.data.root / 'lake'}")
+    say(f"Parquet: {workspace.data.lake}")
     say(f"Report:  {workspace.data.report}")
 
 

@@ -94,7 +94,7 @@ def materialized(
 
     `connection` has the table under its name.
     """
-    profile = table_profile(connection, workspace.data, table, now())
+    profile = table_profile(connection, workspace.data.store, table, now())
     metadata: dict[str, Any] = {**profile.numbers, **numbers}
     metadata |= {name: dg.MetadataValue.md(text) for name, text in profile.texts.items()}
     if files:

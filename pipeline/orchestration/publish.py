@@ -10,7 +10,7 @@ from pipeline.orchestration.step import Step
 from pipeline.quality.published_file import disagreements
 from pipeline.report.drawing_process import DrawingProcess
 from pipeline.schema import PUBLISHED
-from pipeline.storage.object_errors import StoreError
+from pipeline.storage.errors import StoreError
 from pipeline.transform.builder import Builder
 
 WAREHOUSE = dg.AssetSpec(

@@ -94,7 +94,7 @@ def poll(step: Step) -> Iterator[dg.MaterializeResult[None]]:
         numbers = {
             "sessions_asked": progress.total,
             "requests": progress.requests,
-            "retries": retries(connection, step.opened.data, since),
+            "retries": retries(connection, step.opened.data.store, since),
             "requests_per_second": round(progress.rate, 2),
             "seconds": round(progress.seconds, 1),
             "resolved": progress.fulfilled + progress.failed,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -28,15 +27,12 @@ from pipeline.polling.pace import Pace
 from pipeline.polling.progress import Exit, Progress
 from pipeline.polling.refusals import Watch
 from pipeline.polling.schedule import Schedule
-from pipeline.storage.object_errors import StoreError
+from pipeline.storage.errors import StoreError
 from pipeline.storage.raw_log import Response, ResponseLog
 
 WRITE_EVERY = 0.5  # seconds; answers are on disk within one second of their arrival, two are guaranteed
 REPORT_EVERY = 1.0  # seconds
 MICROSECONDS = 1_000_000
-# A request allocates hundreds of objects and leaves few cycles. Garbage collection every 700 allocations, Python's
-# default, takes a tenth of a busy run's time.
-_ALLOCATIONS_BETWEEN_COLLECTIONS = 20_000
 
 
 class PollingInterruptedError(PipelineError):
@@ -111,8 +107,6 @@ class Engine:
         self._watch = Watch(self._url, self._started)
         schedule.start(self._started, self._clock() / MICROSECONDS)
         writer = asyncio.create_task(self._write_regularly())
-        thresholds = gc.get_threshold()
-        gc.set_threshold(_ALLOCATIONS_BETWEEN_COLLECTIONS, *thresholds[1:])
         try:
             self._report()
             self._fill()
@@ -120,7 +114,6 @@ class Engine:
             self._note_waiting()
             self._watch.check_reached()
         finally:
-            gc.set_threshold(*thresholds)
             self._arm(None)
             await _cancel(writer, *self._tasks)
             if self._writing:

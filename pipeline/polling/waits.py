@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pipeline.polling.answers import LONGEST_WAIT
 from pipeline.polling.progress import Progress
-from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.kept_record import load_record, save_record
+from pipeline.storage.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Waits:
     sessions: dict[str, datetime] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, data: DataDirectory, now: datetime) -> Waits:
+    def of(cls, data: Layout, now: datetime) -> Waits:
         """The recorded waits that are not over; unreadable and implausibly long ones are ignored."""
         recorded = load_record(_file(data), cls) or cls()
         sessions = {name: until for name, until in recorded.sessions.items() if _is_ahead(until, now)}
@@ -35,7 +35,7 @@ class Waits:
         """These waits, updated by those of a run."""
         return Waits(progress.wait_until, self.sessions | progress.waiting)
 
-    def save(self, data: DataDirectory) -> None:
+    def save(self, data: Layout) -> None:
         """Raises DataDirectoryError."""
         if not self.everybody and not self.sessions:
             with contextlib.suppress(OSError):
@@ -48,8 +48,8 @@ class Waits:
         save_record(_file(data), recorded)
 
 
-def _file(data: DataDirectory) -> Path:
-    return data.root / "staging" / "asked_to_wait.json"
+def _file(data: Layout) -> Path:
+    return data.record("asked_to_wait")
 
 
 def _is_ahead(until: datetime, now: datetime) -> bool:

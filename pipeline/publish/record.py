@@ -11,8 +11,8 @@ from typing import NamedTuple, TypedDict
 
 from pipeline.schema.table import Table
 from pipeline.storage.checksum import crc_until
-from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.kept_record import load_record, save_record
+from pipeline.storage.layout import Layout
 from pipeline.storage.manifest import digest
 
 
@@ -36,8 +36,8 @@ class _Content(TypedDict):
 class Record:
     """The parts of the published tables in the order of their rows."""
 
-    def __init__(self, data: DataDirectory) -> None:
-        self._path = data.root / "staging" / "published.json"
+    def __init__(self, data: Layout) -> None:
+        self._path = data.record("published")
         self._warehouse = data.warehouse
 
     def parts(self, table: Table) -> list[Part]:

@@ -67,15 +67,15 @@ def publish(data: DataDirectory) -> Published:
     Raises PublishError.
     """
     held = Record(data).all_parts(PUBLISHED)
-    if held is not None and all(_holds(held[table], data.store.stamps(table)) for table in PUBLISHED):
+    if held is not None and all(_holds(held[table], data.store.etags(table)) for table in PUBLISHED):
         row_counts = {table.name: _rows({table: parts}) for table, parts in held.items()}
         _wal(data.warehouse).unlink(missing_ok=True)
         return Published(data.warehouse, data.warehouse.stat().st_size, row_counts, _rows(held), is_unchanged=True)
     return _publish_anew(data)
 
 
-def _holds(parts: list[Part], stamps: Mapping[str, str]) -> bool:
-    return {part.path: part.stamp for part in parts} == stamps
+def _holds(parts: list[Part], etags: Mapping[str, str]) -> bool:
+    return {part.path: part.stamp for part in parts} == etags
 
 
 def _publish_anew(data: DataDirectory) -> Published:
@@ -174,8 +174,8 @@ def _copy_piece(reading: FileIO, writing: BufferedWriter) -> bool:
 def _parts(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table) -> list[Part]:
     paths = [path for of_part in data.store.parts(table).values() for path in of_part]
     row_counts = row_counts_of(connection, paths)
-    stamps = data.store.stamps(table)
-    return [Part(path, stamps[path], row_counts[path]) for path in paths]
+    etags = data.store.etags(table)
+    return [Part(path, etags[path], row_counts[path]) for path in paths]
 
 
 def _kept(wanted: list[Part], held: list[Part]) -> list[Part]:

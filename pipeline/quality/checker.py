@@ -18,7 +18,8 @@ from pipeline.quality.rules import Check, declared
 from pipeline.schema import TABLES
 from pipeline.schema.table import Table
 from pipeline.storage.connection import connect
-from pipeline.storage.data_directory import DataDirectory, DataDirectoryError
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.errors import DataDirectoryError
 from pipeline.storage.manifest import digest
 from pipeline.transform.queries import macros, macros_used_by
 
@@ -78,7 +79,7 @@ class Checker:
     def connection_with(self, table: Table) -> duckdb.DuckDBPyConnection:
         """The connection, with a view of the current table under its name."""
         connection = self._connected()
-        self._create_view(connection, table, digest(self._data.store.stamps(table)))
+        self._create_view(connection, table, digest(self._data.store.etags(table)))
         return connection
 
     def _create_view(self, connection: duckdb.DuckDBPyConnection, table: Table, state: str) -> None:
@@ -88,7 +89,7 @@ class Checker:
 
     def _states(self, checks: Sequence[Check]) -> dict[str, str]:
         read = {table.name: table for check in checks for table in check.reads}
-        return {name: digest(self._data.store.stamps(table)) for name, table in read.items()}
+        return {name: digest(self._data.store.etags(table)) for name, table in read.items()}
 
     def _computed(self, checks: Sequence[Check], states: dict[str, str]) -> dict[Check, Finding]:
         if not checks:

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.kept_record import load_record, save_record
+from pipeline.storage.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class FindingRecord:
         self._is_changed = False
 
     @classmethod
-    def of(cls, data: DataDirectory) -> FindingRecord:
+    def of(cls, data: Layout) -> FindingRecord:
         """The recorded findings; none if the record is missing, damaged or of another version."""
         return cls(load_record(_file(data), dict[str, tuple[str, Finding]]))
 
@@ -59,7 +59,7 @@ class FindingRecord:
         self._findings[key] = (inputs, finding)
         self._is_changed = True
 
-    def save(self, data: DataDirectory) -> None:
+    def save(self, data: Layout) -> None:
         """Writes the record if it changed. Raises DataDirectoryError."""
         if self._is_changed:
             recorded = {key: (inputs, _recorded(finding)) for key, (inputs, finding) in self._findings.items()}
@@ -67,8 +67,8 @@ class FindingRecord:
             self._is_changed = False
 
 
-def _file(data: DataDirectory) -> Path:
-    return data.root / "staging" / "findings.json"
+def _file(data: Layout) -> Path:
+    return data.record("findings")
 
 
 def _recorded(finding: Finding) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.report import ReportError
 from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.layout import Layout
 
 
 class DrawingProcess:
@@ -45,7 +46,7 @@ class DrawingProcess:
         self._process.kill()
         self._process.communicate()
 
-    def draw(self, data: DataDirectory, environment: str, moment: dt.datetime) -> Path:
+    def draw(self, data: Layout, environment: str, moment: dt.datetime) -> Path:
         """Writes the report from the published file and returns its path. May be called once. Raises ReportError."""
         order = json.dumps({"root": str(data.root), "environment": environment, "moment": moment.isoformat()})
         answer, _ = self._process.communicate(order + "\n")

@@ -9,7 +9,7 @@ import datetime as dt
 import zlib
 from pathlib import Path
 
-from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.layout import Layout
 from pipeline.storage.manifest import digest
 
 _MARK = '<meta name="edition" content="{}">'
@@ -17,7 +17,7 @@ _HEAD_BYTES = 4096  # the edition is near the page's beginning
 _CHECKSUM = "<!-- checksum {:08x} -->\n"
 
 
-def edition(data: DataDirectory, environment: str, moment: dt.datetime) -> str:
+def edition(data: Layout, environment: str, moment: dt.datetime) -> str:
     """A fingerprint of the published file, the report's code, the environment, and the UTC day.
 
     The day determines "yesterday". Raises FileNotFoundError if there is no published file.
@@ -37,7 +37,7 @@ def with_checksum(page: str) -> bytes:
     return content + _CHECKSUM.format(zlib.crc32(content)).encode()
 
 
-def is_current(data: DataDirectory, environment: str, moment: dt.datetime) -> bool:
+def is_current(data: Layout, environment: str, moment: dt.datetime) -> bool:
     """Whether the existing report is undamaged and of the current edition."""
     try:
         content = data.report.read_bytes()

@@ -16,7 +16,9 @@ from pipeline.report import ReportError, charts, sentences, wording
 from pipeline.report.drawing import Drawing
 from pipeline.report.edition import edition, mark, with_checksum
 from pipeline.report.queries import DAYS_SHOWN, Facts, Row, read
-from pipeline.storage.data_directory import DataDirectory, DataDirectoryError, replace_file
+from pipeline.storage.errors import DataDirectoryError
+from pipeline.storage.files import replace_file
+from pipeline.storage.layout import Layout
 from pipeline.storage.objects import first_line
 
 _STALE_AFTER = dt.timedelta(hours=36)  # after a missed daily run
@@ -30,7 +32,7 @@ _SOURCES = {
 }
 
 
-def write_report(data: DataDirectory, environment: str, moment: dt.datetime) -> Path:
+def write_report(data: Layout, environment: str, moment: dt.datetime) -> Path:
     """Writes the report from the published file and returns its path.
 
     Raises PublishError if there is no published file, and ReportError.

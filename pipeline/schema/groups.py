@@ -37,6 +37,8 @@ PACK_WEEKS = Table(
         Column(
             "win_rate", "DOUBLE", "Share of the quoted pulls with a quote at or above the price per pull", unit=SHARE
         ),
+        Column("win_rate_low", "DOUBLE", "Lower bound of its 95 % interval, for sessions as samples", unit=SHARE),
+        Column("win_rate_high", "DOUBLE", "Upper bound of this interval", unit=SHARE),
         Column("multiple_median", "DOUBLE", "Median of quote over price per pull"),
         Column("multiple_mean_capped_5x", "DOUBLE", "Mean of quote over price per pull, each capped at 5"),
     ),

@@ -11,7 +11,8 @@ from pipeline.simulator import catalogue
 from pipeline.simulator.server import DEFAULT_SEED
 from pipeline.sources.columns import COLUMNS
 from pipeline.sources.intake import take_in
-from pipeline.storage.data_directory import DataDirectory, replace_file
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.files import replace_file
 
 DAYS = 30
 _STUCK_BEFORE = timedelta(days=8)  # only sessions old enough to expire stay pending

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.sources.columns import RowError
 
-csv.field_size_limit(64 * 1024 * 1024)
-
 _OPEN = "unexpected end of data"  # the csv module's message for a quoted value without an end
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from pipeline.sources.columns import SUBMISSION_ID
 from pipeline.sources.kinds import SESSIONS, Kind
 from pipeline.sources.listing import InboxFile, listing
-from pipeline.storage.data_directory import DataDirectory, DataDirectoryError, replace_file
+from pipeline.storage.errors import DataDirectoryError
+from pipeline.storage.files import replace_file
 from pipeline.storage.kept_record import load_record, save_record
+from pipeline.storage.layout import Layout
 
 
 class InboxIndex:
@@ -21,8 +23,8 @@ class InboxIndex:
     It is a cache: without it the files are hashed again and recognized by their content.
     """
 
-    def __init__(self, data: DataDirectory, kind: Kind = SESSIONS) -> None:
-        self._path = data.inbox_index.with_name(f"{kind.folder}_index.json")
+    def __init__(self, data: Layout, kind: Kind = SESSIONS) -> None:
+        self._path = data.record(f"{kind.folder}_index")
         self._stamps = load_record(self._path, dict[str, tuple[str, str]]) or {}
 
     def knows(self, file: InboxFile) -> bool:
@@ -35,7 +37,7 @@ class InboxIndex:
         save_record(self._path, self._stamps)
 
 
-def new_files(data: DataDirectory, kind: Kind = SESSIONS) -> list[InboxFile]:
+def new_files(data: Layout, kind: Kind = SESSIONS) -> list[InboxFile]:
     """The unread files, from one listing, without opening any."""
     index = InboxIndex(data, kind)
     return [file for file in listing(kind.path(data)).files if not index.knows(file)]
@@ -46,7 +48,7 @@ def fingerprint(files: list[InboxFile]) -> str:
     return hashlib.sha256(repr(files).encode()).hexdigest()
 
 
-def submit_ids(data: DataDirectory, session_ids: list[str], now: datetime) -> Path:
+def submit_ids(data: Layout, session_ids: list[str], now: datetime) -> Path:
     """Writes the ids as a new inbox file and returns its path."""
     submission_id = str(uuid.uuid4())
     rows = (json.dumps({"session_id": s, SUBMISSION_ID: submission_id}) for s in session_ids)
@@ -55,7 +57,7 @@ def submit_ids(data: DataDirectory, session_ids: list[str], now: datetime) -> Pa
     return path
 
 
-def submit_file(data: DataDirectory, source: Path, now: datetime) -> Path:
+def submit_file(data: Layout, source: Path, now: datetime) -> Path:
     """Copies the file into the inbox under a unique name and returns its path. Raises DataDirectoryError."""
     path = data.inbox / f"submitted-{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}-{source.name.lstrip('.')}"
     try:

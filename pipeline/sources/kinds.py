@@ -11,7 +11,7 @@ from pipeline.schema.raw import SELLBACK_SUBMISSIONS, SESSION_SUBMISSIONS
 from pipeline.schema.table import Table
 from pipeline.sources.columns import COLUMNS, SELLBACK_COLUMNS
 from pipeline.sources.rows import Sellback, Submission, parse_sellback, parse_submission
-from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Kind:
     refused_formats: Mapping[str, str] = field(default_factory=dict)
     remedy: str | None = None
 
-    def path(self, data: DataDirectory) -> Path:
+    def path(self, data: Layout) -> Path:
         """The folder in a data directory."""
-        return data.root / self.folder
+        return data.intake_folder(self.folder)
 
 
 SESSIONS = Kind(

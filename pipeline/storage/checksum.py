@@ -22,25 +22,32 @@ _END = struct.Struct("<I4s")  # how every Parquet file ends: the footer's size, 
 _PIECE = 4 << 20  # bytes
 
 
-def end_with_checksum(file: BinaryIO) -> tuple[int, bytes]:
-    """Where the end of a Parquet file begins that is to be replaced, and by what, so that it has its checksum."""
+def end_with_checksum(file: BinaryIO) -> tuple[int, bytes, int]:
+    """Where the end of a Parquet file begins that is to be replaced, by what, and the checksum that it has then."""
     footer = _footer_at(file)
     file.seek(footer)
     end = file.read()
-    return footer, _BLOCK.pack(_MARK, zlib.crc32(end, crc_until(file, footer))) + end
+    checksum = zlib.crc32(end, crc_until(file, footer))
+    return footer, _BLOCK.pack(_MARK, checksum) + end, checksum
 
 
-def is_intact(file: BinaryIO) -> bool | None:
-    """Whether a Parquet file is what its writer wrote; None where it has no checksum, as those of others do not."""
+def checksum_of(file: BinaryIO) -> int | None:
+    """The checksum that a Parquet file says that it has; None where it has none."""
     footer = _footer_at(file)
     if footer < _BLOCK.size:
         return None
     file.seek(footer - _BLOCK.size)
-    mark, expected = _BLOCK.unpack(file.read(_BLOCK.size))
-    if mark != _MARK:
+    mark, checksum = _BLOCK.unpack(file.read(_BLOCK.size))
+    return int(checksum) if mark == _MARK else None
+
+
+def is_intact(file: BinaryIO) -> bool | None:
+    """Whether a Parquet file is what its writer wrote; None where it has no checksum, as those of others do not."""
+    expected = checksum_of(file)
+    if expected is None:
         return None
-    end = file.read()
-    return bool(zlib.crc32(end, crc_until(file, footer - _BLOCK.size)) == expected)
+    end = file.read()  # `checksum_of` leaves the file's position at the footer
+    return bool(zlib.crc32(end, crc_until(file, _footer_at(file) - _BLOCK.size)) == expected)
 
 
 def bodies_are_whole(rows: pa.RecordBatch) -> bool:

@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.errors import StoreError
 from pipeline.storage.manifest import digest
-from pipeline.storage.object_errors import StoreError
 from pipeline.storage.objects import MERGED, Store, file_name, is_merged
 from pipeline.storage.parquet_query import read_parquet
 

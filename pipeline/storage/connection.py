@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import duckdb
 import pyarrow as pa
 
-from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.error_translation import explain
+from pipeline.storage.layout import Layout
+from pipeline.storage.spill import spill_folder
 
 # DuckDB's own limit. Arrow and Python take up to 0.8 GB more, at 50 million pulls.
 _MEMORY_LIMIT = "1100MB"
@@ -17,12 +18,12 @@ ROWS_A_BATCH = 20_480  # small enough to write one batch while the next is deriv
 
 
 @contextlib.contextmanager
-def connect(data: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(data: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory DuckDB connection that spills into its own folder beside the data, removed at the end.
 
     Within the block, a query that fails because of the disk or of a damaged file ends in a StoreError that says so.
     """
-    with data.spill_folder() as spill:
+    with spill_folder(data.scratch) as spill:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": _MEMORY_LIMIT,
             "temp_directory": str(spill),
@@ -37,7 +38,7 @@ def connect(data: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @contextlib.contextmanager
-def explained(data: DataDirectory) -> Iterator[None]:
+def explained(data: Layout) -> Iterator[None]:
     """Within the block, a query that fails because of the disk or of a damaged file ends in a StoreError that says so.
 
     For work on a connection that outlives the block; `connect` does the same for its own.

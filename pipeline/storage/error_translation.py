@@ -9,9 +9,10 @@ import duckdb
 
 from pipeline.errors import PipelineError
 from pipeline.schema import TABLES
-from pipeline.storage.data_directory import DataDirectory
-from pipeline.storage.object_errors import MissingFileError, StoreError
-from pipeline.storage.objects import first_line
+from pipeline.storage.errors import MissingFileError, StoreError
+from pipeline.storage.layout import Layout
+from pipeline.storage.local_folder import LocalFolder
+from pipeline.storage.objects import Store, first_line
 from pipeline.storage.parquet_query import literal_path
 
 _NO_ROOM = ("No space left on device", "Disk quota exceeded", "File too large", "failed to offload data")
@@ -23,9 +24,9 @@ _OF_THE_QUERY = (
 _NAMED = re.compile(r"""['"]([^'"]+\.parquet)['"]""")
 
 
-def explain(error: Exception, data: DataDirectory) -> PipelineError | None:
+def explain(error: Exception, data: Layout) -> PipelineError | None:
     """The error for people; None if neither the disk nor a file caused the failure."""
-    text = str(error)
+    text, store = str(error), Store(LocalFolder(data.root))
     if any(words in text for words in _NO_ROOM):
         return StoreError(
             f"there is no room in {data.root} for what a query puts aside or writes: {first_line(error)}; "
@@ -39,12 +40,12 @@ def explain(error: Exception, data: DataDirectory) -> PipelineError | None:
             continue
         if not Path(path).exists():
             return MissingFileError(f"{path} was removed while it was being read: run again")
-        return data.store.damaged(path, error)
+        return store.damaged(path, error)
     if isinstance(error, _OF_THE_QUERY):
         return None
     # DuckDB does not name the file if its structure is broken rather than its content.
     for reads_all in (False, True):
         for table in TABLES.values():
-            for _, damage in data.store.damaged_objects(table, reads_all):
+            for _, damage in store.damaged_objects(table, reads_all):
                 return damage
     return None

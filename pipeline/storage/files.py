@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.storage.errors import DataDirectoryError
+
 _NO_SYNC_OF_FOLDERS = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF}
 
 
@@ -60,3 +62,27 @@ def sync(path: str | Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Writes a small file whole, text as UTF-8: readers see the old one or the new one. Raises DataDirectoryError.
+
+    A new file is for owner and group only; one that is replaced keeps its mode, its group and a link to it.
+    """
+    place = place_of(path)
+    temporary = place.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb", opener=open_for_owner_and_group) as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            keep_access(temporary, place)
+            os.fsync(file.fileno())
+        temporary.replace(place)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise DataDirectoryError(
+            f"{path} could not be written: {error.strerror}; what was there before is untouched: "
+            "make room or mend the permissions, then run again"
+        ) from error

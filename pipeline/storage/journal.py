@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from pipeline.schema.raw import OUTCOMES, STATUS_RESPONSES
 from pipeline.storage.checksum import bodies_are_whole
-from pipeline.storage.object_errors import StoreError
+from pipeline.storage.errors import StoreError
 
 SUFFIX = ".journal"
 _FORMER_SUFFIX = ".arrows"  # one Arrow IPC stream, without checksums, as earlier versions wrote it

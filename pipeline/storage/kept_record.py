@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from pipeline.storage.data_directory import replace_file
+from pipeline.storage.files import replace_file
 
 Kind = TypeVar("Kind")
 

@@ -14,8 +14,8 @@ import uuid
 import msgspec
 
 from pipeline.schema.table import Table
-from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.kept_record import load_record, save_record
+from pipeline.storage.layout import Layout
 
 _SAVED_EVERY = 2.0  # seconds; parts of this interval are rebuilt after a kill
 
@@ -23,6 +23,8 @@ _SAVED_EVERY = 2.0  # seconds; parts of this interval are rebuilt after a kill
 class Part(msgspec.Struct, frozen=True):
     """One object of a derived table: the fingerprint of its inputs, and a version that changes with each write.
 
+    An object with this `etag` is the one that was written, so nothing has to open it. One with another etag is the same
+    if it has this `checksum`: a restored backup changes the time of writing.
     `resolved_from` and `resolved_until` are the UTC days between which its rows were resolved, and `pending_count` the
     rows that time alone may change; both are of purchases only. By them a run finds the days that it has to open.
     """
@@ -31,6 +33,8 @@ class Part(msgspec.Struct, frozen=True):
     version: str
     row_count: int
     byte_count: int
+    etag: str
+    checksum: int
     resolved_from: str | None = None
     resolved_until: str | None = None
     pending_count: int = 0
@@ -54,8 +58,8 @@ class TableState(msgspec.Struct, forbid_unknown_fields=True):
 class Manifest:
     """The state of every derived table of one data directory."""
 
-    def __init__(self, data: DataDirectory) -> None:
-        self._path = data.root / "staging" / "manifest.json"
+    def __init__(self, data: Layout) -> None:
+        self._path = data.record("manifest")
         self._is_changed = False
         self._saved_at = time.monotonic()
         self._tables = load_record(self._path, dict[str, TableState]) or {}
@@ -76,6 +80,11 @@ class Manifest:
         """Notes new inputs for an unchanged part and keeps its version."""
         parts = self._changed(table).parts
         parts[name] = msgspec.structs.replace(parts[name], inputs=inputs)
+
+    def moved(self, table: Table, name: str, etag: str) -> None:
+        """Notes the new etag of an unchanged object, and keeps its version."""
+        parts = self._changed(table).parts
+        parts[name] = msgspec.structs.replace(parts[name], etag=etag)
 
     def forget(self, table: Table, name: str) -> None:
         """Notes that a part is gone, or not to be relied on."""

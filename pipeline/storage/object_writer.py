@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.storage.checksum import end_with_checksum
-from pipeline.storage.files import keep_access, sync
-from pipeline.storage.object_errors import StoreError
+from pipeline.storage.errors import StoreError
+from pipeline.storage.object_storage import ObjectStorage
 from pipeline.storage.replaced_names import replaces_note
 
 _ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group, one unit of its parallelism
 
 
 class ObjectWriter:
-    """Writes one Parquet object and makes it visible only when it is complete."""
+    """Writes one Parquet object and makes it visible only when it is complete.
 
-    def __init__(self, target: Path, schema: pa.Schema, replaces: list[str], group_bytes: int) -> None:
+    After the block, `row_count`, `checksum` and `entry` describe the object.
+    """
+
+    def __init__(
+        self, storage: ObjectStorage, key: str, schema: pa.Schema, replaces: list[str], group_bytes: int
+    ) -> None:
         self.row_count = 0
+        self._storage = storage
+        self._key = key
         self._group: list[pa.RecordBatch] = []
         self._group_rows = 0
         self._group_bytes = 0
         self._most_group_bytes = group_bytes
         self._schema = schema
-        self._target = target
         self._replaces = replaces
-        self._path = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        self._target = storage.root / key
+        self._path = self._target.with_name(f".{self._target.name}.{os.getpid()}.tmp")
 
     def __enter__(self) -> ObjectWriter:
         try:
@@ -96,13 +102,10 @@ class ObjectWriter:
     def _publish(self) -> None:
         self._sink.close()
         with self._path.open("rb+") as file:
-            end_at, end = end_with_checksum(file)
+            end_at, end, self.checksum = end_with_checksum(file)
             file.seek(end_at)
             file.write(end)
-        keep_access(self._path, self._target)
-        sync(self._path)
-        self._path.replace(self._target)
-        sync(self._target.parent)
+        self.entry = self._storage.put(self._path, self._key)
 
     def _error(self, error: OSError) -> StoreError:
         return StoreError(

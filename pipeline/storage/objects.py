@@ -1,8 +1,7 @@
 """Stores Parquet objects: their paths, and their atomic replacement.
 
 A table's object is `<zone>/<table>/<part>.parquet`; the part is a UTC day, or the table's name
-for a table without days. An object is written under a temporary name, synced and renamed, so a
-reader sees the old object or the new one.
+for a table without days. Paths are those of the objects' files, as text: a history has very many.
 
 A merged raw object names the replaced objects in its metadata; replaced objects are not
 listed, so publishing the merged object and hiding the others is one step.
@@ -11,7 +10,7 @@ listed, so publishing the merged object and hiding the others is one step.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -19,8 +18,9 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.schema.table import Table, Zone
-from pipeline.storage.checksum import bodies_are_whole, is_intact
-from pipeline.storage.object_errors import DamagedFileError, MissingFileError, StoreError
+from pipeline.storage.checksum import bodies_are_whole, checksum_of, is_intact
+from pipeline.storage.errors import DamagedFileError, MissingFileError, StoreError
+from pipeline.storage.object_storage import Entry, ObjectStorage
 from pipeline.storage.object_writer import ObjectWriter
 from pipeline.storage.parquet_query import quoted, read_parquet, read_parquet_with_origin
 from pipeline.storage.replaced_names import names_replaced
@@ -32,15 +32,16 @@ _ROWS_READ = 8_192
 _GROUP_BYTES = 16 * 1024 * 1024
 _SMALL_GROUP_BYTES = 8 * 1024 * 1024
 _BATCHES_AHEAD = 2
+_FILES = fs.LocalFileSystem()  # named, so that no path is taken for a URL
 _FAILURES = (OSError, pa.ArrowException, ValueError)  # of reading: text that is none is a ValueError
 
 
 class Store:
-    """Parquet objects below a folder."""
+    """The tables' Parquet objects below a data directory."""
 
-    def __init__(self, root: Path) -> None:
-        self._fs = fs.LocalFileSystem()  # lists a history of many objects faster than pathlib
-        self._root = root.as_posix()
+    def __init__(self, storage: ObjectStorage) -> None:
+        self._storage = storage
+        self._root = storage.root.as_posix()
         self._names_replaced: dict[str, frozenset[str]] = {}
 
     def folder(self, table: Table) -> str:
@@ -60,7 +61,7 @@ class Store:
             found = self._files(f"{self.folder(table)}/{part}")
         else:
             path = f"{self.folder(table)}/{part}.parquet"
-            found = [path] if self._fs.get_file_info(path).type == fs.FileType.File else []
+            found = [path] if self._storage.find(self._key(path)) else []
         return self._without_replaced(table, {part: found})[part]
 
     def _without_replaced(self, table: Table, found: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -107,12 +108,16 @@ class Store:
         return found
 
     def _files(self, folder: str) -> list[str]:
-        """The finished objects anywhere below a folder, by name. Paths stay text: a history has very many."""
-        return sorted(info.path for info in self._infos(folder))
+        return [self._path(entry) for entry in self._entries(folder)]
 
-    def _infos(self, folder: str) -> list[fs.FileInfo]:
-        infos = self._fs.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=True))
-        return [info for info in infos if info.type == fs.FileType.File and _is_finished(info.path)]
+    def _entries(self, folder: str) -> list[Entry]:
+        return [entry for entry in self._storage.listing(self._key(folder)) if entry.key.endswith(".parquet")]
+
+    def _path(self, entry: Entry) -> str:
+        return f"{self._root}/{entry.key}"
+
+    def _key(self, path: str) -> str:
+        return path.removeprefix(f"{self._root}/")
 
     def writer(
         self,
@@ -127,14 +132,14 @@ class Store:
         From then on the objects of the part whose names it `replaces` are not listed any more.
         """
         target = f"{self.folder(table)}/{part}/{name}.parquet" if name else f"{self.folder(table)}/{part}.parquet"
-        return ObjectWriter(Path(target), table.arrow_schema, sorted(replaces), group_bytes)
+        return ObjectWriter(self._storage, self._key(target), table.arrow_schema, sorted(replaces), group_bytes)
 
-    def write(self, table: Table, part: str, batches: Iterable[pa.RecordBatch]) -> int:
-        """Replaces the object of one part by these rows and returns their number. Writing overlaps with deriving."""
+    def write(self, table: Table, part: str, batches: Iterable[pa.RecordBatch]) -> ObjectWriter:
+        """Replaces the object of one part by these rows and returns its writer. Writing overlaps with deriving."""
         with self.writer(table, part, group_bytes=_GROUP_BYTES) as writer, WriteBehind(_BATCHES_AHEAD) as behind:
             for batch in batches:
                 behind.submit(writer.write, batch)
-        return writer.row_count
+        return writer
 
     def read(self, path: str) -> Iterator[pa.RecordBatch]:
         """An object's rows in their order, in pieces, each page's checksum verified. Raises StoreError."""
@@ -154,7 +159,8 @@ class Store:
         """
         for path in paths:
             try:
-                with self._fs.open_input_file(path) as file:
+                self._storage.fetch([self._key(path)])
+                with Path(path).open("rb") as file:
                     intact = is_intact(file)
             except _FAILURES as error:
                 raise self._unreadable(path, error) from error
@@ -164,18 +170,20 @@ class Store:
                 raise self.damaged(path, "an answer in it is not the one whose SHA-256 stands beside it")
 
     def modified_at(self, path: str) -> datetime:
-        """When the object was published, by the clock of its file system."""
-        modified: datetime = self._fs.get_file_info(path).mtime
-        return modified
+        """When the object was published, by the clock of its storage. Raises MissingFileError."""
+        entry = self._storage.find(self._key(path))
+        if entry is None:
+            raise _missing(path)
+        return datetime.fromtimestamp(entry.modified_ns / 1e9, UTC)
 
     def byte_count(self, table: Table) -> int:
         """The size of the table's objects."""
-        paths = [path for of_part in self.parts(table).values() for path in of_part]
-        return sum(info.size for info in self._fs.get_file_info(paths)) if paths else 0
+        current = {path for of_part in self.parts(table).values() for path in of_part}
+        return sum(entry.size for entry in self._entries(self.folder(table)) if self._path(entry) in current)
 
-    def stamps(self, table: Table) -> dict[str, str]:
-        """The stamp of each of the table's objects, by path: size and time of writing. A replacement changes it."""
-        return {info.path: f"{info.size} {info.mtime_ns}" for info in self._infos(self.folder(table))}
+    def etags(self, table: Table) -> dict[str, str]:
+        """The etag of each of the table's objects, by path. Every replacement changes it."""
+        return {self._path(entry): entry.etag for entry in self._entries(self.folder(table))}
 
     def delete(self, table: Table, part: str) -> None:
         for path in self.part(table, part):
@@ -184,9 +192,15 @@ class Store:
     def remove(self, path: str) -> None:
         """Deletes one object. Raises StoreError."""
         try:
-            self._fs.delete_file(path)
+            self._storage.delete(self._key(path))
         except OSError as error:
             raise StoreError(f"{path} could not be deleted: {error}; mend the permissions, then run again") from error
+
+    def checksum(self, path: str) -> int | None:
+        """The checksum that the object was written with; None without one. Raises StoreError, DamagedFileError."""
+        self.verify([path])
+        with Path(path).open("rb") as file:
+            return checksum_of(file)
 
     def damaged_objects(self, table: Table, reads_all: bool = False) -> Iterator[tuple[str, DamagedFileError]]:
         """The table's damaged objects, found by opening or reading them, each with its error.
@@ -213,13 +227,14 @@ class Store:
 
     def _open(self, path: str) -> pq.ParquetFile:
         try:
-            return pq.ParquetFile(path, filesystem=self._fs, page_checksum_verification=True)
+            self._storage.fetch([self._key(path)])
+            return pq.ParquetFile(path, filesystem=_FILES, page_checksum_verification=True)
         except _FAILURES as error:
             raise self._unreadable(path, error) from error
 
     def _unreadable(self, path: str, error: Exception) -> StoreError:
         if isinstance(error, FileNotFoundError):
-            return MissingFileError(f"{path} was removed while it was being read: run again")
+            return _missing(path)
         # Arrow reports damage as an OSError without an errno.
         if getattr(error, "errno", None) is None:
             return self.damaged(path, error)
@@ -235,6 +250,7 @@ class Store:
         if not paths:
             nulls = ", ".join(f'NULL::{c.type} AS "{c.name}"' for c in table.columns)
             return f"(SELECT {nulls} WHERE false)"
+        self._storage.fetch(map(self._key, paths))
         return read_parquet(table, paths)
 
     def scan_with_origin(self, table: Table) -> str:
@@ -242,6 +258,7 @@ class Store:
         paths = [path for paths in self.parts(table).values() for path in paths]
         if not paths:
             return f"SELECT *, NULL::VARCHAR AS raw_file, NULL::BIGINT AS raw_row FROM {self.scan(table)}"
+        self._storage.fetch(map(self._key, paths))
         return (
             "SELECT * EXCLUDE (filename, file_row_number), file_row_number + 1 AS raw_row, "
             f"replace(filename, '{quoted(self._root)}/', '') AS raw_file "
@@ -251,12 +268,12 @@ class Store:
     def sweep(self) -> None:
         """Removes temporary files of dead writers. Needs the directory's lock."""
         # Only the zones belong to the store: hidden files in the inbox are users' unfinished files.
-        for path in (path for zone in Zone for path in Path(self._root, zone.value).glob("**/.*.tmp")):
+        for path in (path for zone in Zone for path in (self._storage.root / zone.value).glob("**/.*.tmp")):
             path.unlink(missing_ok=True)
 
 
-def _is_finished(path: str) -> bool:
-    return path.endswith(".parquet") and not file_name(path).startswith(".")
+def _missing(path: str) -> MissingFileError:
+    return MissingFileError(f"{path} was removed while it was being read: run again")
 
 
 def file_name(path: str) -> str:

@@ -25,8 +25,8 @@ from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.storage import journal
 from pipeline.storage.arrow_columns import column
 from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.errors import StoreError
 from pipeline.storage.files import sync
-from pipeline.storage.object_errors import StoreError
 from pipeline.storage.object_writer import ObjectWriter
 
 FLUSH_BYTES = 4 * 1024 * 1024
@@ -56,8 +56,6 @@ class ResponseLog:
         self._path = data.journal / f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}{journal.SUFFIX}"
         self._failed = False
         try:
-            # A long run makes many small batches. Arrow's own allocators keep their memory; the system's returns it.
-            pa.set_memory_pool(pa.system_memory_pool())
             data.journal.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("xb")
             sync(data.journal)

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.schema.raw import SELLBACK_SUBMISSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
-from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.layout import Layout
+from pipeline.storage.objects import Store
 
 _RECEIVED = {
     SESSION_SUBMISSIONS: "submitted_at",
@@ -21,23 +22,23 @@ _RECEIVED = {
 }
 
 
-def copy_raw(source: DataDirectory, target: DataDirectory, until: datetime) -> None:
+def copy_raw(source: Store, target: Store, until: datetime) -> None:
     """Copies the raw rows received until `until`, inclusive. Objects keep their names and row order."""
     latest = pa.scalar(until, pa.timestamp("us", "UTC"))
     for table, received in _RECEIVED.items():
-        for part, paths in source.store.parts(table).items():
-            source.store.verify(paths)
+        for part, paths in source.parts(table).items():
+            source.verify(paths)
             for path in paths:
-                batches = (b.filter(pc.less_equal(b[received], latest)) for b in source.store.read(path))
+                batches = (b.filter(pc.less_equal(b[received], latest)) for b in source.read(path))
                 rows = (batch for batch in batches if batch.num_rows)
                 first = next(rows, None)
                 if first is not None:
-                    with target.store.writer(table, part, PurePosixPath(path).stem) as writer:
+                    with target.writer(table, part, PurePosixPath(path).stem) as writer:
                         for batch in itertools.chain([first], rows):
                             writer.write(batch)
 
 
-def copy_reference(source: DataDirectory, target: DataDirectory) -> None:
+def copy_reference(source: Layout, target: Layout) -> None:
     """Copies the current packs file, which has no history.
 
     An unreadable file is left out; the source's own tables report it.

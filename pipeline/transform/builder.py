@@ -9,7 +9,8 @@ from typing import Any
 
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.table import Strategy, Table, Zone
-from pipeline.storage.data_directory import DataDirectory, DataDirectoryError
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.errors import DataDirectoryError
 from pipeline.transform.build_report import BuildReport
 from pipeline.transform.context import BuildContext
 from pipeline.transform.strategies import by_day, packs_file, pending, purchases, whole

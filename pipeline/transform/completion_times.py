@@ -10,7 +10,7 @@ from pipeline.polling.completion_law import BANDS_PER_OCTAVE, CompletionLaw
 from pipeline.schema.staging import PURCHASES, SESSION_DAY_POLLS
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
-from pipeline.storage.object_errors import DamagedFileError, MissingFileError
+from pipeline.storage.errors import DamagedFileError, MissingFileError
 from pipeline.transform.queries import run
 
 _DAYS = 8  # by default a session expires after seven

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -92,12 +91,15 @@ class BuildContext:
         """Writes a part and notes it in the manifest and the report. The last two are what `Part` says of purchases."""
         table = report.table
         try:
-            row_count = self.store.write(table, name, rows)
+            written = self.store.write(table, name, rows)
         except duckdb.Error as error:
             error.add_note(f"while building {table.name}, part {name}")
             raise
-        byte_count = sum(Path(path).stat().st_size for path in self.store.part(table, name))
-        part = Part(inputs, new_version(), row_count, byte_count, *resolved, pending_count)
+        entry = written.entry
+        part = Part(
+            *(inputs, new_version(), written.row_count, entry.size, entry.etag, written.checksum),
+            *(*resolved, pending_count),
+        )
         self.manifest.written(table, name, part)
         if table.name in self._existing:
             self._existing[table.name].add(name)

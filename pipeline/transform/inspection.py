@@ -1,7 +1,8 @@
 """Makes sure that what tables are derived from is what was written, before anything is derived from it.
 
 Objects are verified when they are read for a derivation, and all of the derived ones once a day, on the day's first
-run. In between they are only opened: a run with nothing new must not cost more with a longer history.
+run. In between an object with the etag that the manifest has is not opened: a run with nothing new must not cost more
+with a longer history.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline.schema.table import Table, Zone
+from pipeline.storage.errors import DamagedFileError
 from pipeline.storage.manifest import Manifest
-from pipeline.storage.object_errors import DamagedFileError
-from pipeline.storage.objects import Store
+from pipeline.storage.objects import Store, file_name
 
 
 class Inspection:
@@ -25,12 +26,28 @@ class Inspection:
         self._verified: set[str] = set()
 
     def look_through(self, table: Table) -> None:
-        """Removes the damaged objects of a derived table, so that they are built again."""
+        """Removes the objects of a derived table that are not what was written, so that they are built again.
+
+        Raises StoreError.
+        """
         if table.zone is Zone.RAW or table.name in self._looked_through:
             return
         is_due = self._manifest.state(table).verified_on != self._day
-        for path, _ in self._store.damaged_objects(table, reads_all=is_due):
-            self._store.remove(path)
+        known = self._manifest.state(table).parts
+        for path, etag in self._store.etags(table).items():
+            name = file_name(path).removesuffix(".parquet")
+            part = known.get(name)
+            if part and part.etag == etag and not is_due:
+                continue
+            try:
+                checksum = self._store.checksum(path)
+            except DamagedFileError:
+                self._store.remove(path)
+                continue
+            if part and part.checksum != checksum:
+                self._store.remove(path)
+            elif part and part.etag != etag:
+                self._manifest.moved(table, name, etag)
         if is_due:
             self._manifest.verified(table, self._day)
         self._looked_through.add(table.name)

@@ -34,7 +34,7 @@ from pipeline.simulator.server import PENDING, Reply, Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.data_directory import DataDirectory
 from tests.support.asset_groups import GROUPS
-from tests.support.lake import assert_secret_is_nowhere
+from tests.support.lake import assert_secret_is_nowhere, derive_wrongly
 from tests.support.polling_process import Arrivals
 from tests.support.workspace import KEY, drop, refresh, rows
 
@@ -389,7 +389,6 @@ def test_files_that_are_still_unread_in_an_hour_are_asked_for_again(api, monkeyp
 
 
 def test_nothing_is_built_on_a_table_that_fails_a_blocking_check_and_the_command_says_so(api):
-    """As when somebody else has written into the lake: the table is what its inputs made it, so it stays."""
     api(Simulator(delay_scale=0, hold=0))
     workspace = Workspace.open()
     drop(workspace, "a.txt", "one\ntwo\n")
@@ -397,7 +396,7 @@ def test_nothing_is_built_on_a_table_that_fails_a_blocking_check_and_the_command
     published = workspace.data.warehouse.read_bytes()
     ((day, (path,)),) = workspace.data.store.parts(PULLS).items()
     pulls = pq.read_table(path)
-    workspace.data.store.write(PULLS, day, pa.concat_tables([pulls, pulls]).to_batches())
+    derive_wrongly(workspace.data, PULLS, day, pa.concat_tables([pulls, pulls]).to_batches())
     with pytest.raises(RefreshError, match="pulls fails its check .*: nothing was published; the published file is"):
         run_refresh(lambda _line: None, lambda _progress: None)
     with recorded_runs() as instance:

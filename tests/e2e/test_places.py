@@ -32,7 +32,7 @@ from pipeline.settings import (
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.connection import connect
-from pipeline.storage.data_directory import DataDirectoryError
+from pipeline.storage.errors import DataDirectoryError
 from pipeline.storage.files import sync
 from pipeline.storage.raw_log import ResponseLog
 from tests.support.command_line import assert_one_line_error, phygitals

@@ -18,7 +18,7 @@ from pipeline.orchestration.automation import daily_refresh, inbox_sensor, pendi
 from pipeline.publish.reading import QueryError, open_for_queries, require_read_only
 from pipeline.simulator.server import Simulator
 from pipeline.steps import SnapshotError, Workspace
-from pipeline.storage.data_directory import DataDirectoryError
+from pipeline.storage.errors import DataDirectoryError
 from tests.support.command_line import assert_one_line_error, phygitals
 from tests.support.workspace import drop, refresh, rows
 

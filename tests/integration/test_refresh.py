@@ -14,7 +14,7 @@ from pipeline.polling.refusals import ApiRefusedError, ApiUnreachableError
 from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
 from pipeline.sources import inbox
 from pipeline.steps import Workspace
-from pipeline.storage.data_directory import DataDirectoryError
+from pipeline.storage.errors import DataDirectoryError
 from tests.support.answers import fulfilled
 from tests.support.lake import assert_secret_is_nowhere, lake_hashes
 from tests.support.workspace import KEY, build_all, drop, records, refresh, rows

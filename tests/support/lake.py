@@ -7,10 +7,12 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pyarrow.parquet as pq
 
 from pipeline.steps import Workspace
 from pipeline.storage.compaction import compact
+from pipeline.storage.manifest import Manifest
 from tests.support.workspace import KEY
 
 
@@ -38,3 +40,12 @@ NOW = PAST + timedelta(days=2)
 def compact_at(data, moment=NOW):
     with data.exclusive():
         compact(data, moment)
+
+
+def derive_wrongly(data, table, part, rows):
+    """Overwrites an object and notes it in the manifest, as a derivation with a fault would have done."""
+    written, manifest = data.store.write(table, part, rows), Manifest(data)
+    known = manifest.state(table).parts[part]
+    noted = msgspec.structs.replace(known, etag=written.entry.etag, checksum=written.checksum)
+    manifest.written(table, part, noted)
+    manifest.save()

@@ -19,8 +19,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT_DAGSTER = {"orchestration", "definitions.py"}
 # Each may import those to its left, and itself.
 LAYERS = (
-    *("errors", "clock", "network", "endpoint", "settings", "schema", "storage", "polling", "sources", "simulator"),
-    *("transform", "catalog", "quality", "publish", "report", "steps", "orchestration", "cli", "definitions"),
+    *("errors", "clock", "process", "network", "endpoint", "settings", "schema", "storage", "polling", "sources"),
+    *("simulator", "transform", "catalog", "quality", "publish", "report", "steps", "orchestration", "cli"),
+    "definitions",
 )
 
 
@@ -73,6 +74,31 @@ def test_what_is_printed_goes_through_the_console():
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "click.echo", "click.secho")
     }
     assert printing <= {"report/drawing_process.py"}
+
+
+def test_only_storage_composes_paths_below_the_data_directory():
+    composing = {
+        path.relative_to(PACKAGE).parts[0]
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and ast.unparse(node.left).endswith("root")
+    }
+    assert composing == {"storage"}
+
+
+def test_no_import_and_no_constructor_changes_the_process():
+    """Such as limits, allocators and signal handlers; only `process` and functions that undo it do."""
+    changing = ("field_size_limit", "set_threshold", "set_memory_pool", "set_cpu_count", "signal.signal", "setlocale")
+    found = set()
+    for path in MODULES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        constructors = [node for node in ast.walk(tree) if getattr(node, "name", "") == "__init__"]
+        functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        at_import = [node for node in tree.body if not isinstance(node, functions)]
+        for node in (inner for outer in (*constructors, *at_import) for inner in ast.walk(outer)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(changing):
+                found.add(path.relative_to(PACKAGE).as_posix())
+    assert found == set()
 
 
 def test_no_module_is_longer_than_a_reader_can_hold():

@@ -6,8 +6,13 @@ WITH quotes AS (
         session_price_usd,
         pulls_a_session,
         multiple(buyback_price_usd, pulls_a_session, session_price_usd) AS multiple,
+        -- Exact comparison without division where the rounding of doubles could decide.
+        multiple > 1.000001 OR (multiple > 0.999999
+            AND buyback_price_usd::DECIMAL(38,4) * pulls_a_session >= session_price_usd::DECIMAL(38,4)) AS is_win,
         pull_count AS pulls,
-        session_count AS sessions
+        session_count AS sessions,
+        session_quotes,
+        session_wins
     FROM daily_quote_counts
     WHERE session_price_usd IS NOT NULL
 ),
@@ -31,13 +36,27 @@ weeks AS (
         pulls_where(pulls, multiple IS NOT NULL) AS quoted_pull_count,
         coalesce(sum(sessions), 0)::BIGINT AS quoted_session_count,
         total_of(CASE WHEN multiple IS NOT NULL THEN buyback_price_usd END, pulls) AS buyback_total_usd,
-        -- Exact comparison without division where the rounding of doubles could decide.
-        pulls_where(pulls, multiple > 1.000001 OR (multiple > 0.999999
-            AND buyback_price_usd::DECIMAL(38,4) * pulls_a_session >= session_price_usd::DECIMAL(38,4))) AS win_count,
+        pulls_where(pulls, is_win) AS win_count,
+        {
+            'n': quoted_session_count, 'm': quoted_pull_count, 'm2': sum(session_quotes),
+            'y': win_count, 'y2': coalesce(sum(session_wins) FILTER (is_win), 0),
+            'ym': coalesce(sum(session_quotes) FILTER (is_win), 0)
+        } AS win_sums,
         -- Threads add doubles in any order; rounding makes the result repeatable.
         round(sum(capped(multiple) * pulls) / nullif(quoted_pull_count, 0), 9) AS multiple_mean_capped_5x
     FROM quotes
     GROUP BY pack_id, week_start_date
+),
+sized AS (
+    SELECT pack_id, week_start_date, win_sums, design_effect(win_sums) AS design, t_975(win_sums.n - 1) AS t FROM weeks
+),
+intervals AS (
+    SELECT
+        pack_id,
+        week_start_date,
+        clustered_low(win_sums, design, t) AS win_rate_low,
+        clustered_high(win_sums, design, t) AS win_rate_high
+    FROM sized
 ),
 -- There may be as many multiples as pulls. They are counted in bins, and only the bins with the median are sorted.
 bins AS (
@@ -96,9 +115,12 @@ SELECT
     buyback_total_usd,
     buyback_total_usd / nullif(spend_usd, 0) AS return_ratio,
     win_count / nullif(quoted_pull_count, 0) AS win_rate,
+    win_rate_low,
+    win_rate_high,
     multiple_median,
     multiple_mean_capped_5x
 FROM weeks
 LEFT JOIN spent USING (pack_id, week_start_date)
+LEFT JOIN intervals USING (pack_id, week_start_date)
 LEFT JOIN medians USING (pack_id, week_start_date)
 ORDER BY pack_id, week_start_date

@@ -25,7 +25,9 @@ from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.data_directory import DataDirectory
-from pipeline.storage.object_errors import StoreError
+from pipeline.storage.errors import StoreError
+from pipeline.storage.spill import spill_folder
+from tests.support.lake import derive_wrongly
 from tests.support.workspace import drop, refresh, rows
 
 
@@ -287,9 +289,9 @@ def test_leftovers_of_dead_writers_are_swept_by_the_next(workspace):
 PUT_ASIDE_AND_WAIT = """
 import sys
 from pathlib import Path
-from pathlib import Path
 from pipeline.storage.data_directory import DataDirectory
-with DataDirectory(Path(sys.argv[1])).spill_folder() as folder:
+from pipeline.storage.spill import spill_folder
+with spill_folder(DataDirectory(Path(sys.argv[1])).scratch) as folder:
     (folder / "duckdb_temp_storage-0.tmp").write_bytes(b"rows")
     print(folder, flush=True)
     sys.stdin.read()
@@ -315,7 +317,7 @@ def test_what_a_killed_process_put_aside_on_disk_is_removed_by_the_next_run_and_
 
 def test_who_may_not_write_puts_rows_aside_elsewhere(workspace):
     missing = DataDirectory(workspace.data.root / "none" / "of it")
-    with missing.spill_folder() as folder:
+    with spill_folder(missing.scratch) as folder:
         assert folder.is_dir() and not folder.is_relative_to(workspace.data.root)
     assert not folder.exists() and not missing.root.exists()
 
@@ -328,7 +330,7 @@ def contents(path):
 def shorten_pulls(data):
     """A change of the lake that leaves most of its rows as they are."""
     ((day, (path,)),) = data.store.parts(PULLS).items()
-    data.store.write(PULLS, day, pq.read_table(path).slice(5).to_batches())
+    derive_wrongly(data, PULLS, day, pq.read_table(path).slice(5).to_batches())
 
 
 def published_from_nothing(workspace, folder):

@@ -18,7 +18,8 @@ from pipeline.simulator.server import FAILED, PENDING, Simulator
 from pipeline.sources.intake import take_in
 from pipeline.steps import SnapshotError, Workspace
 from pipeline.storage.connection import connect
-from pipeline.storage.data_directory import DataDirectory, DataDirectoryError
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.errors import DataDirectoryError
 from pipeline.storage.objects import Store
 from pipeline.storage.raw_log import Response, ResponseLog
 from pipeline.transform import fulfilled_answers

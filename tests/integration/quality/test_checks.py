@@ -23,7 +23,8 @@ from pipeline.simulator import catalogue
 from pipeline.simulator.server import DEFAULT_SEED
 from pipeline.steps import Workspace
 from pipeline.storage.connection import connect
-from pipeline.storage.data_directory import DataDirectory, DataDirectoryError
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.errors import DataDirectoryError
 from tests.support.workspace import build_all, drop, findings, refresh, rows
 
 # For each check, the change to the lake that it must notice.

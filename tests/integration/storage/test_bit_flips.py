@@ -31,9 +31,9 @@ from pipeline.sources.listing import listing
 from pipeline.storage import raw_log
 from pipeline.storage.compaction import compact
 from pipeline.storage.connection import connect
-from pipeline.storage.data_directory import DataDirectory, DataDirectoryError
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.errors import DamagedFileError, DataDirectoryError
 from pipeline.storage.manifest import Manifest
-from pipeline.storage.object_errors import DamagedFileError
 from pipeline.storage.raw_log import Response, ResponseLog
 from pipeline.transform.builder import Builder
 from tests.support.answers import fulfilled
@@ -344,7 +344,7 @@ def test_a_record_that_is_damaged_or_of_another_shape_counts_as_lost(history, re
         history.root / "staging" / "findings.json": lambda: FindingRecord.of(history).finding(
             "purchases.a_check", "inputs"
         ),
-        history.inbox_index: lambda: (
+        history.record("inbox_index"): lambda: (
             [InboxIndex(history).knows(file) for file in listing(history.inbox).files] == [True] or None
         ),
         history.root / "staging" / "manifest.json": lambda: Manifest(history).versions(PURCHASES) or None,

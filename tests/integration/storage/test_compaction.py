@@ -25,7 +25,7 @@ from pipeline.storage import raw_log
 from pipeline.storage.compaction import GRACE
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
-from pipeline.storage.object_errors import DamagedFileError, StoreError
+from pipeline.storage.errors import DamagedFileError, StoreError
 from pipeline.storage.objects import is_merged
 from pipeline.storage.raw_log import Response, ResponseLog
 from tests.support.answers import fulfilled
@@ -229,7 +229,7 @@ COMPACT_UNTIL_KILLED = """
 import os, sys
 from datetime import datetime
 from pathlib import Path
-from pipeline.storage import compaction, object_writer, objects
+from pipeline.storage import compaction, local_folder, object_writer, objects
 from pipeline.storage.data_directory import DataDirectory
 
 root, moment, steps_left = Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2]), int(sys.argv[3])
@@ -245,7 +245,7 @@ def step(function):
 
 writer = object_writer.ObjectWriter
 writer._write_group, writer._publish = step(writer._write_group), step(writer._publish)
-object_writer.sync = step(object_writer.sync)  # of the file before it gets its name, and of the folder after
+local_folder.sync = step(local_folder.sync)  # of the file before it gets its name, and of the folder after
 objects.Store.remove = step(objects.Store.remove)
 data = DataDirectory(root)
 with data.exclusive():

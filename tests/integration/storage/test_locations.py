@@ -22,8 +22,8 @@ from pipeline.simulator.server import Simulator
 from pipeline.sources.intake import take_in
 from pipeline.steps import Workspace
 from pipeline.storage.connection import connect
-from pipeline.storage.data_directory import DataDirectory, DataDirectoryError
-from pipeline.storage.object_errors import DamagedFileError
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.errors import DamagedFileError, DataDirectoryError
 from pipeline.storage.parquet_query import literal_path
 from pipeline.storage.raw_log import Response, ResponseLog
 from pipeline.transform.builder import Builder
@@ -166,7 +166,7 @@ def test_a_refresh_and_the_commands_say_the_same_below_any_folders(api, configur
     with Checker(workspace.data, now) as checker:
         for table in TABLES.values():
             if table.is_asset:
-                table_profile(checker.connection_with(table), workspace.data, table, now())
+                table_profile(checker.connection_with(table), workspace.data.store, table, now())
 
 
 def test_the_past_can_be_written_into_a_folder_that_is_named_like_a_column(api, tmp_path):

@@ -19,7 +19,7 @@ from pipeline.schema.table import Table
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.data_directory import DataDirectory
-from pipeline.storage.object_errors import StoreError
+from pipeline.storage.errors import StoreError
 from pipeline.transform import completion_times
 from pipeline.transform.completion_times import learned_law
 from tests.support.workspace import drop, refresh

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support.derivation import derived, records
+from tests.support.intervals import clustered_wilson
 
 Row = dict[str, Any]
 START = datetime(2025, 12, 27, 22, tzinfo=UTC)
@@ -189,10 +190,21 @@ def test_weeks_of_packs_are_what_numpy_makes_of_their_pulls(case):
             assert float(row["buyback_total_usd"]) == pytest.approx(quoted)
             assert row["return_ratio"] == pytest.approx(quoted / spend, rel=2e-3)
             assert row["win_rate"] == pytest.approx((multiples >= 1).mean())
+            wins: dict[str, list[bool]] = {}
+            for pull in base:
+                wins.setdefault(pull["session_id"], []).append(pull["multiple"] >= 1)
+            low, high = clustered_wilson(
+                np.array([sum(w) for w in wins.values()]), np.array([len(w) for w in wins.values()])
+            )
+            # The point of Student's t is a series in 1/df.
+            exactness = 1e-4 if len(wins) >= 20 else 5e-3 if len(wins) >= 5 else 2e-2
+            assert (row["win_rate_low"], row["win_rate_high"]) == pytest.approx((low, high), abs=exactness)
             assert row["multiple_median"] == pytest.approx(np.median(multiples))
             assert row["multiple_mean_capped_5x"] == pytest.approx(np.minimum(multiples, 5).mean())
         else:
-            assert [row[name] for name in ("spend_usd", "return_ratio", "win_rate", "multiple_median")] == [None] * 4
+            assert [
+                row[name] for name in ("spend_usd", "return_ratio", "win_rate", "win_rate_low", "win_rate_high")
+            ] == [None] * 5
 
 
 def test_sets_are_what_numpy_makes_of_their_items():

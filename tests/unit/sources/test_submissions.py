@@ -16,7 +16,7 @@ from pipeline.sources import inbox
 from pipeline.sources.columns import RowError
 from pipeline.sources.csv_rows import rows_of
 from pipeline.steps import Workspace
-from pipeline.storage.data_directory import DataDirectoryError
+from pipeline.storage.errors import DataDirectoryError
 from tests.support.intake import Counted, only_file, taken_in
 from tests.support.workspace import build_all, drop, rows
 
@@ -276,7 +276,7 @@ def test_the_same_content_under_another_name_adds_nothing(workspace):
 def test_the_same_content_is_known_even_when_the_index_is_lost(workspace):
     drop(workspace, "a.txt", "one\n")
     workspace.take_in()
-    workspace.data.inbox_index.unlink()
+    workspace.data.record("inbox_index").unlink()
     assert workspace.take_in().already_known == ["a.txt"]
     assert len(taken_in(workspace)) == 1
 

@@ -1,8 +1,12 @@
-"""What goes wrong with an object of the data directory. Each message names it and says what to do."""
+"""Errors of the data directory and of its objects. Each message names the path and says what to do."""
 
 from __future__ import annotations
 
 from pipeline.errors import PipelineError
+
+
+class DataDirectoryError(PipelineError):
+    """The data directory cannot be used: another environment's, locked, or not writable."""
 
 
 class StoreError(PipelineError):

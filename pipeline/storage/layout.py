@@ -1,0 +1,35 @@
+"""The paths below a data directory. No other package composes one; the paths of objects follow from their keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class Layout:
+    """The paths of one environment's data, below `root`.
+
+    Users write `inbox/`, `sellbacks/` and `reference/`. The pipeline writes `raw/`, `staging/`, `lake/`,
+    `phygitals.duckdb` and `report.html`. `staging/` also holds the records: small files that save work and can be lost.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.environment_file = root / "environment.json"
+        self.lock_file = root / ".lock"
+        self.scratch = root / ".scratch"
+        self.inbox = root / "inbox"
+        self.sellbacks = root / "sellbacks"
+        self.packs_file = root / "reference" / "packs.csv"
+        self.raw = root / "raw"
+        self.journal = self.raw / "status_responses" / ".journal"
+        self.lake = root / "lake"
+        self.warehouse = root / "phygitals.duckdb"
+        self.report = root / "report.html"
+
+    def record(self, name: str) -> Path:
+        """The file of the record with this name."""
+        return self.root / "staging" / f"{name}.json"
+
+    def intake_folder(self, name: str) -> Path:
+        """The folder into which users drop files of one kind."""
+        return self.root / name
