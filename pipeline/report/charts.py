@@ -172,7 +172,7 @@ def buyback_histogram(bins: list[Row], median: float, mean: float) -> Drawing:
 def pulls_against_value(bins: list[Row], zero_pulls: int) -> Drawing:
     """Cumulative shares of quoted pulls and of quoted value, by quote, on a log axis.
 
-    The axis has no zero: the pulls that are quoted at zero lift the line of pulls where it begins.
+    A log axis has no zero, so the line of pulls starts at the share of pulls quoted at zero.
     """
     edges, lowest, highest = _edges(bins)
     series = {"share of pulls": "pulls", "share of value": "total_usd"}
@@ -240,7 +240,7 @@ def quotes_by_type(types: list[Row]) -> Drawing | None:
 
 
 def types_shown(types: list[Row]) -> dict[str, str]:
-    """The chart label of each item type: the most pulled types by name, the others together."""
+    """The chart label of each item type: the types with the most pulls by name, the others under one label."""
     names = [row["item_type"] for row in types]
     *drawn, others = labels([*names[:_TYPES_SHOWN], _OTHERS], "unknown")
     return dict(zip(names, drawn, strict=False)) | dict.fromkeys(names[_TYPES_SHOWN:], others)

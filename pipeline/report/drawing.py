@@ -1,7 +1,7 @@
-"""How the report's charts are drawn: by Vega-Altair, as inline SVG without script, in the style sheet's colours.
+"""Draws the report's charts with Vega-Altair as inline SVG without script, in the style sheet's colours.
 
-Each chart is drawn twice, for wide pages and for phones, since text in a drawing that is scaled down cannot be read.
-Colours are CSS variables, so that one drawing serves light and dark pages and paper.
+Each chart is drawn twice, for wide pages and for phones, since text in a scaled-down drawing is illegible. Colours are
+CSS variables, so the same drawing serves light and dark pages and paper.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _LABEL_LENGTH = 22
 INK, MUTED, _GRID, STRONG = "var(--ink)", "var(--muted)", "var(--grid)", "var(--c1)"
 SERIES = [f"var(--c{i})" for i in range(1, 8)]
 _LOG_MONEY = [10.0**power for power in range(-4, 12)]
-# What is written at an axis, as Vega expressions.
+# Axis labels as Vega expressions.
 PERCENT = "format(100 * datum.value, '~g') + ' %'"
 DOLLARS = "datum.value ? format(datum.value, '$~s') : '$0'"
 COUNT = "format(datum.value, ',~r')"
 
 _CONFIG: dict[str, Any] = {
-    "aria": False,  # the page describes each chart in words; marks one by one would only be noise
-    # Room for text is reckoned while drawing, so the fonts are those of nearly the same widths everywhere.
+    "aria": False,  # the page describes each chart in words; a description of each mark would be noise
+    # Text is measured while drawing, so these fonts have nearly the same widths on all systems.
     "font": "'Liberation Sans', Arial, Helvetica, Roboto, sans-serif",
     "view": {"stroke": None},
     "axis": {
@@ -47,21 +47,21 @@ _CONFIG: dict[str, Any] = {
         "titleFontSize": 12,
         "titlePadding": 8,
     },
-    "legend": {"disable": True},  # the page has a key of its own, which breaks into lines as the width needs
+    "legend": {"disable": True},  # the page has its own key, which wraps at any width
     "text": {"color": INK, "fontSize": 12},
     "rule": {"color": MUTED},
 }
 
-Plot = Any  # Altair gives one of several kinds of charts, by what is laid over what
+Plot = Any  # Altair has several types of charts, depending on their layers
 _ROW_NAMES: dict[str, Any] = {"domain": False, "ticks": False, "labelColor": INK, "labelPadding": 8}
 NAMES = alt.Axis(**_ROW_NAMES)
-# With their n on a line of its own, and so half a line higher.
+# Two lines, the name and its n, and therefore half a line higher.
 NAMES_WITH_N = alt.Axis(**_ROW_NAMES, labelExpr="split(datum.label, '\\n')", labelOffset=-6)
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """One chart as SVG, for wide pages and for phones, and the colours of its parts by their names."""
+    """One chart as SVG, for wide pages and for phones, with the colours of its series by name."""
 
     wide: Markup
     narrow: Markup
@@ -85,7 +85,7 @@ def _svg(chart: Plot, width: int) -> Markup:
     ).configure(**_CONFIG | {"axis": axis})
     written = io.StringIO()
     described.save(written, format="svg")
-    # Vega escapes every text that it draws; a test feeds it markup.
+    # Vega escapes all text that it draws; a test feeds it markup.
     return Markup(written.getvalue())  # noqa: S704
 
 
@@ -99,7 +99,7 @@ def data(rows: Iterable[Row]) -> alt.InlineData:
 
 
 def labels(names: Sequence[str | None], missing: str) -> list[str]:
-    """Short labels of received names, each different from the others."""
+    """Short and distinct labels of received names."""
     made: list[str] = []
     for name in names:
         label = wanted = missing if name is None else short(name, _LABEL_LENGTH)

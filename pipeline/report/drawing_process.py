@@ -1,10 +1,10 @@
 """Draws the report in a separate process, which is started in advance.
 
-The libraries that draw charts take a second to load and to start. A run that will need them starts this process
-first and builds its tables meanwhile, on another core. `python -m pipeline.report.drawing_process` is that process:
-it gets ready, waits for one order on standard input, and answers on standard output, each one line of JSON.
+The drawing libraries take a second to load. A run that needs them starts this process early and builds its tables
+meanwhile, on another core. `python -m pipeline.report.drawing_process` is that process: it loads the libraries, reads
+one order from standard input, and answers on standard output, each as one line of JSON.
 
-It runs without optimization: the library that draws does not load where Python leaves out documentation strings.
+It runs without Python's optimization, because the drawing library needs its docstrings to load.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DrawingProcess:
             stdout=subprocess.PIPE,
             encoding="utf-8",
             env={name: value for name, value in os.environ.items() if name != "PYTHONOPTIMIZE"},
-            start_new_session=True,  # a Ctrl-C at the terminal is for the run, which ends this process
+            start_new_session=True,  # Ctrl-C at the terminal goes to the run only, which ends this process
         )
 
     def __enter__(self) -> DrawingProcess:
@@ -52,8 +52,8 @@ class DrawingProcess:
         answer, _ = self._process.communicate(order + "\n")
         if not answer:
             raise ReportError(
-                f"the tables are published, but the drawing process of the report ended with code "
-                f"{self._process.returncode}; `phygitals report` makes it"
+                f"the tables are published, but the report's drawing process ended with code "
+                f"{self._process.returncode}: run `phygitals report`"
             )
         if problem := json.loads(answer)["error"]:
             raise ReportError(problem)

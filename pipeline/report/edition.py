@@ -1,7 +1,6 @@
 """The edition of a report: a fingerprint of its inputs, embedded in the page.
 
-A page with the current fingerprint is up to date. A checksum at its end tells whether it is the
-page that was written.
+A page with the current fingerprint is up to date. A checksum at its end detects damage.
 """
 
 from __future__ import annotations
@@ -14,13 +13,15 @@ from pipeline.storage.layout import Layout
 from pipeline.storage.manifest import digest
 
 _MARK = '<meta name="edition" content="{}">'
-_HEAD_BYTES = 4096  # the mark stands near the page's beginning
+_HEAD_BYTES = 4096  # the edition is near the page's beginning
 _CHECKSUM = "<!-- checksum {:08x} -->\n"
 
 
 def edition(data: Layout, environment: str, moment: dt.datetime) -> str:
-    """A fingerprint of the published file, the report's code, the environment and the UTC day, which defines
-    "yesterday". Raises FileNotFoundError if nothing has been published yet."""
+    """A fingerprint of the published file, the report's code, the environment, and the UTC day.
+
+    The day determines "yesterday". Raises FileNotFoundError if there is no published file.
+    """
     file = data.warehouse.stat()
     return digest([file.st_size, file.st_mtime_ns], _code(), environment, str(moment.astimezone(dt.UTC).date()))
 
@@ -31,13 +32,13 @@ def mark(value: str) -> str:
 
 
 def with_checksum(page: str) -> bytes:
-    """The page as it is written."""
+    """The page's bytes with the checksum."""
     content = page.encode()
     return content + _CHECKSUM.format(zlib.crc32(content)).encode()
 
 
 def is_current(data: Layout, environment: str, moment: dt.datetime) -> bool:
-    """Whether the report that is there is whole, and would be drawn the same way again."""
+    """Whether the existing report is undamaged and of the current edition."""
     try:
         content = data.report.read_bytes()
         if mark(edition(data, environment, moment)) not in content[:_HEAD_BYTES].decode("utf-8", "replace"):

@@ -21,13 +21,13 @@ from pipeline.storage.files import replace_file
 from pipeline.storage.layout import Layout
 from pipeline.storage.objects import first_line
 
-_STALE_AFTER = dt.timedelta(hours=36)  # a daily run that was missed
-_BY_FEW = 0.5  # share of ten pulls in a pack's value from which they decide its mean
+_STALE_AFTER = dt.timedelta(hours=36)  # after a missed daily run
+_BY_FEW = 0.5  # share of the ten top pulls in a pack's value from which they decide its mean
 
 _FILTERS = (wording.count, wording.money, wording.percent, wording.multiple, wording.duration, wording.day)
 _SOURCES = {
-    "local": "Simulated data: every purchase and price here was made up by the bundled simulator.",
-    "sandbox": "Sandbox data: prices are frozen, nothing is ever pending, and times to fulfilment mean nothing.",
+    "local": "Simulated data: the bundled simulator invented all purchases and prices.",
+    "sandbox": "Sandbox data: prices are frozen, no session is ever pending, and times to fulfilment are meaningless.",
     "production": "",
 }
 
@@ -35,7 +35,7 @@ _SOURCES = {
 def write_report(data: Layout, environment: str, moment: dt.datetime) -> Path:
     """Writes the report from the published file and returns its path.
 
-    Raises PublishError when nothing has been published yet, and ReportError.
+    Raises PublishError if there is no published file, and ReportError.
     """
     with open_warehouse(data.warehouse) as connection:
         try:
@@ -43,19 +43,19 @@ def write_report(data: Layout, environment: str, moment: dt.datetime) -> Path:
         except duckdb.Error as error:
             raise ReportError(
                 f"{data.report} could not be made from {data.warehouse}: {first_line(error)}; "
-                "the published file is unchanged: `phygitals refresh` publishes it again"
+                "the published file is unchanged: run `phygitals refresh`, which publishes it again"
             ) from error
-    with debug_mode(False):  # which checks each part of each chart; what our charts are made of, tests have checked
+    with debug_mode(False):  # skips Altair's validation of each chart, which the tests do
         page = render(facts, environment, mark(edition(data, environment, moment)))
     try:
         replace_file(data.report, with_checksum(page))
     except DataDirectoryError as error:
-        raise ReportError(f"the tables are published, the report is not: {error}") from error
+        raise ReportError(f"the tables are published, but not the report: {error}") from error
     return data.report
 
 
 def render(facts: Facts, environment: str, mark_of_edition: str = "") -> str:
-    """The page. Text that was received is escaped wherever it stands."""
+    """The page as HTML. Received text is escaped everywhere."""
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.report"),
         autoescape=True,
@@ -121,7 +121,7 @@ def _drawings(facts: Facts) -> dict[str, Drawing | None]:
 
 
 def _is_stale(facts: Facts) -> bool:
-    """Whether pending sessions have not been polled for long; false if none is pending."""
+    """Whether there are pending sessions and the last request was long ago."""
     overall = facts.purchases["overall"]
     return bool(overall["pending"]) and bool(facts.moment - overall["known_until"] > _STALE_AFTER)
 
@@ -132,9 +132,9 @@ def _mature(facts: Facts) -> list[Row]:
 
 
 def _value_tail(bins: list[Row], quoted_pulls: int) -> Row | None:
-    """The dearest pulls that together hold half of the quoted value or more: from which quote, and their shares.
+    """The top pulls with at least half of the quoted value: their lowest quote, and their shares of pulls and value.
 
-    Pulls quoted at zero are in no bin, and count.
+    `quoted_pulls` includes pulls quoted at zero, which are in no bin.
     """
     value = sum(row["total_usd"] for row in bins)
     pulls_above = value_above = 0

@@ -19,7 +19,7 @@ _TIERS_SHOWN = 40
 BINS_PER_DECADE = 6
 _DAY = dt.timedelta(days=1)
 
-# A purchase belongs to the day on which it was initiated, else first seen, as a pull does.
+# A purchase counts on the day of its initiation, else of its submission, like its pulls.
 _PURCHASES = """
     SELECT count(*) AS purchases,
         count(*) FILTER (status = 'fulfilled') AS fulfilled,
@@ -45,11 +45,11 @@ _PULLS = """
         (SELECT median_usd FROM middle) AS median_usd,
         count(*) FILTER (buyback_price_usd < (SELECT median_usd FROM middle)) AS below_median,
         count(*) FILTER (buyback_price_usd = (SELECT median_usd FROM middle)) AS at_median,
-        max(buyback_price_usd) AS dearest_usd
+        max(buyback_price_usd) AS top_quote_usd
     FROM period
 """
 
-# Spend, the quotes that stand against it, and their ratio are of the same pulls: those with a quote and a price.
+# Spend, its quoted buyback and their ratio have the same base: pulls with a quote and a price.
 _SPEND = """
     SELECT coalesce(sum(pull_count), 0)::BIGINT AS all_pulls,
         coalesce(sum(priced_pull_count), 0)::BIGINT AS quoted_pulls,
@@ -68,11 +68,11 @@ _BINS = f"""
 
 _TYPES = "FROM item_types ORDER BY pull_count DESC, item_type"
 
-# A future date is a mistake and must not displace the current days.
+# Future dates are errors and must not displace the current days.
 _DAYS = f"""
     SELECT pulled_date, item_type, sum(pull_count)::BIGINT AS pulls,
         sum(priced_pull_count)::BIGINT AS priced_pulls, sum(buyback_total_usd)::DOUBLE AS total_usd,
-        max(buyback_max_usd) AS dearest_usd
+        max(buyback_max_usd) AS top_quote_usd
     FROM buyback_values
     WHERE pulled_date <= $today
         AND pulled_date > (SELECT max(pulled_date) FROM buyback_values WHERE pulled_date <= $today) - {DAYS_SHOWN}
@@ -89,7 +89,7 @@ _SIGNALS = """
     ORDER BY list_position(['purchases', 'failed_rate', 'win_rate', 'quoted_value'], signal)
 """
 
-# What a pack is tested against today: the latest version of its odds.
+# Each pack is shown with the latest version of its odds.
 _ODDS = f"""
     SELECT pack_id, tier, pull_count, hit_count, hit_rate, hit_rate_low, hit_rate_high, published_share, verdict,
         count(*) OVER () AS tier_count
@@ -116,7 +116,7 @@ _PENDING_LONGEST = f"""
     FROM purchases WHERE status = 'pending' ORDER BY submitted_at, session_id LIMIT {_ROWS_SHOWN}
 """
 
-_DEAREST = f"""
+_TOP_PULLS = f"""
     SELECT name, item_id, item_type, pack_id, buyback_price_usd, pulled_at
     FROM pulls WHERE buyback_price_usd IS NOT NULL
     ORDER BY buyback_price_usd DESC, pulled_at, session_id, pull_number LIMIT {_ROWS_SHOWN}
@@ -133,8 +133,11 @@ _ISSUES = f"""
 
 @dataclass(frozen=True)
 class Facts:
-    """What the page tells, as rows of plain values. `purchases`, `pulls` and `spend` are by period:
-    `yesterday` (the UTC day before the moment), `week_before` (the seven days before that) and `overall`."""
+    """The page's figures, as rows of plain values.
+
+    `purchases`, `pulls` and `spend` are by period: `yesterday` (the UTC day before the moment), `week_before` (the
+    seven days before that) and `overall`.
+    """
 
     moment: dt.datetime
     yesterday: dt.date
@@ -150,12 +153,12 @@ class Facts:
     funnel: list[Row]
     pending_ageing: list[Row]
     pending_longest: list[Row]
-    dearest: list[Row]
+    top_pulls: list[Row]
     issues: list[Row]
 
 
 def read(connection: duckdb.DuckDBPyConnection, moment: dt.datetime) -> Facts:
-    """Asks the published file, which has its time zone set to UTC. Raises duckdb.Error."""
+    """Queries the published file over a connection with the time zone UTC. Raises duckdb.Error."""
     today = moment.astimezone(dt.UTC).date()
     yesterday, midnight = today - _DAY, dt.datetime.combine(today, dt.time(), dt.UTC)
     periods = {
@@ -187,6 +190,6 @@ def read(connection: duckdb.DuckDBPyConnection, moment: dt.datetime) -> Facts:
         funnel=rows(_FUNNEL, today=today),
         pending_ageing=rows(_PENDING_AGEING),
         pending_longest=rows(_PENDING_LONGEST, moment=moment),
-        dearest=rows(_DEAREST),
+        top_pulls=rows(_TOP_PULLS),
         issues=rows(_ISSUES),
     )

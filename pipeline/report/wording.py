@@ -1,4 +1,4 @@
-"""Formats figures and received text for people. Unknown values are a dash, never a zero."""
+"""Formats figures and received text for people. Unknown values become a dash, never a zero."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from decimal import Decimal
 
 UNKNOWN = "\N{EN DASH}"
 
-# Control characters other than tab and line feed, and the marks that turn the direction of writing. A terminal obeys
-# the first, and the second make a name look like another.
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Control characters other than tab and line feed, which steer a terminal, and characters for the direction of writing,
+# which can make a name look like another.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LARGE: tuple[tuple[int, str], ...] = ((10**12, "trn"), (10**9, "bn"), (10**6, "m"))
 _WHOLE_DOLLARS_FROM = 1000
 _UNITS: tuple[tuple[int, str], ...] = ((86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def escape_controls(text: str) -> str:
-    """Received text with its control characters and marks of direction written out as `\\u…`."""
-    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    """Received text with control and direction characters escaped as `\\u…`."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def short(text: str | None, length: int = 80) -> str:
-    """Received text on one line, cut to a length; a dash for none."""
+    """Received text on one line, cut to a length; a dash for None."""
     if text is None:
         return UNKNOWN
     line = escape_controls(" ".join(text[: 4 * length].split()))

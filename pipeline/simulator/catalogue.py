@@ -1,8 +1,8 @@
-"""The fate of each session, determined by its id and a seed.
+"""The simulated result of each session, determined by its id and a seed.
 
-The same id always has the same pack, items and outcome, so that a test or a demonstration can be
-repeated, and nothing has to be remembered between runs. Prices are heavy-tailed, as card values are:
-most pulls are worth less than the pack, few many times as much.
+The same id always has the same pack, items and outcome, so tests and demonstrations are repeatable without stored
+state. Prices are heavy-tailed, as card values are: most quotes are below the price of the pack, a few are many times
+as high.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _GRADES = {
     "CGC": ("PRISTINE 10", "GEM MINT 10", "MINT+ 9.5", "MINT 9", "NM/Mint+ 8.5"),
     "Beckett": ("9.5-GEM MINT", "GEM MINT 9.5", "MINT 9", "PRISTINE 10"),
 }
-# How items write their trait values, in shares as NFT metadata has them: all as text, numbers as numbers, or booleans
-# and nulls as such, too.
+# The JSON types of trait values, with their shares in real NFT metadata: all text, numbers as numbers, or also booleans
+# and nulls.
 _WRITINGS = (("text", 70), ("numbers", 24), ("flags", 6))
 _TYPES = (("enft", 55), ("ebay", 20), ("fanatics", 10), ("alt", 8), ("external", 5), (None, 2))
 _COLLECTION = "".join(random.Random("collection").choices(_BASE58, k=44))
@@ -39,7 +39,7 @@ _COLLECTION = "".join(random.Random("collection").choices(_BASE58, k=44))
 
 @dataclass(frozen=True)
 class Pack:
-    """A pack that is sold: its price in USD and its tiers as (share, lowest, highest multiple of the price)."""
+    """A pack: its price in USD and its tiers as (share, lowest, highest multiple of the price)."""
 
     id: str
     name: str
@@ -57,13 +57,13 @@ _PACK_WEIGHTS = (50, 32, 14, 4)
 _BUYBACK_SHARE = 0.85
 _FAILED_SHARE = 0.04
 _LATEST_FULFILMENT = 40.0  # seconds after initiation
-_LATEST_WITHOUT_TIME = 5.0  # seconds after the first question, for ids that do not say when they began
-_STUCK = 0x57_0C_4B  # the low bits of an id that is never answered; by chance one in sixteen million
+_LATEST_WITHOUT_TIME = 5.0  # seconds after the first request, for ids without a start time
+_STUCK = 0x57_0C_4B  # the low bits of the id of a session that stays pending; by chance one in sixteen million
 
 
 @dataclass(frozen=True)
 class SimulatedSession:
-    """The fate of a session. `delay` is in seconds from its start to the final answer."""
+    """A simulated session. `delay` is the time in seconds from its start to the final answer."""
 
     session_id: str
     pack: Pack
@@ -81,7 +81,7 @@ class SimulatedSession:
 
 @lru_cache(maxsize=4096)
 def session(seed: int, session_id: str, is_sandbox: bool) -> SimulatedSession:
-    """The fate of a session."""
+    """The simulated session of an id."""
     rng = random.Random(f"{seed}/{session_id}")
     pack = rng.choices(PACKS, _PACK_WEIGHTS)[0]
     quantity = rng.choices((1, 2, 3, 5), (80, 10, 6, 4))[0]
@@ -110,7 +110,7 @@ def session_id_at(rng: random.Random, milliseconds: int, is_stuck: bool = False)
 
 
 def is_session_id(text: str) -> bool:
-    """Whether the text is an id as the API gives them out."""
+    """Whether the text is an id in the API's format."""
     return _uuid(text) is not None
 
 
@@ -139,7 +139,7 @@ def _item(rng: random.Random, pack: Pack, is_sandbox: bool) -> dict[str, Any]:
     item_type = rng.choices([t for t, _ in _TYPES], [w for _, w in _TYPES])[0]
     is_on_chain = item_type in ("enft", None)
     listing = f"v1|{rng.randrange(10**11, 10**12)}|0"
-    # Some items are pulled again after they were sold back, so ids come from a limited stock.
+    # Items that are sold back are pulled again, so ids come from a limited stock.
     stock = random.Random(f"{pack.id}/{rng.randrange(20_000)}")
     mint = "".join(stock.choices(_BASE58, k=stock.choice((43, 44))))
     card = _card(stock if is_on_chain else rng)
@@ -184,7 +184,7 @@ def _card(rng: random.Random) -> dict[str, Any]:
 
 
 def _attributes(rng: random.Random, card: dict[str, Any], insured_value: float) -> list[dict[str, Any]]:
-    """The card's traits as a list: all as text, with numbers as such, or with booleans and nulls as well."""
+    """The card's traits as a list: all as text, with numbers as numbers, or also with booleans and nulls."""
     traits = card["traits"]
     writing = rng.choices([w for w, _ in _WRITINGS], [share for _, share in _WRITINGS])[0]
     written: dict[str, Any] = {**traits, "Insured Value": f"{insured_value:,.2f}"}

@@ -1,4 +1,4 @@
-"""A month of submissions for the demonstration, as though the pipeline had been switched off for that long."""
+"""A month of submissions for the demonstration, as if the pipeline had not polled during that time."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.files import replace_file
 
 DAYS = 30
-_STUCK_BEFORE = timedelta(days=8)  # only sessions that are old enough to expire are ever stuck
+_STUCK_BEFORE = timedelta(days=8)  # only sessions old enough to expire stay pending
 _STUCK_SHARE = 0.01
 _LATEST_SHARE = 0.04  # of the sessions: initiated just now, so that some are still pending
 
 
 def write_history(data: DataDirectory, session_count: int, now: datetime) -> None:
-    """Puts one CSV for each of the last 30 days into the inbox and takes in all but today's.
+    """Writes one CSV for each of the last 30 days into the inbox and reads all but today's.
 
-    The files of the past get the `submitted_at` of their own day. Needs the directory's lock.
+    Past files get a `submitted_at` of their own day. Needs the directory's lock.
     """
     rng = random.Random(DEFAULT_SEED)
     latest = round(session_count * _LATEST_SHARE)
@@ -49,7 +49,7 @@ def _csv(rng: random.Random, initiated: list[datetime], now: datetime) -> str:
         is_stuck = now - moment > _STUCK_BEFORE and rng.random() < _STUCK_SHARE
         session_id = catalogue.session_id_at(rng, int(moment.timestamp() * 1000), is_stuck)
         fate = catalogue.session(DEFAULT_SEED, session_id, is_sandbox=False)
-        # A partner does not always pass every detail on.
+        # Some submissions lack details.
         is_priced = rng.random() < 0.97
         rows.writerow(
             [

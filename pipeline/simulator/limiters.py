@@ -1,6 +1,6 @@
 """Rate limiters of APIs, for the HTTP simulator and for `virtual_api`.
 
-Each is asked once for every request, in the order of arrival, with the time in seconds of one monotonic clock.
+Each is called once per request, in the order of arrival, with the time in seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 
 
 class Limiter(Protocol):
-    """Decides which requests are served. The others get a 429."""
+    """Decides which requests are served; the others get a 429."""
 
     def admits(self, now: float, /) -> bool:
         """Whether the request that arrives now is served."""
@@ -25,14 +25,14 @@ class Rate(Limiter, Protocol):
 
 
 class Unlimited:
-    """Serves all."""
+    """Serves all requests."""
 
     def admits(self, _now: float, /) -> bool:
         return True
 
 
 class SlidingWindow:
-    """Serves `limit` requests in any one second. `counts_refused` says whether refused ones count, too."""
+    """Serves `limit` requests in any one second. With `counts_refused`, refused requests count, too."""
 
     def __init__(self, limit: float, counts_refused: bool = False) -> None:
         self.limit = limit
@@ -83,7 +83,7 @@ class TokenBucket:
 
 
 class AtRandom:
-    """Refuses a share of all requests, whatever the rate, as limits per user or per session do."""
+    """Refuses a share of all requests at any rate, like limits per user or per session."""
 
     def __init__(self, share: float, rng: random.Random) -> None:
         self._share = share
@@ -107,7 +107,7 @@ class Changing:
 
 
 class Shared:
-    """A limiter that another client uses too, who asks `rate` times a second from `start` until `end`."""
+    """A limiter shared with another client, which sends `rate` requests per second from `start` until `end`."""
 
     def __init__(self, limiter: Limiter, rate: float, start: float, end: float) -> None:
         self._limiter = limiter

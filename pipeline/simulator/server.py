@@ -1,7 +1,7 @@
 """The simulator's HTTP server, in two modes.
 
-`sandbox` fulfils at once and knows no pending; `production` keeps a session pending for a while,
-holds such calls, fails some purchases, and breaks now and then at a rate that one can set.
+`sandbox` fulfils at once and never answers pending; `production` keeps a session pending for a while, holds such calls,
+fails some purchases, and has transient faults at a configurable rate.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ _TRANSIENT_FAULTS = ("broken", "dropped", "garbled", "cut")
 
 @dataclass(frozen=True)
 class Reply:
-    """A scripted answer, byte for byte. `is_dropped` closes the connection instead; `declared_length`
-    announces more than is sent, so that the answer ends before its end; `hold` waits seconds first."""
+    """A scripted answer, byte for byte.
+
+    `is_dropped` closes the connection instead. `declared_length` is a Content-Length above the length of the body, for
+    a truncated answer. `hold` is the seconds to wait before the answer.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -50,14 +53,14 @@ FAILED = Reply.json({"error": "Transaction failed"}, 400)
 
 @dataclass
 class Simulator:
-    """Answers buy/status. `scripts` gives chosen sessions their answers in turn, the last one for good.
+    """Answers buy/status.
 
-    `delay_scale` stretches the time until a session is final; 0 makes all final at once.
-    `known` says which sessions exist; unknown ones get a 400 in both modes. `hold` is how long a call
-    for a pending session is held, in seconds, as the API does for about six. `fault_rate` is the
-    share of calls that go wrong transiently. `rate_limit` is how many calls are served in any one
-    second before the rest get a 429; 0 means all; `limiter`, when set, decides that instead. `retry_after`
-    is what a 429 says, in seconds; None for nothing. `key`, when set, is demanded of every call.
+    `scripts` has a sequence of answers for chosen sessions; the last answer repeats. `delay_scale` multiplies the time
+    until a session is final; 0 makes all sessions final at once. `known` decides which sessions exist; unknown ones get
+    a 400 in both modes. `hold` is the time in seconds for which a pending session's call is held; the API holds about
+    six. `fault_rate` is the share of calls with a transient fault. `rate_limit` is the number of calls served in any
+    one second, 0 for all; the others get a 429. A `limiter` replaces `rate_limit`. `retry_after` is the header of a 429
+    in seconds; None for no header. Every call must have the `key`, if set.
     """
 
     mode: Mode = "production"

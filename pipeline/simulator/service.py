@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 @contextlib.contextmanager
 def serve(simulator: Simulator, port: int = 0) -> Iterator[str]:
-    """Serves until the block ends; yields the base URL. Port 0 takes any free one."""
+    """Serves during the block; yields the base URL. Port 0 takes any free port."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="simulator", daemon=True)
     thread.start()

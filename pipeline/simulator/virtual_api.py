@@ -1,6 +1,6 @@
 """buy/status without HTTP, on the event loop's clock: runs days of polling in seconds.
 
-The answers are what the server would send; how they travel is left out. Real HTTP is `server`'s business.
+The answers are those of the API without the transport; `server` simulates HTTP.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from pipeline.polling.answers import Answer, Outcome
 from pipeline.simulator.limiters import Limiter, Unlimited
 
-_ON_THE_WAY = 0.1  # share of an answer's latency after which its request arrives
+_ON_THE_WAY = 0.1  # share of the latency until the request arrives
 _JSON = {"content-type": "application/json"}
 _ANSWERS = {
     Outcome.PENDING: Answer(200, _JSON, b'{"status":"pending"}'),
@@ -26,11 +26,11 @@ _ANSWERS = {
 
 @dataclass(frozen=True)
 class Conduct:
-    """How the API behaves. Times are seconds, shares are of all requests.
+    """The behaviour of the API. Times are in seconds, shares are of all requests.
 
-    `latency` bounds an answer's time on the way, `hold` how long the call of a pending session is held.
-    What `limiter` does not serve gets a 429 with `retry_after`, in seconds, None for none. It has a state, and so
-    belongs to one run.
+    `latency` has the bounds of an answer's latency; `hold` is the longest time for which a pending session's call is
+    held. Requests that `limiter` refuses get a 429 with `retry_after`, None for no header. A limiter has state, so use
+    it for one run only.
     """
 
     latency: tuple[float, float] = (0.02, 0.2)
@@ -44,14 +44,14 @@ class Conduct:
 
 @dataclass(frozen=True)
 class Fate:
-    """The fate of a session: final at `at`, in seconds of the loop's clock; never if infinite."""
+    """The outcome of a session: final at the time `at` of the loop's clock, in seconds; never if infinite."""
 
     at: float
     is_failed: bool = False
 
 
 class Asked(NamedTuple):
-    """One request as the API saw it. `answered_at` is None when no answer was sent; `is_refused` when it was a 429."""
+    """One request as received by the API. `answered_at` is None without an answer; `is_refused` means a 429."""
 
     number: int
     session_id: str
@@ -62,9 +62,9 @@ class Asked(NamedTuple):
 
 
 class VirtualApi:
-    """Answers for sessions whose fates are given. `requests` is what was asked, in the order of the answers.
+    """Answers for sessions with given outcomes. `requests` has all requests in the order of their answers.
 
-    Each answer's body carries the number of its request, so that it can be found again.
+    Each answer's body contains the number of its request, for identification.
     """
 
     def __init__(self, fates: Mapping[str, Fate], conduct: Conduct, rng: random.Random, first_number: int = 0) -> None:
@@ -76,7 +76,7 @@ class VirtualApi:
         self._rng = rng
 
     async def ask(self, session_id: str, _is_fresh: bool = False) -> Answer:
-        """One request, in place of `StatusClient.ask`. Here there are no connections that could be fresh."""
+        """One request, in place of `StatusClient.ask`; without connections, the second argument has no effect."""
         time = asyncio.get_running_loop().time
         number, asked_at = self._first_number + len(self.sent_at), time()
         self.sent_at.append(asked_at)

@@ -1,7 +1,7 @@
 """An event loop with a virtual clock, which advances only when every task waits.
 
-A day of polling takes as long as its decisions do, and comes out the same each time. For code that
-takes its time from the event loop, and its answers from coroutines such as those of `virtual_api`.
+A day of polling takes only the time of its computations, and is repeatable. For code that takes the time from the event
+loop, and its answers from coroutines such as those of `virtual_api`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class DeadlockError(Exception):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Seconds start at 0. Work handed to a thread is done at once and takes no time."""
+    """Time starts at 0 seconds. Work for a thread runs immediately and takes no virtual time."""
 
     def __init__(self) -> None:
         self._now = 0.0

@@ -183,11 +183,11 @@ def test_every_schedule_and_sensor_is_on(page, picture):
 @pytest.mark.parametrize(
     ("kind", "name", "words"),
     [
-        ("schedules", "daily_refresh", "Follows every pending session once a day"),
+        ("schedules", "daily_refresh", "Polls every pending session once a day"),
         ("schedules", "weekly_prune", "Removes runs older than"),
-        ("sensors", "inbox_sensor", "Starts a refresh when files lie in the inbox"),
+        ("sensors", "inbox_sensor", "Starts a refresh when the inbox or the folder sellbacks has unread files"),
         ("sensors", "pending_sensor", "Starts a refresh when pending sessions are due"),
-        ("sensors", "failure_sensor", "Ends the log of a failed run with one line"),
+        ("sensors", "failure_sensor", "Adds one line with cause and remedy to the log of a failed run"),
     ],
 )
 def test_each_schedule_and_sensor_says_on_its_page_what_it_does_and_that_it_runs(kind, name, words, page, picture):

@@ -48,7 +48,7 @@ def test_it_lists_every_command():
 
 
 def test_it_lists_every_schedule_and_sensor():
-    listed = re.findall(r"^\| `(\w+)`", section("What happens by itself"), re.MULTILINE)
+    listed = re.findall(r"^\| `(\w+)`", section("Automation"), re.MULTILINE)
     repository = defs.get_repository_def()
     assert sorted(listed) == sorted(d.name for d in (*repository.schedule_defs, *repository.sensor_defs))
 

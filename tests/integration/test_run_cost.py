@@ -173,7 +173,7 @@ def test_a_report_is_drawn_again_when_the_published_file_is_another(instance, wo
 def test_a_drawing_process_that_dies_fails_the_report_with_what_to_do(workspace):
     with DrawingProcess() as process:
         process._process.kill()
-        with pytest.raises(ReportError, match=r"ended with code -9; `phygitals report` makes it"):
+        with pytest.raises(ReportError, match=r"ended with code -9: run `phygitals report`"):
             process.draw(workspace.data, "local", now())
 
 

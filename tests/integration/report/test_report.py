@@ -110,9 +110,9 @@ def test_the_page_stands_alone_and_shows_every_part(api, configure):
     assert "default-src 'none'" in html
     drawn = re.findall(r"<h3>([^<]+)</h3>\s*<figcaption>([^<]+)</figcaption>", html)
     assert [title for title, _ in drawn] == [
-        *("Buyback quotes", "Where the value sits", "Quotes by item type", "Pulls by day and item type"),
-        *("Quoted buyback by day and item type", "Win rate", "How much of the price comes back"),
-        *("What became of the sessions", "Time to fulfilment, at most", "Pending for"),
+        *("Buyback quotes", "Cumulative value", "Quotes by item type", "Pulls by day and item type"),
+        *("Quoted buyback by day and item type", "Win rate", "Multiples"),
+        *("Sessions by status", "Time to fulfilment, at most", "Pending for"),
     ]
     same_pulls = "Quoted buyback by day and item type"
     assert [title for title, reading in drawn if "n = " not in reading] == [same_pulls]
@@ -172,7 +172,7 @@ def test_without_submissions_the_page_says_so(api):
     workspace = Workspace.open()
     refresh(workspace)
     page = page_of(workspace)
-    assert "Nothing was submitted yet" in page.text
+    assert "No sessions were submitted yet" in page.text
     assert "phygitals submit" in page.text
     assert "svg" not in page.tags
 
@@ -185,8 +185,12 @@ def test_where_nothing_is_known_the_page_says_what_is_missing(api, configure):
     refresh(workspace)
     page = page_of(workspace)
     for words in (
-        *("1 session is pending (1 without a price).", "No pull was quoted above zero yet.", "Nothing was pulled yet."),
-        *("none came with both", "Nothing was fulfilled yet", "No pull was quoted yet.", "Nothing: no finding"),
+        *(
+            "1 session is pending (1 without a price).",
+            "No pull has a quote above zero yet.",
+            "There are no pulls yet.",
+        ),
+        *("No submission has both", "No session is fulfilled yet", "No pull has a quote yet.", "No issues in the data"),
     ):
         assert words in page.text, words
     assert "None" not in page.text and "nan" not in page.text
@@ -200,7 +204,7 @@ def test_quotes_at_the_edges_are_drawn_or_left_out(api, prices):
     drop(workspace, "a.csv", "session_id,pack_id,price_usd\ns,free,0\n")
     refresh(workspace)
     page = page_of(workspace)
-    assert ("Where the value sits" in page.text) == any(prices)
+    assert ("Cumulative value" in page.text) == any(prices)
     assert ("1 pull quoted at zero not shown" in page.text) == (prices == [0, None, 5])
     assert ("1 pull without a quote not shown" in page.text) == (prices == [0, None, 5])
 
@@ -247,7 +251,7 @@ def test_yesterday_is_the_utc_day_before_and_its_figures_are_its_own(published):
         "median_usd": 2,
         "below_median": 1,
         "at_median": 0,
-        "dearest_usd": Decimal("2.5"),
+        "top_quote_usd": Decimal("2.5"),
     }
     week = pulls["week_before"]
     assert (week["pulls"], week["buyback_usd"], week["median_usd"]) == (0, None, None)
@@ -256,9 +260,9 @@ def test_yesterday_is_the_utc_day_before_and_its_figures_are_its_own(published):
     assert "Simulated" not in page.text
     # What is divided stands beside the quotient, yesterday, a day of the week before, and overall.
     table = page.text.replace(" ", "")
-    assert "Spend$5.00$1.00$12.00Quotedbuybackofit$1.50$1.00$8.50Returnonspend30.0%100.0%70.8%" in table
+    assert "Spend$5.00$1.00$12.00Quotedbuybackonspend$1.50$1.00$8.50Returnonspend30.0%100.0%70.8%" in table
     assert (
-        "Left out of spend and return: 1 quoted pull whose purchase was free or came without a price and "
+        "Excluded from spend and return: 1 quoted pull of free purchases or purchases without a price and "
         "1 pull without a quote." in page.text
     )
 
@@ -289,17 +293,17 @@ SENTENCES = {
     (1, 2, 3, 4): (["$2.50: 50 % of the quotes are below."], ["exactly at it", "The mean is"]),
     # Zero quotes are pulls, too: one of five holds the value, not one of one.
     (0, 0, 0, 0, 50): (
-        ["Pulls quoted at $50.00 or more are 20.0 % of them", "The median is zero, the mean $10.00."],
-        ["are 100.0 % of them"],
+        ["Pulls quoted at $50.00 or more are 20.0 % of the quoted pulls", "The median is zero, the mean $10.00."],
+        ["are 100.0 % of the quoted pulls"],
     ),
     # The bound is a quote that there is, not the end of a bin.
-    (1, 1, 1, 48, 48): (["Pulls quoted at $48.00 or more are 40.0 % of them"], ["$46.42"]),
+    (1, 1, 1, 48, 48): (["Pulls quoted at $48.00 or more are 40.0 % of the quoted pulls"], ["$46.42"]),
     (59.98, *[0.5] * 20): (
-        ["The mean is 6.7 times the median", "dearest pull, $59.98, is 86 % of that"],
+        ["The mean is 6.7 times the median", "top pull, $59.98, is 86 % of that"],
         ["Peaks are mostly"],
     ),
     tuple([2.0] * 600): (
-        ["with $1,200 in 600 quoted pulls; its dearest pull, $2.00, is 0 % of that"],
+        ["with $1,200 in 600 quoted pulls; its top pull, $2.00, is 0 % of that"],
         ["Peaks are mostly", "The mean is"],
     ),
 }
@@ -319,11 +323,11 @@ def test_a_day_without_purchases_is_told_and_old_data_is_named_old(published):
         ", 0 AS poll_count"
     )
     old = Page(render(facts_of(path), "sandbox"))
-    assert "Nothing was bought on that day" in old.text
-    assert "Nothing was asked since Sun 1 Mar 2026, 00:00 UTC" in old.text
+    assert "No purchase of that day was submitted yet" in old.text
+    assert "No request was sent since Sun 1 Mar 2026, 00:00 UTC" in old.text
     assert "Sandbox data" in old.text
     fresh = Page(render(facts_of(path, datetime(2026, 3, 2, tzinfo=UTC)), "production"))
-    assert "Nothing was asked since" not in fresh.text
+    assert "No request was sent since" not in fresh.text
 
 
 def test_after_quiet_days_without_a_pending_session_nothing_is_said_to_be_old(published):
@@ -333,7 +337,7 @@ def test_after_quiet_days_without_a_pending_session_nothing_is_said_to_be_old(pu
     )
     page = Page(render(facts_of(path), "sandbox"))
     assert "from data up to Sun 1 Mar 2026" in page.text
-    assert "Nothing was asked since" not in page.text
+    assert "No request was sent since" not in page.text
 
 
 @pytest.mark.parametrize(
@@ -417,7 +421,7 @@ def test_many_types_and_packs_are_cut_and_the_rest_is_counted(published):
         """,
     )
     page = Page(render(facts_of(path), "production"))
-    for words in ("other types", "And 10 more: see item_types", "25 more are in pack_economics"):
+    for words in ("other types", "10 more are in item_types", "25 more are in pack_economics"):
         assert words in page.text, words
     assert "pack 14" in page.text and "pack 15" not in page.text
 
@@ -425,11 +429,11 @@ def test_many_types_and_packs_are_cut_and_the_rest_is_counted(published):
 @pytest.mark.parametrize(
     ("verdicts", "told"),
     [
-        (["no difference shown"] * 2, "Of 2 tiers tested, none are hit at another rate than published"),
-        (["more often than published", "no difference shown"], "Of 2 tiers tested, 1 is hit at another rate"),
+        (["no difference shown"] * 2, "Of 2 tiers tested, none differ significantly from the published rate"),
+        (["more often than published", "no difference shown"], "Of 2 tiers tested, 1 differs significantly"),
         (
             ["less often than published", "no pulls yet"],
-            "Of 1 tier tested, 1 is hit at another rate than published, as far as can be told. 1 tier could not be",
+            "Of 1 tier tested, 1 differs significantly from the published rate. 1 tier could not be",
         ),
         (["no pulls yet"], "No tier can be tested yet"),
     ],
@@ -452,7 +456,7 @@ def test_odds_are_told_with_their_verdict_of_the_latest_version_alone(published,
 
 
 @pytest.mark.parametrize(
-    ("p90", "told"), [("400.0", "90 % within 6.7 min."), ("NULL", "the slowest tenth longer than 2.0 h.")]
+    ("p90", "told"), [("400.0", "90 % within 6.7 min."), ("NULL", "the slowest tenth in more than 2.0 h.")]
 )
 def test_a_tail_that_was_not_seen_is_told_to_be_longer(published, p90, told):
     path = published(
@@ -479,7 +483,7 @@ def test_yesterday_s_signals_are_told_and_those_of_other_days_are_not(published)
         """,
     )
     text = Page(render(facts_of(path), "production")).text
-    assert "Beside the 28 days before: 12 purchases: usual. 30.0 % failed: high. unusual" in text
+    assert "Compared with the 28 days before: 12 purchases: usual. 30.0 % failed: high. unusual" in text
     assert "former" not in text
 
 
@@ -488,10 +492,10 @@ def test_yesterday_s_signals_are_told_and_those_of_other_days_are_not(published)
     [
         (
             [(0.3, 0.4), (0.1, 0.2), (0.25, 0.35)],
-            "pack 0 wins more often than 1 of the 2 other packs shown; of the rest",
+            "pack 0 wins significantly more often than 1 of the 2 other packs shown; the others do not differ",
         ),
-        ([(0.3, 0.4), (0.1, 0.2)], "pack 0 wins more often than 1 of the 1 other pack shown."),
-        ([(0.1, 0.6), (0.1, 0.5)], "the pack that ranks first cannot be told to win more often than any other"),
+        ([(0.3, 0.4), (0.1, 0.2)], "pack 0 wins significantly more often than 1 of the 1 other pack shown."),
+        ([(0.1, 0.6), (0.1, 0.5)], "the pack that ranks first does not win significantly more often than any other"),
         ([(0.1, 0.6)], None),
     ],
 )
@@ -509,7 +513,7 @@ def test_packs_are_compared_by_what_holds_for_all_of_them_at_once(published, bou
         """,
     )
     text = Page(render(facts_of(path), "production")).text
-    assert told in text if told else "hold for all packs at once" not in text
+    assert told in text if told else "simultaneous intervals over all packs" not in text
 
 
 def test_every_colour_is_declared_for_light_and_for_dark():
@@ -546,7 +550,7 @@ def test_a_report_that_cannot_be_written_loses_nothing(api):
     drop(workspace, "a.txt", "one\n")
     workspace.data.report.mkdir()
     failed = phygitals("refresh")
-    assert_one_line_error(failed, "the tables are published, the report is not", "report.html")
+    assert_one_line_error(failed, "the tables are published, but not the report", "report.html")
     assert rows(workspace, "SELECT session_id, status FROM purchases") == [("one", "fulfilled")]
     assert list(workspace.data.root.glob(".report*")) == []
 

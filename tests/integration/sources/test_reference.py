@@ -106,7 +106,7 @@ BAD_FILES = {
     b"pack_id,pack_id\nx,1\n": "its first line lacks the column pack_id or repeats a column",
     b"pack_id,name\nx,\xff\n": "line 2 is not UTF-8; save the file as CSV in UTF-8",
     b'pack_id,name\nx,"a" b\n': "line 2 has broken quoting",
-    b"pack_id,price_usd\nx,1,250\n": "line 2 has 3 fields, the first line 2; put values that contain commas into",
+    b"pack_id,price_usd\nx,1,250\n": "line 2 has 3 fields, the first line 2; quote values that contain commas",
 }
 
 
@@ -240,7 +240,7 @@ def test_what_is_wrong_with_the_file_is_an_issue_that_names_the_row_and_the_rest
         "error",
         "reference/packs.csv row 3",
     )
-    assert "write it with digits" in issue["detail"] and issue["raw_value"] == "$10"
+    assert "use digits and a decimal point only" in issue["detail"] and issue["raw_value"] == "$10"
     assert rows(workspace, "SELECT spend_usd FROM pack_economics") == [(Decimal(48),)]
     give(workspace, "x", header="nothing")
     (issue,) = records(workspace, "FROM data_issues WHERE rule LIKE 'rejected_reference%'")
@@ -253,7 +253,7 @@ def test_a_folder_in_the_file_s_place_stops_no_run(workspace):
     build_all(workspace)
     workspace.publish()
     (issue,) = records(workspace, "FROM data_issues WHERE rule = 'rejected_reference_file'")
-    assert "make it a file that this user may read" in issue["detail"]
+    assert "make it a file that this user can read" in issue["detail"]
 
 
 TIERS = ("p,,10,85,low,0,20,60", "p,,,,high,20,23,30", "p,,,,top,30,,10")
