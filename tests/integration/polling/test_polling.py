@@ -220,4 +220,4 @@ def test_more_connections_than_the_system_allows_are_refused_by_name(api, config
     drop(workspace, "a.txt", "s\n")
     done = poll_with_open_files(soft=128, hard=512)
     assert done.returncode != 0
-    assert "PHYGITALS_MAX_CONCURRENCY=600 needs 856 open files, and the system allows this process 512" in done.stderr
+    assert "PHYGITALS_MAX_CONCURRENCY=600 needs 856 open files, but the system allows this process 512" in done.stderr
