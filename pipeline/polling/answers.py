@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from pipeline.schema.answer import ENVELOPE
+
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_ITEMS = 100_000  # far beyond any purchase; a body of empty items only would exhaust a build's memory
 LONGEST_WAIT = 86_400.0  # seconds; what asks to wait for longer is taken for a mistake
@@ -24,7 +26,6 @@ WAIT_INSTEAD = 60.0  # seconds that are waited then
 IMPLAUSIBLE_WAIT = "; its Retry-After is implausible: "  # stands between a detail and the header's value
 _TRANSIENT_STATUSES = frozenset({408, 429})
 _ESCAPED_COLON = b"\\u003"  # prefix of the escape of a colon and of some other characters
-_ENVELOPE = ("result", "status", "error")
 _FAILED = "Transaction failed"
 _LONGEST_VALUE = 100  # characters of a header's value that are repeated
 NO_CONNECTION = "no connection"  # how the problem of an answer begins when not even a connection came about
@@ -129,13 +130,13 @@ def _bad_request(answer: Answer, confirms: bool) -> Meaning:
     document = _parse(answer)
     if isinstance(document, str) or document.get("error") != _FAILED:
         return Meaning(Outcome.REFUSED, "HTTP 400")
-    if sum(key in document for key in _ENVELOPE) > 1:
+    if sum(key in document for key in ENVELOPE) > 1:
         return Meaning(Outcome.MALFORMED, "more than one of result, status and error")
     return Meaning(Outcome.FAILED if confirms else Outcome.UNCONFIRMED, _note(document) or _FAILED)
 
 
 def _success(session_id: str, document: dict[str, Any]) -> Meaning:
-    given = [key for key in _ENVELOPE if key in document]
+    given = [key for key in ENVELOPE if key in document]
     if len(given) != 1:
         return Meaning(Outcome.MALFORMED, f"{' and '.join(given) or 'none'} of result, status and error")
     if given == ["status"]:
@@ -215,7 +216,7 @@ def _parse_any(body: bytes) -> dict[str, Any] | str:
         return "the body is not JSON"
     if not isinstance(document, dict):
         return "the body is not a JSON object"
-    if isinstance(document, _Repeating) and (twice := document.repeated.intersection(_ENVELOPE)):
+    if isinstance(document, _Repeating) and (twice := document.repeated.intersection(ENVELOPE)):
         return f"more than one {' and '.join(sorted(twice))}"
     return document
 
