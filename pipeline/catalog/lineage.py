@@ -25,7 +25,7 @@ from pipeline.transform.queries import query
 
 _ANSWERS = "answers"  # the view that `Table.reads_answer_text` stands for
 _ANSWER_COLUMNS = {"text": "body"} | {
-    name: name for name in ("session_id", "received_at", "body_sha256", "outcome", "body", "detail")
+    name: name for name in ("session_id", "received_at", "body_sha256", "outcome", "body", "has_repeated_keys")
 }
 _DAYS = "days"  # the table by which the builder tells the query of purchases what to make
 

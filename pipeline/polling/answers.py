@@ -29,7 +29,7 @@ _ESCAPED_COLON = b"\\u003"  # prefix of the escape of a colon and of some other 
 _FAILED = "Transaction failed"
 _LONGEST_VALUE = 100  # characters of a header's value that are repeated
 NO_CONNECTION = "no connection"  # how the problem of an answer begins when not even a connection came about
-REPEATED_KEYS = "keys are repeated; of each, the last counts"
+_REPEATED_KEYS = "keys are repeated; of each, the last counts"
 
 
 class Outcome(StrEnum):
@@ -69,10 +69,14 @@ class Answer(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """An outcome with an optional explanation."""
+    """An outcome with an optional explanation.
+
+    `has_repeated_keys` means that an object of a final or pending answer has a key twice; the last one counts.
+    """
 
     outcome: Outcome
     detail: str | None = None
+    has_repeated_keys: bool = False
 
 
 def interpret(session_id: str, answer: Answer, confirms: bool = False) -> Meaning:
@@ -132,7 +136,7 @@ def _bad_request(answer: Answer, confirms: bool) -> Meaning:
         return Meaning(Outcome.REFUSED, "HTTP 400")
     if sum(key in document for key in ENVELOPE) > 1:
         return Meaning(Outcome.MALFORMED, "more than one of result, status and error")
-    return Meaning(Outcome.FAILED if confirms else Outcome.UNCONFIRMED, _note(document) or _FAILED)
+    return _noted(Outcome.FAILED if confirms else Outcome.UNCONFIRMED, document, _FAILED)
 
 
 def _success(session_id: str, document: dict[str, Any]) -> Meaning:
@@ -141,7 +145,7 @@ def _success(session_id: str, document: dict[str, Any]) -> Meaning:
         return Meaning(Outcome.MALFORMED, f"{' and '.join(given) or 'none'} of result, status and error")
     if given == ["status"]:
         if document["status"] == "pending":
-            return Meaning(Outcome.PENDING, _note(document))
+            return _noted(Outcome.PENDING, document)
         return Meaning(Outcome.MALFORMED, "a status other than pending")
     if given == ["error"]:
         return Meaning(Outcome.MALFORMED, "HTTP 200 with an error")
@@ -154,12 +158,12 @@ def _success(session_id: str, document: dict[str, Any]) -> Meaning:
     if "session_id" in result and not _is_same_session(session_id, result["session_id"]):
         return Meaning(Outcome.MALFORMED, "result.session_id is another session's")
     if not items:
-        return Meaning(Outcome.PENDING, _note(document) or "a result without items")
+        return _noted(Outcome.PENDING, document, "a result without items")
     if "session_id" not in result:
         return Meaning(Outcome.MALFORMED, "result has items but no session_id")
     if len(items) > MAX_ITEMS:
         return Meaning(Outcome.MALFORMED, f"result.nfts has {len(items)} items; at most {MAX_ITEMS} are read")
-    return Meaning(Outcome.FULFILLED, _note(document))
+    return _noted(Outcome.FULFILLED, document)
 
 
 def _is_same_session(asked: str, echoed: Any) -> bool:
@@ -172,9 +176,11 @@ def _is_same_session(asked: str, echoed: Any) -> bool:
         return False
 
 
-def _note(document: dict[str, Any]) -> str | None:
-    """The detail that makes later readers of the answer interpret it in the same way."""
-    return REPEATED_KEYS if isinstance(document, _Repeating) else None
+def _noted(outcome: Outcome, document: dict[str, Any], detail: str | None = None) -> Meaning:
+    """The meaning, with repeated keys noted, so that later readers of the document let the last of them count, too."""
+    if isinstance(document, _Repeating):
+        return Meaning(outcome, _REPEATED_KEYS, has_repeated_keys=True)
+    return Meaning(outcome, detail)
 
 
 def _parse(answer: Answer) -> dict[str, Any] | str:

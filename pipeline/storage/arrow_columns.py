@@ -17,11 +17,16 @@ _CODES = {2: "h", 4: "i", 8: "q"}  # bytes a number: its code in an `array`
 
 
 def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """The values as an array: strings, bytes, whole numbers, or times as numbers of their unit. None becomes NULL."""
+    """The values as an array. None becomes NULL.
+
+    They are strings, bytes, whole numbers, booleans, or times as numbers of their unit.
+    """
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         pieces = [value.encode() if isinstance(value, str) else value or b"" for value in values]
         offsets = array("i", accumulate(map(len, pieces), initial=0))
         buffers = [pa.py_buffer(offsets), pa.py_buffer(b"".join(pieces))]
+    elif pa.types.is_boolean(kind):
+        buffers = [pa.py_buffer(np.packbits([bool(value) for value in values], bitorder="little"))]
     else:
         buffers = [pa.py_buffer(array(_CODES[kind.byte_width], [value or 0 for value in values]))]
     return pa.Array.from_buffers(kind, len(values), [_validity(values), *buffers])

@@ -16,7 +16,6 @@ from typing import Any
 
 import duckdb
 
-from pipeline.polling.answers import REPEATED_KEYS
 from pipeline.polling.redaction import Redaction
 from pipeline.schema.raw import STATUS_RESPONSES
 
@@ -32,8 +31,8 @@ def create_answers(
     unreadable = connection.execute(
         f"SELECT DISTINCT body_sha256, body FROM {responses} "
         f"WHERE outcome IN {_READABLE} AND "
-        f"(detail = $repeated_keys OR has_escaped_letters({TEXT}) OR holds_key({TEXT}) OR NOT json_valid({TEXT}))",
-        {"repeated_keys": REPEATED_KEYS},
+        f"(repeats_keys(has_repeated_keys, detail) OR has_escaped_letters({TEXT}) OR holds_key({TEXT}) "
+        f"OR NOT json_valid({TEXT}))",
     ).fetchall()
     connection.execute("CREATE OR REPLACE TEMP TABLE rewritten (body_sha256 VARCHAR, text VARCHAR)")
     if unreadable:

@@ -1,7 +1,7 @@
 -- The day's first fulfilled answer of each session, parsed into types once; tables are selects over this.
--- An answer that is not plain, or that DuckDB cannot read, is left without items, and its body comes along, with what was noted of it.
+-- An answer that is not plain, or that DuckDB cannot read, is left without items, and its body comes along, with whether its keys are repeated.
 WITH plain AS (
-    SELECT session_id, received_at, body_sha256, body, detail, TRY(from_json(plain_text(text), '{{ plain_structure }}').result) AS result
+    SELECT session_id, received_at, body_sha256, body, has_repeated_keys, TRY(from_json(plain_text(text), '{{ plain_structure }}').result) AS result
     FROM answers
 ),
 results AS (
@@ -10,7 +10,7 @@ results AS (
         received_at,
         body_sha256,
         body,
-        detail,
+        has_repeated_keys,
         {{ result_fields }},
         list_transform(result.nfts, lambda x: plain_item(x)) AS items,
         list_transform(result.nfts, lambda x: list_transform(x.content.metadata.attributes, lambda a:
@@ -25,5 +25,5 @@ results AS (
 )
 SELECT session_id, received_at, body_sha256, {{ result_columns }}, len(items) AS item_count,
     value_of(items) AS buyback_value_usd, items, attributes, problems,
-    CASE WHEN items IS NULL THEN {'body': body, 'detail': detail} END AS strange
+    CASE WHEN items IS NULL THEN {'body': body, 'has_repeated_keys': has_repeated_keys} END AS strange
 FROM results

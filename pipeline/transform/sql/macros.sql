@@ -174,6 +174,11 @@ CREATE TEMP MACRO item_problems(x, price_trouble, document, i) AS list_filter([
 -- Whether escapes may stand for plain letters, in a key as well.
 CREATE TEMP MACRO has_escaped_letters(text) AS regexp_matches(text, '\\u00[4-7]');
 
+-- Whether an answer has repeated keys. Earlier versions did not store it as such, but in this sentence.
+CREATE TEMP MACRO repeats_keys(has_repeated_keys, detail) AS coalesce(
+    has_repeated_keys, detail = 'keys are repeated; of each, the last counts', false
+);
+
 -- Whether the API key stands in a text in another spelling, by the pattern that the builder knows; polling takes the key
 -- out of what it stores, so only older answers can hold one.
 CREATE TEMP MACRO holds_key(text) AS coalesce(
