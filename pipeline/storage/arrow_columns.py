@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -26,7 +26,7 @@ def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         offsets = array("i", accumulate(map(len, pieces), initial=0))
         buffers = [pa.py_buffer(offsets), pa.py_buffer(b"".join(pieces))]
     elif pa.types.is_boolean(kind):
-        buffers = [pa.py_buffer(np.packbits([bool(value) for value in values], bitorder="little"))]
+        buffers = [_bits(bool(value) for value in values)]
     else:
         buffers = [pa.py_buffer(array(_CODES[kind.byte_width], [value or 0 for value in values]))]
     return pa.Array.from_buffers(kind, len(values), [_validity(values), *buffers])
@@ -35,4 +35,8 @@ def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 def _validity(values: Sequence[Any]) -> pa.Buffer | None:
     if None not in values:
         return None
-    return pa.py_buffer(np.packbits([value is not None for value in values], bitorder="little"))
+    return _bits(value is not None for value in values)
+
+
+def _bits(flags: Iterable[bool]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(np.fromiter(flags, bool), bitorder="little"))
