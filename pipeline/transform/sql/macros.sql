@@ -191,8 +191,12 @@ CREATE TEMP MACRO inexact_number() AS '-?[0-9]+(?:[.0-9]*[eE]|[.0-9]{15}|\.[0-9]
 
 CREATE TEMP MACRO has_inexact_number(text) AS regexp_matches(text, '"\s*:\s*(?:' || inexact_number() || ')');
 
+-- Whether a text begins with a colon and a number, so that its opening quote looks like the end of a key; a key that ends
+-- in punctuation may match, too.
+CREATE TEMP MACRO seems_to_end_a_key(text) AS regexp_matches(text, '[,\[{:]\s*"\s*:\s*-?[0-9]');
+
 -- The document with each number that follows a key as a string. Inside of strings a quote follows an odd number of
--- backslashes, so none is mistaken for the end of a key.
+-- backslashes, so none is mistaken for the end of a key; `answers` has no opening quote that looks like one.
 CREATE TEMP MACRO numbers_as_text(text) AS
     regexp_replace(text, '([^\\](?:\\\\)*"\s*:\s*)(-?[0-9][-+.0-9eE]*)', '\1"\2"', 'g');
 
