@@ -62,11 +62,13 @@ def templates(mix: Mix) -> pa.Table:
     fates = [catalogue.session(1, f"template-{i}", is_sandbox=False) for i in range(TEMPLATES)]
     bodies = [json.dumps({"result": {**fate.result, "session_id": "@"}}) for fate in fates]
     bodies = [mix(number, body) for number, body in enumerate(bodies)]
+    meanings = [answers.interpret("@", answers.Answer(200, {}, body.encode())) for body in bodies]
     return pa.table(
         {
             "k": range(TEMPLATES),
             "template": bodies,
-            "detail": [answers.interpret("@", answers.Answer(200, {}, body.encode())).detail for body in bodies],
+            "detail": [meaning.detail for meaning in meanings],
+            "has_repeated_keys": [meaning.has_repeated_keys for meaning in meanings],
             "pack_id": [fate.pack.id for fate in fates],
             "price_usd": [fate.price for fate in fates],
             "quantity": [fate.quantity for fate in fates],
@@ -94,7 +96,7 @@ def add_day(data: DataDirectory, day: int, sessions: int, mix: Mix = MIXES[SIMUL
                 SELECT session_id, moment AS requested_at, moment AS received_at, 200::SMALLINT AS http_status,
                     'application/json' AS content_type, encode(replace(template, '@', session_id)) AS body,
                     sha256(replace(template, '@', session_id)) AS body_sha256, 'fulfilled' AS outcome,
-                    detail
+                    detail, has_repeated_keys
                 FROM sessions JOIN templates USING (k) ORDER BY i
             """,
             SESSION_SUBMISSIONS: f"""

@@ -25,7 +25,7 @@ from pipeline.transform.queries import query
 
 _ANSWERS = "answers"  # the view of tables with `reads_answer_text`
 _ANSWER_COLUMNS = {"text": "body"} | {
-    name: name for name in ("session_id", "received_at", "body_sha256", "outcome", "body", "detail")
+    name: name for name in ("session_id", "received_at", "body_sha256", "outcome", "body", "has_repeated_keys")
 }
 _DAYS = "days"  # the builder's table of the days to derive, a parameter of the query of purchases
 

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from pipeline.schema.answer import ENVELOPE
+
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_ITEMS = 100_000  # far beyond any purchase; a body of empty items only would exhaust a build's memory
 LONGEST_WAIT = 86_400.0  # seconds; a longer Retry-After is implausible
@@ -24,11 +26,10 @@ WAIT_INSTEAD = 60.0  # seconds; replaces an implausible Retry-After
 IMPLAUSIBLE_WAIT = "; its Retry-After is implausible: "  # separates a detail from the header's value
 _TRANSIENT_STATUSES = frozenset({408, 429})
 _ESCAPED_COLON = b"\\u003"  # prefix of the escape of a colon and of some other characters
-_ENVELOPE = ("result", "status", "error")
 _FAILED = "Transaction failed"
 _LONGEST_VALUE = 100  # characters of a header's value that are stored
 NO_CONNECTION = "no connection"  # prefix of an answer's problem if the connection failed
-REPEATED_KEYS = "keys are repeated; of each, the last counts"
+_REPEATED_KEYS = "keys are repeated; of each, the last counts"
 
 
 class Outcome(StrEnum):
@@ -68,10 +69,14 @@ class Answer(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """An outcome with an optional explanation."""
+    """An outcome with an optional explanation.
+
+    `has_repeated_keys` means that an object of a final or pending answer has a key twice; the last one counts.
+    """
 
     outcome: Outcome
     detail: str | None = None
+    has_repeated_keys: bool = False
 
 
 def interpret(session_id: str, answer: Answer, confirms: bool = False) -> Meaning:
@@ -129,18 +134,18 @@ def _bad_request(answer: Answer, confirms: bool) -> Meaning:
     document = _parse(answer)
     if isinstance(document, str) or document.get("error") != _FAILED:
         return Meaning(Outcome.REFUSED, "HTTP 400")
-    if sum(key in document for key in _ENVELOPE) > 1:
+    if sum(key in document for key in ENVELOPE) > 1:
         return Meaning(Outcome.MALFORMED, "more than one of result, status and error")
-    return Meaning(Outcome.FAILED if confirms else Outcome.UNCONFIRMED, _note(document) or _FAILED)
+    return _noted(Outcome.FAILED if confirms else Outcome.UNCONFIRMED, document, _FAILED)
 
 
 def _success(session_id: str, document: dict[str, Any]) -> Meaning:
-    given = [key for key in _ENVELOPE if key in document]
+    given = [key for key in ENVELOPE if key in document]
     if len(given) != 1:
         return Meaning(Outcome.MALFORMED, f"{' and '.join(given) or 'none'} of result, status and error")
     if given == ["status"]:
         if document["status"] == "pending":
-            return Meaning(Outcome.PENDING, _note(document))
+            return _noted(Outcome.PENDING, document)
         return Meaning(Outcome.MALFORMED, "a status other than pending")
     if given == ["error"]:
         return Meaning(Outcome.MALFORMED, "HTTP 200 with an error")
@@ -153,12 +158,12 @@ def _success(session_id: str, document: dict[str, Any]) -> Meaning:
     if "session_id" in result and not _is_same_session(session_id, result["session_id"]):
         return Meaning(Outcome.MALFORMED, "result.session_id is another session's")
     if not items:
-        return Meaning(Outcome.PENDING, _note(document) or "a result without items")
+        return _noted(Outcome.PENDING, document, "a result without items")
     if "session_id" not in result:
         return Meaning(Outcome.MALFORMED, "result has items but no session_id")
     if len(items) > MAX_ITEMS:
         return Meaning(Outcome.MALFORMED, f"result.nfts has {len(items)} items; at most {MAX_ITEMS} are read")
-    return Meaning(Outcome.FULFILLED, _note(document))
+    return _noted(Outcome.FULFILLED, document)
 
 
 def _is_same_session(asked: str, echoed: Any) -> bool:
@@ -171,9 +176,11 @@ def _is_same_session(asked: str, echoed: Any) -> bool:
         return False
 
 
-def _note(document: dict[str, Any]) -> str | None:
-    """The detail with which later readers interpret the answer in the same way."""
-    return REPEATED_KEYS if isinstance(document, _Repeating) else None
+def _noted(outcome: Outcome, document: dict[str, Any], detail: str | None = None) -> Meaning:
+    """The meaning, with a note of repeated keys: later readers of the document use the last of them as well."""
+    if isinstance(document, _Repeating):
+        return Meaning(outcome, _REPEATED_KEYS, has_repeated_keys=True)
+    return Meaning(outcome, detail)
 
 
 def _parse(answer: Answer) -> dict[str, Any] | str:
@@ -215,7 +222,7 @@ def _parse_any(body: bytes) -> dict[str, Any] | str:
         return "the body is not JSON"
     if not isinstance(document, dict):
         return "the body is not a JSON object"
-    if isinstance(document, _Repeating) and (twice := document.repeated.intersection(_ENVELOPE)):
+    if isinstance(document, _Repeating) and (twice := document.repeated.intersection(ENVELOPE)):
         return f"more than one {' and '.join(sorted(twice))}"
     return document
 

@@ -213,6 +213,7 @@ class Engine:
                 answer.body,
                 meaning.outcome.value,
                 meaning.detail,
+                meaning.has_repeated_keys,
             )
         )
         self._log_has_some.set()

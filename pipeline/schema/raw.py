@@ -45,6 +45,13 @@ STATUS_RESPONSES = Table(
             accepted=OUTCOMES,
         ),
         Column("detail", "VARCHAR", "Explanation of the outcome; NULL if it needs none"),
+        Column(
+            "has_repeated_keys",
+            "BOOLEAN",
+            "Whether an object in a final or pending answer has a key twice, of which the last counts; NULL in rows of "
+            "earlier versions, where `detail` says so",
+            may_be_missing=True,
+        ),
     ),
     zone=Zone.RAW,
     group="raw",

@@ -1,36 +1,15 @@
-"""Staging tables: purchases, pulls, attributes and items, and the intermediate tables before them."""
+"""Staging tables: purchases, pulls and attributes, and the intermediate tables before them."""
 
+from pipeline.schema.answer import ITEM, METADATA, RESULT, columns_of, struct_of
 from pipeline.schema.table import MONEY, TIME, Column, Partition, Reference, Strategy, Table, Zone
 
 _ATTRIBUTE = 'STRUCT(trait_type VARCHAR, "value" VARCHAR, value_type VARCHAR)'
-_LINKS = "STRUCT(image VARCHAR, back_image VARCHAR)"
-_ITEM = (
-    'STRUCT(id VARCHAR, "type" VARCHAR, buyback_price DECIMAL(18,4), mint_address VARCHAR, '
-    'collection_address VARCHAR, token_standard VARCHAR, "name" VARCHAR, image VARCHAR, back_image VARCHAR, '
-    f"links {_LINKS})"
-)
 _PROBLEM = (
     "STRUCT(pull_number INTEGER, rule VARCHAR, severity VARCHAR, field VARCHAR, detail VARCHAR, raw_value VARCHAR)"
 )
 
 STATUSES = ("pending", "fulfilled", "failed", "expired")
 SEVERITIES = ("error", "warning", "info")
-_QUOTED_PULL = (
-    "STRUCT(pulled_at TIMESTAMP WITH TIME ZONE, resolved_at TIMESTAMP WITH TIME ZONE, session_id VARCHAR, "
-    "pull_number INTEGER, buyback_price_usd DECIMAL(18,4))"
-)
-_CARD_EXTRAS = (
-    Column("parallel", "VARCHAR", "From the trait Parallel, as text"),
-    Column(
-        "print_run",
-        "INTEGER",
-        "How many copies were printed: 25 of `/25` or `12/25`, from the trait Print Run, Numbered or Parallel, else "
-        "from the name; NULL where it may be the card's number in its set, a grade or a season",
-    ),
-    Column("language", "VARCHAR", "From the trait Language, as text"),
-    Column("insured_value_usd", MONEY, "From the trait Insured Value; NULL in another currency than dollars"),
-)
-_ON_CHAIN = ("mint_address", "collection_address", "token_standard")
 
 SESSION_DAY_POLLS = Table(
     "session_day_polls",
@@ -64,16 +43,14 @@ _RESULT_COLUMNS = (
     Column("session_id", "VARCHAR", "The session", key=True),
     Column("received_at", TIME, "When the answer came", nullable=False),
     Column("body_sha256", "VARCHAR", "SHA-256 of the answer's body", nullable=False),
-    Column("user_id", "VARCHAR", "The answer's user"),
-    Column("public_id", "VARCHAR", "Short shareable transaction identifier"),
-    Column("tx_hash", "VARCHAR", "Transaction hash"),
+    *columns_of(RESULT),
     Column("item_count", "BIGINT", "Items in the answer"),
     Column(
         "buyback_value_usd",
         MONEY,
         "Sum of the items' quotes, each rounded to four places; NULL if none is quoted or the sum is 10^14 or more",
     ),
-    Column("items", f"{_ITEM}[]", "The answer's `nfts` in their order, without their attributes"),
+    Column("items", f"{struct_of(ITEM)}[]", "The answer's `nfts` in their order, without their attributes"),
     # Separate from the items: DuckDB reads a nested column whole, and different tables read the two.
     Column("attributes", f"{_ATTRIBUTE}[][]", "The attributes of each item, in the items' order"),
     Column("problems", f"{_PROBLEM}[]", "Problems of the answer and its items; NULL for a plain answer"),
@@ -169,8 +146,7 @@ PURCHASES = Table(
         Column("price_usd", MONEY, "Price of the session, as submitted"),
         Column("quantity", "INTEGER", "Packs bought, as submitted"),
         Column("user_id", "VARCHAR", "The answer's user, else the submission's"),
-        Column("public_id", "VARCHAR", "Short shareable transaction identifier"),
-        Column("tx_hash", "VARCHAR", "Transaction hash of the mint"),
+        *(column for column in columns_of(RESULT) if column.name != "user_id"),
         Column("is_sandbox", "BOOLEAN", "Whether `tx_hash` is from a sandbox; NULL if there is none"),
         Column("pull_count", "BIGINT", "Items in the fulfilled answer; NULL until fulfilled"),
         Column(
@@ -197,16 +173,9 @@ PULLS = Table(
     (
         Column("session_id", "VARCHAR", "The session", key=True),
         Column("pull_number", "INTEGER", "1-based position of the item in the answer", key=True),
-        Column("item_id", "VARCHAR", "The item: its mint address when on-chain, else the listing's id"),
-        Column("item_type", "VARCHAR", "Source of the item as sent: enft, ebay, fanatics, alt, external or new"),
-        Column("buyback_price_usd", MONEY, "Quote; NULL if absent or unreadable"),
-        Column("mint_address", "VARCHAR", "On-chain mint address"),
-        Column("collection_address", "VARCHAR", "On-chain collection address"),
-        Column("token_standard", "VARCHAR", "Token standard of an on-chain item"),
+        *columns_of(ITEM),
         Column("is_on_chain", "BOOLEAN", "Whether the item has a mint address", nullable=False),
-        Column("name", "VARCHAR", "The item's name"),
-        Column("image_url", "VARCHAR", "Front image: metadata.image, else links.image"),
-        Column("back_image_url", "VARCHAR", "Back image: metadata.back_image, else links.back_image"),
+        *columns_of(METADATA),
         Column("user_id", "VARCHAR", "The purchase's user"),
         Column("pack_id", "VARCHAR", "The purchase's pack"),
         Column(
@@ -256,102 +225,4 @@ ITEM_ATTRIBUTES = Table(
     partition=Partition.OBSERVED,
     sources=("fulfilled_results", "purchases"),
     references=(Reference(("session_id", "pull_number"), "pulls"),),
-)
-
-ITEM_DAYS = Table(
-    "item_days",
-    "One row per item and day of observation: the item as in that day's latest pull.",
-    (
-        Column("item_id", "VARCHAR", "The item", key=True),
-        *(
-            Column(name, "VARCHAR", "As in the latest pull")
-            for name in ("item_type", "name", *_ON_CHAIN, "image_url", "back_image_url")
-        ),
-        Column("buyback_price_usd", MONEY, "Quote in the latest pull"),
-        Column("session_id", "VARCHAR", "The latest pull's session", nullable=False),
-        Column("pull_number", "INTEGER", "The latest pull within its session", nullable=False),
-        Column("pulled_at", TIME, "When the latest pull's purchase was initiated, else resolved", nullable=False),
-        Column("resolved_at", TIME, "When the latest pull's answer came", nullable=False),
-        *(
-            Column(name, "VARCHAR", "From the latest pull's traits, as text")
-            for name in ("grading_company", "grade", "cert_number", "year", "category", "set_name", "card_number")
-        ),
-        *_CARD_EXTRAS,
-        Column("is_trait_repeated", "BOOLEAN", "Whether the latest pull has a repeated trait", nullable=False),
-        Column("pull_count", "BIGINT", "Pulls that day", nullable=False),
-        Column("first_pulled_at", TIME, "First pull that day", nullable=False),
-        Column("min_buyback_price_usd", MONEY, "Lowest quote"),
-        Column("max_buyback_price_usd", MONEY, "Highest quote"),
-        Column("item_types", "VARCHAR[]", "The item types of its pulls; `unknown` if absent", nullable=False),
-        Column("first_quoted_pull", _QUOTED_PULL, "The earliest quoted pull"),
-        Column("latest_quoted_pulls", f"{_QUOTED_PULL}[]", "The two latest quoted pulls, latest first"),
-    ),
-    zone=Zone.STAGING,
-    partition=Partition.OBSERVED,
-    sources=("pulls", "item_attributes"),
-)
-
-ITEMS = Table(
-    "items",
-    "One row per distinct item, as in its latest pull.",
-    (
-        Column("item_id", "VARCHAR", "The item", key=True),
-        Column("item_type", "VARCHAR", "Latest source of the item"),
-        Column("name", "VARCHAR", "Latest name"),
-        Column("mint_address", "VARCHAR", "Latest mint address"),
-        Column("collection_address", "VARCHAR", "Latest collection address"),
-        Column("token_standard", "VARCHAR", "Latest token standard"),
-        Column("image_url", "VARCHAR", "Latest front image"),
-        Column("back_image_url", "VARCHAR", "Latest back image"),
-        Column("grading_company", "VARCHAR", "From the trait Grading Company or Grader, as text"),
-        Column(
-            "grader",
-            "VARCHAR",
-            "The grader in one spelling: `PSA`, `CGC`, `BGS` (Beckett), `SGC` or `TAG`; NULL if no grader is named",
-        ),
-        Column(
-            "grader_source",
-            "VARCHAR",
-            "Source column of `grader`: `grading_company`, or `grade` if no company was sent",
-        ),
-        Column("grade", "VARCHAR", "From the trait Grade, The Grade or GradeNum, as text"),
-        Column("grade_number", "DOUBLE", "The number in `grade`, 0 to 10 in halves"),
-        Column(
-            "grade_label",
-            "VARCHAR",
-            "The words of `grade` in one spelling, such as `GEM MINT`, `NM MINT+` or `PRISTINE BLACK LABEL`; "
-            "NULL if a word belongs to no grading scale",
-        ),
-        Column("cert_number", "VARCHAR", "From the trait Cert Number, Grading ID or Serial, as text"),
-        Column(
-            "cert_digits",
-            "VARCHAR",
-            "The digits of `cert_number` without leading zeros; NULL if damaged (`1.40102E+12`) or not a certificate",
-        ),
-        Column("year", "VARCHAR", "From the trait Year, as text"),
-        Column(
-            "year_number",
-            "INTEGER",
-            "The year in `year`, the first one of a season (`1999-00`); from 1850 to the year after the latest pull",
-        ),
-        Column("category", "VARCHAR", "From the trait Category, as text"),
-        Column("set_name", "VARCHAR", "From the trait Set or Set Name, as text"),
-        Column("card_number", "VARCHAR", "From the trait Card Number, Serial Number or Number, as text"),
-        *_CARD_EXTRAS,
-        Column(
-            "is_trait_repeated",
-            "BOOLEAN",
-            "Whether the latest pull has a repeated trait, ignoring case; each of the columns above takes the first",
-            nullable=False,
-        ),
-        Column("pull_count", "BIGINT", "Pulls of the item", nullable=False),
-        Column("first_pulled_at", TIME, "First pull of the item", nullable=False),
-        Column("last_pulled_at", TIME, "Latest pull of the item", nullable=False),
-        Column("latest_buyback_price_usd", MONEY, "Quote in the latest pull"),
-        Column("min_buyback_price_usd", MONEY, "Lowest quote"),
-        Column("max_buyback_price_usd", MONEY, "Highest quote"),
-    ),
-    group="staging",
-    sources=("item_days",),
-    references=(Reference(("item_id",), "pulls"),),
 )

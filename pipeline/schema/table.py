@@ -50,7 +50,8 @@ class Column:
 
     Columns are nullable by default, key columns are not; `nullable` overrides both.
     Unless given, the unit follows from the type or from the ending of the name. If `accepted` lists
-    values, the column has no others.
+    values, the column has no others. With `may_be_missing` the objects of earlier versions may lack the column of a
+    raw table; its values are NULL there.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Column:
     nullable: bool | None = None
     unit: str | None = None
     accepted: tuple[str, ...] = ()
+    may_be_missing: bool = False
 
     def __post_init__(self) -> None:
         by_name = (unit for suffix, unit in _UNITS_OF_NAMES.items() if self.name.endswith(suffix))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -17,11 +17,16 @@ _CODES = {2: "h", 4: "i", 8: "q"}  # bytes a number: its code in an `array`
 
 
 def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """The values as an array: strings, bytes, whole numbers, or times as numbers of their unit. None becomes NULL."""
+    """The values as an array. None becomes NULL.
+
+    They are strings, bytes, whole numbers, booleans, or times as numbers of their unit.
+    """
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         pieces = [value.encode() if isinstance(value, str) else value or b"" for value in values]
         offsets = array("i", accumulate(map(len, pieces), initial=0))
         buffers = [pa.py_buffer(offsets), pa.py_buffer(b"".join(pieces))]
+    elif pa.types.is_boolean(kind):
+        buffers = [_bits(bool(value) for value in values)]
     else:
         buffers = [pa.py_buffer(array(_CODES[kind.byte_width], [value or 0 for value in values]))]
     return pa.Array.from_buffers(kind, len(values), [_validity(values), *buffers])
@@ -30,4 +35,8 @@ def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 def _validity(values: Sequence[Any]) -> pa.Buffer | None:
     if None not in values:
         return None
-    return pa.py_buffer(np.packbits([value is not None for value in values], bitorder="little"))
+    return _bits(value is not None for value in values)
+
+
+def _bits(flags: Iterable[bool]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(np.fromiter(flags, bool), bitorder="little"))

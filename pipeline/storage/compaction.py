@@ -18,6 +18,7 @@ from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.errors import StoreError
 from pipeline.storage.manifest import digest
+from pipeline.storage.missing_columns import with_missing_columns
 from pipeline.storage.objects import MERGED, Store, file_name, is_merged
 from pipeline.storage.parquet_query import read_parquet
 
@@ -59,7 +60,7 @@ def _merge(store: Store, day: str, paths: list[str]) -> None:
         store.verify(paths)
         for path in paths:
             for batch in store.read(path):
-                writer.write(batch)
+                writer.write(with_missing_columns(STATUS_RESPONSES, batch))
 
 
 def _delete(data: DataDirectory, merged: str, originals: list[str]) -> None:

@@ -22,6 +22,7 @@ import pyarrow as pa
 from pipeline.schema.raw import OUTCOMES, STATUS_RESPONSES
 from pipeline.storage.checksum import bodies_are_whole
 from pipeline.storage.errors import StoreError
+from pipeline.storage.missing_columns import with_missing_columns
 
 SUFFIX = ".journal"
 _FORMER_SUFFIX = ".arrows"  # one Arrow IPC stream, without checksums, as earlier versions wrote it
@@ -67,11 +68,13 @@ def set_aside(journal: Path) -> Path:
 def read(journal: Path, account: Account) -> Iterator[pa.RecordBatch]:
     """The batches that are whole, in their order; what is not is counted in the account, complete at the end.
 
+    Columns that an earlier version did not know are NULL.
     Raises StoreError where the disk fails to give back what it holds.
     """
     try:
         with journal.open("rb") as file:
-            yield from (_former if journal.suffix == _FORMER_SUFFIX else _frames)(file, account)
+            for rows in (_former if journal.suffix == _FORMER_SUFFIX else _frames)(file, account):
+                yield with_missing_columns(STATUS_RESPONSES, rows)
     except OSError as error:
         raise StoreError(
             f"{journal} could not be read: {error}; the answers in it are kept: mend the disk, then run again"
@@ -160,6 +163,7 @@ def _former(file: BinaryIO, account: Account) -> Iterator[pa.RecordBatch]:
 
 
 def _is_plausible(rows: pa.RecordBatch) -> bool:
-    if not rows.schema.equals(STATUS_RESPONSES.arrow_schema) or not bodies_are_whole(rows):
+    known = with_missing_columns(STATUS_RESPONSES, rows)
+    if not known.schema.equals(STATUS_RESPONSES.arrow_schema) or not bodies_are_whole(rows):
         return False
     return all(rows["session_id"].to_pylist()) and set(rows["outcome"].to_pylist()) <= {*OUTCOMES}

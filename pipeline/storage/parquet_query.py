@@ -22,14 +22,13 @@ def read_parquet(table: Table, paths: Iterable[str]) -> str:
     The first object says what the columns are, and one that has others is an error that names it. Its own types count,
     which its writer took from the declaration: what an earlier version wrote can still be compared with.
     """
-    return f"(SELECT {_declared(table)} FROM read_parquet([{_list(paths)}], {_OPTIONS}))"
+    return f"(SELECT {_declared(table)} FROM read_parquet([{_list(paths)}], {_OPTIONS}{_schema(table)}))"
 
 
 def read_parquet_with_origin(table: Table, paths: Iterable[str]) -> str:
     """The same with `filename`, the object's path, and `file_row_number`, its rows counted from 0."""
-    options = f"{_OPTIONS.replace('filename = false', 'filename = true')}, file_row_number = true"
-    columns = _declared(table, "filename", "file_row_number")
-    return f"(SELECT {columns} FROM read_parquet([{_list(paths)}], {options}))"
+    columns = f"{_declared(table)}, filename, file_row_number"
+    return f"(SELECT {columns} FROM read_parquet([{_list(paths)}], {_OPTIONS}{_schema(table)}))"
 
 
 def row_counts_of(connection: duckdb.DuckDBPyConnection, paths: Iterable[str]) -> dict[str, int]:
@@ -58,9 +57,19 @@ def quoted(text: object) -> str:
 _OPTIONS = "hive_partitioning = false, union_by_name = false, binary_as_string = false, filename = false"
 
 
-def _declared(table: Table, *more: str) -> str:
-    names = ", ".join(f"'{quoted(name)}'" for name in (*(c.name for c in table.columns), *more))
+def _declared(table: Table) -> str:
+    names = ", ".join(f"'{quoted(c.name)}'" for c in table.columns)
     return f"COLUMNS(lambda name: name IN ({names}))"
+
+
+def _schema(table: Table) -> str:
+    """The option by which columns that objects of earlier versions lack are NULL. All types are the declared ones."""
+    if not any(c.may_be_missing for c in table.columns):
+        return ""
+    columns = ", ".join(
+        f"'{c.name}': {{'name': '{c.name}', 'type': '{c.type}', 'default_value': NULL}}" for c in table.columns
+    )
+    return f", schema = MAP {{{columns}}}"
 
 
 def _list(paths: Iterable[str]) -> str:

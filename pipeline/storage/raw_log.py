@@ -44,6 +44,7 @@ class Response(NamedTuple):
     body: bytes | None
     outcome: str
     detail: str | None
+    has_repeated_keys: bool = False
 
 
 class ResponseLog:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from pipeline.schema.raw import SELLBACK_SUBMISSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.storage.layout import Layout
+from pipeline.storage.missing_columns import with_missing_columns
 from pipeline.storage.objects import Store
 
 _RECEIVED = {
@@ -35,7 +36,7 @@ def copy_raw(source: Store, target: Store, until: datetime) -> None:
                 if first is not None:
                     with target.writer(table, part, PurePosixPath(path).stem) as writer:
                         for batch in itertools.chain([first], rows):
-                            writer.write(batch)
+                            writer.write(with_missing_columns(table, batch))
 
 
 def copy_reference(source: Layout, target: Layout) -> None:

@@ -2,21 +2,22 @@
 
 DuckDB can read nearly every answer as received. The others are rewritten: the same document, with a
 replacement character for each lone surrogate, which is no character, with the last of each
-repeated key, which is the one that counted when the answer was given its meaning, and with plain
-letters where escapes stood for them, by which alone SQL finds a price's digits. Numbers keep their
-digits. The raw body stays as it is. An API key that older versions stored in another spelling is taken
-out before it would be read in the clear.
+repeated key, which is the one that counted when the answer was given its meaning, with plain
+letters where escapes stood for them, by which alone SQL finds a price's digits, and with an escape
+for a colon that begins a text, which SQL would take for the end of a key. Numbers keep their
+digits. The raw body stays as it is. An API key that older versions stored in another spelling is
+taken out before it would be read in the clear.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import duckdb
 
-from pipeline.polling.answers import REPEATED_KEYS
 from pipeline.polling.redaction import Redaction
 from pipeline.schema.raw import STATUS_RESPONSES
 
@@ -32,8 +33,8 @@ def create_answers(
     unreadable = connection.execute(
         f"SELECT DISTINCT body_sha256, body FROM {responses} "
         f"WHERE outcome IN {_READABLE} AND "
-        f"(detail = $repeated_keys OR has_escaped_letters({TEXT}) OR holds_key({TEXT}) OR NOT json_valid({TEXT}))",
-        {"repeated_keys": REPEATED_KEYS},
+        f"(repeats_keys(has_repeated_keys, detail) OR has_escaped_letters({TEXT}) OR holds_key({TEXT}) "
+        f"OR seems_to_end_a_key({TEXT}) OR NOT json_valid({TEXT}))",
     ).fetchall()
     connection.execute("CREATE OR REPLACE TEMP TABLE rewritten (body_sha256 VARCHAR, text VARCHAR)")
     if unreadable:
@@ -63,6 +64,7 @@ class _Verbatim(str):
     """A number as it was written, or punctuation."""
 
 
+_LEADING_COLON = re.compile('^(" *):')
 _COMMA, _COLON = _Verbatim(","), _Verbatim(":")
 
 
@@ -81,5 +83,5 @@ def _text(document: Any) -> str:
                 parts = [part for entry in entries for part in (_COMMA, entry)]
                 waiting += [_Verbatim("]"), *reversed(parts[1:]), _Verbatim("[")]
             case value:
-                pieces.append(json.dumps(value, ensure_ascii=False))
+                pieces.append(_LEADING_COLON.sub(r"\1\\u003a", json.dumps(value, ensure_ascii=False)))
     return "".join(pieces)

@@ -15,7 +15,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.polling.answers import REPEATED_KEYS
 from pipeline.polling.redaction import Redaction
 from pipeline.schema.staging import FULFILLED_RESULTS
 from pipeline.storage.connection import ROWS_A_BATCH, stream
@@ -44,15 +43,17 @@ _TIMES = """
 # Where keys are repeated, the last of them counts, and the one call would read another.
 _ANSWERS_BETWEEN = f"""
     CREATE OR REPLACE TEMP VIEW answers AS
-    SELECT session_id, received_at, body_sha256, body, outcome, detail,
-        CASE WHEN detail IS DISTINCT FROM '{REPEATED_KEYS}' AND NOT holds_key({TEXT}) THEN {TEXT} END AS text
+    SELECT session_id, received_at, body_sha256, body, outcome,
+        repeats_keys(has_repeated_keys, detail) AS has_repeated_keys,
+        CASE WHEN NOT repeats_keys(has_repeated_keys, detail) AND NOT holds_key({TEXT}) THEN {TEXT} END AS text
     FROM status_responses
     WHERE outcome = 'fulfilled' AND received_at >= TIMESTAMPTZ '{{since}}' AND received_at < TIMESTAMPTZ '{{until}}'
         AND session_id NOT IN (FROM sessions_with_several)
 """
 _GATHERED_RESPONSES = """
     CREATE OR REPLACE TEMP VIEW strange_responses AS
-    SELECT session_id, received_at, body_sha256, strange.body AS body, 'fulfilled' AS outcome, strange.detail AS detail
+    SELECT session_id, received_at, body_sha256, strange.body AS body, 'fulfilled' AS outcome, NULL::VARCHAR AS detail,
+        strange.has_repeated_keys AS has_repeated_keys
     FROM gathered
 """
 _RESPONSES_OF_SEVERAL = """

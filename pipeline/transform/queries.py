@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from pipeline.schema.table import Table
+from pipeline.transform.generated_sql import filled_in
 
 _SQL = Path(__file__).parent / "sql"
 MACROS = ("macros", "card_macros", "mart_macros")
@@ -27,12 +28,16 @@ CONTENT_BY_DAY = """
 
 def query(table: Table) -> str:
     """The query that derives the table from its sources."""
-    return (_SQL / f"{table.name}.sql").read_text(encoding="utf-8")
+    return _text(table.name)
 
 
 def macros() -> str:
     """The shared SQL macros: rules for answers, cards and marts."""
-    return "\n".join((_SQL / f"{name}.sql").read_text(encoding="utf-8") for name in MACROS)
+    return "\n".join(_text(name) for name in MACROS)
+
+
+def _text(name: str) -> str:
+    return filled_in((_SQL / f"{name}.sql").read_text(encoding="utf-8"))
 
 
 def time_macros(now: datetime, expire_after: float) -> str:

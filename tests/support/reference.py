@@ -13,7 +13,7 @@ from typing import Any
 NAMES = ("trait_type", "traitType", "key", "name")
 _SPACE = " \t\n\f\r"
 _WILD_EXPONENT = 900_000  # beyond it only the sign matters; the decimal module knows no larger ones
-_KNOWN = {
+KNOWN = {
     "$": {"result", "status", "error"},
     "$.result": {"session_id", "user_id", "public_id", "nfts", "tx_hash"},
     "$.result.nfts[*]": {
@@ -165,7 +165,7 @@ def unknown_fields(body: bytes) -> Counter[tuple[str, str]]:
         for parent, value in _levels(load(body))
         if isinstance(value, dict)
         for key in value
-        if key not in _KNOWN[parent]
+        if key not in KNOWN[parent]
     )
 
 

@@ -40,51 +40,20 @@ cards AS (
     SELECT
         session_id,
         pull_number,
-        first_trait(value, trait, attribute_number, ['grading company', 'grader']) AS grading_company,
-        first_trait(value, trait, attribute_number, ['grade', 'the grade', 'gradenum']) AS grade,
-        first_trait(value, trait, attribute_number, ['cert number', 'grading id', 'serial']) AS cert_number,
-        first_trait(value, trait, attribute_number, ['year']) AS year,
-        first_trait(value, trait, attribute_number, ['category']) AS category,
-        first_trait(value, trait, attribute_number, ['set', 'set name']) AS set_name,
-        first_trait(value, trait, attribute_number, ['card number', 'serial number', 'number']) AS card_number,
-        first_trait(value, trait, attribute_number, ['parallel']) AS parallel,
-        first_trait(value, trait, attribute_number, ['print run', 'numbered to', 'serial numbered', 'numbered']) AS numbering,
-        first_trait(value, trait, attribute_number, ['language']) AS language,
-        first_trait(value, trait, attribute_number, ['insured value', 'insuredvalue', 'insured_value']) AS insured_value,
+        {{ first_traits }},
         list_unique(list(trait)) < count(trait) AS is_trait_repeated
     FROM facts
     GROUP BY session_id, pull_number
 )
 SELECT
     latest.item_id,
-    item_type,
-    name,
-    mint_address,
-    collection_address,
-    token_standard,
-    image_url,
-    back_image_url,
+    {{ pull_columns }},
     buyback_price_usd,
-    latest.session_id,
-    latest.pull_number,
+    session_id,
+    pull_number,
     pulled_at,
     resolved_at,
-    grading_company,
-    grade,
-    cert_number,
-    year,
-    category,
-    set_name,
-    card_number,
-    parallel,
-    coalesce(
-        run_of_trait(numbering),
-        run_in_text(parallel, NULL, NULL),
-        run_in_text(name, category, card_number)
-    ) AS print_run,
-    language,
-    insured_usd(insured_value) AS insured_value_usd,
-    coalesce(is_trait_repeated, false) AS is_trait_repeated,
+    {{ card_columns }},
     pull_count,
     first_pulled_at,
     min_buyback_price_usd,
@@ -92,8 +61,20 @@ SELECT
     item_types,
     first_quoted_pull,
     latest_quoted_pulls
-FROM pulls AS latest
-SEMI JOIN chosen USING (session_id, pull_number)
+FROM (
+    SELECT
+        pulls.*,
+        cards.* EXCLUDE (session_id, pull_number, is_trait_repeated),
+        coalesce(
+            run_of_trait(numbering),
+            run_in_text(parallel, NULL, NULL),
+            run_in_text(name, category, card_number)
+        ) AS print_run,
+        insured_usd(insured_value) AS insured_value_usd,
+        coalesce(is_trait_repeated, false) AS is_trait_repeated
+    FROM pulls
+    SEMI JOIN chosen USING (session_id, pull_number)
+    LEFT JOIN cards ON cards.session_id = pulls.session_id AND cards.pull_number = pulls.pull_number
+) AS latest
 JOIN totals ON totals.item_id = latest.item_id
-LEFT JOIN cards ON cards.session_id = latest.session_id AND cards.pull_number = latest.pull_number
 ORDER BY latest.item_id

@@ -26,8 +26,8 @@ labels AS (
 ),
 readings AS (
     SELECT
-        grading_company,
-        grade,
+        grading_company AS labelled_company,
+        grade AS labelled_grade,
         coalesce(company_grader, grade_grader) AS grader,
         CASE WHEN company_grader IS NOT NULL THEN 'grading_company' WHEN grade_grader IS NOT NULL THEN 'grade' END AS grader_source,
         grade_number_in(words) AS grade_number,
@@ -36,38 +36,21 @@ readings AS (
 )
 SELECT
     latest.item_id,
-    item_type,
-    name,
-    mint_address,
-    collection_address,
-    token_standard,
-    image_url,
-    back_image_url,
-    latest.grading_company,
-    grader,
-    grader_source,
-    latest.grade,
-    grade_number,
-    grade_label,
-    cert_number,
-    cert_digits(cert_number) AS cert_digits,
-    year,
-    year_number(year, extract(year FROM resolved_at::DATE)) AS year_number,
-    category,
-    set_name,
-    card_number,
-    parallel,
-    print_run,
-    language,
-    insured_value_usd,
-    is_trait_repeated,
+    {{ pull_columns }},
+    {{ parsed_card_columns }},
     totals.pull_count,
     totals.first_pulled_at,
     last_pulled_at,
     buyback_price_usd AS latest_buyback_price_usd,
     totals.min_buyback_price_usd,
     totals.max_buyback_price_usd
-FROM latest
+FROM (
+    SELECT
+        *,
+        cert_digits(cert_number) AS cert_digits,
+        year_number(year, extract(year FROM resolved_at::DATE)) AS year_number
+    FROM latest
+) AS latest
 JOIN totals ON totals.item_id = latest.item_id
-LEFT JOIN readings ON readings.grading_company IS NOT DISTINCT FROM latest.grading_company AND readings.grade IS NOT DISTINCT FROM latest.grade
+LEFT JOIN readings ON labelled_company IS NOT DISTINCT FROM grading_company AND labelled_grade IS NOT DISTINCT FROM grade
 ORDER BY latest.item_id

@@ -37,10 +37,6 @@ CREATE TEMP MACRO object_problem(field, document, path) AS CASE WHEN json_type(d
     problem('unreadable_field', 'warning', field, with_article(json_kind(json_extract(document, path))) || ' where an object belongs',
         json_extract(document, path)) END;
 
-CREATE TEMP MACRO metadata_is_empty(x) AS coalesce(
-    x.content.metadata.name, x.content.metadata.image, x.content.metadata.back_image, x.content.metadata.attributes) IS NULL;
-CREATE TEMP MACRO links_are_empty(x) AS coalesce(x.content.links.image, x.content.links.back_image) IS NULL;
-
 -- A price as decimal text. DuckDB reads JSON numbers as doubles, so the digits as sent come along in `exact`
 -- where they are too many for one.
 CREATE TEMP MACRO price_text(j, exact) AS CASE
@@ -93,7 +89,7 @@ CREATE TEMP MACRO number_in(t) AS CASE
     THEN finite(TRY_CAST(regexp_replace(t, '[,\s\p{Sc}]', '', 'g') AS DOUBLE)) END;
 
 -- An attribute's name: the first of the fields that name it.
-CREATE TEMP MACRO trait(a) AS coalesce(a.trait_type, a.traitType, a.key, a.name);
+CREATE TEMP MACRO trait(a) AS coalesce({{ trait_names }});
 
 CREATE TEMP MACRO attribute(trait, v) AS {
     'trait_type': trait,
@@ -104,7 +100,7 @@ CREATE TEMP MACRO value_number(value, value_type) AS CASE value_type
     WHEN 'string' THEN number_in(value)
     WHEN 'number' THEN finite(TRY_CAST(value AS DOUBLE)) END;
 CREATE TEMP MACRO attribute_of(e) AS attribute(
-    coalesce(json_text(e.trait_type), json_text(e.traitType), json_text(e.key), json_text(e.name)), e.value);
+    coalesce({{ trait_texts }}), e.value);
 
 -- Attributes come as a list of objects, of which entries that are no objects are left out, or as one object whose keys
 -- are the traits.
@@ -114,7 +110,7 @@ CREATE TEMP MACRO attributes(a) AS CASE left(a::VARCHAR, 1)
     WHEN '[' THEN list_transform(
         list_transform(
             list_filter(from_json(a, '["JSON"]'), lambda e: json_kind(e) = 'object'),
-            lambda e: from_json(e, '{"trait_type":"JSON","traitType":"JSON","key":"JSON","name":"JSON","value":"JSON"}')),
+            lambda e: from_json(e, '{{ attribute_structure }}')),
         lambda e: attribute_of(e))
 END;
 
@@ -154,28 +150,10 @@ CREATE TEMP MACRO plain_attribute(a) AS {
 
 -- An item without its attributes: of an answer whose values are read as what belongs there, and as JSON.
 CREATE TEMP MACRO plain_item(x) AS {
-    'id': x.id,
-    'type': x.type,
-    'buyback_price': x.buyback_price::DECIMAL(18,4),
-    'mint_address': x.mint_address,
-    'collection_address': x.collection_address,
-    'token_standard': x.token_standard,
-    'name': x.content.metadata.name,
-    'image': x.content.metadata.image,
-    'back_image': x.content.metadata.back_image,
-    'links': x.content.links
+    {{ plain_item }}
 };
 CREATE TEMP MACRO item(x, price) AS {
-    'id': json_text(x.id),
-    'type': json_text(x.type),
-    'buyback_price': price,
-    'mint_address': json_text(x.mint_address),
-    'collection_address': json_text(x.collection_address),
-    'token_standard': json_text(x.token_standard),
-    'name': json_text(x.content.metadata.name),
-    'image': json_text(x.content.metadata.image),
-    'back_image': json_text(x.content.metadata.back_image),
-    'links': {'image': json_text(x.content.links.image), 'back_image': json_text(x.content.links.back_image)}
+    {{ checked_item }}
 };
 
 -- What an answer's items are quoted at together, each price rounded before it is added; NULL where it is too much.
@@ -188,24 +166,18 @@ CREATE TEMP MACRO item_problems(x, price_trouble, document, i) AS list_filter([
         problem('unreadable_price', 'error', 'buyback_price', price_trouble, x.buyback_price) END,
     CASE WHEN x.id IS NULL OR (is_string(x.id) AND not_blank(json_text(x.id)) IS NULL) THEN
         missing_item_id(x.id) END,
-    text_problem('id', x.id),
-    text_problem('type', x.type),
-    text_problem('mint_address', x.mint_address),
-    text_problem('collection_address', x.collection_address),
-    text_problem('token_standard', x.token_standard),
-    text_problem('content.metadata.name', x.content.metadata.name),
-    text_problem('content.metadata.image', x.content.metadata.image),
-    text_problem('content.metadata.back_image', x.content.metadata.back_image),
-    text_problem('content.links.image', x.content.links.image),
-    text_problem('content.links.back_image', x.content.links.back_image),
+    {{ item_text_problems }},
     CASE WHEN x.id IS NULL THEN object_problem('nfts[' || (i - 1) || ']', document, '$') END,
-    CASE WHEN metadata_is_empty(x) AND links_are_empty(x) THEN object_problem('content', document, '$.content') END,
-    CASE WHEN metadata_is_empty(x) THEN object_problem('content.metadata', document, '$.content.metadata') END,
-    CASE WHEN links_are_empty(x) THEN object_problem('content.links', document, '$.content.links') END
+    {{ item_object_problems }}
 ], lambda p: p IS NOT NULL) || attribute_problems(x.content.metadata.attributes);
 
 -- Whether escapes may stand for plain letters, in a key as well.
 CREATE TEMP MACRO has_escaped_letters(text) AS regexp_matches(text, '\\u00[4-7]');
+
+-- Whether an answer has repeated keys. Earlier versions did not store it as such, but in this sentence.
+CREATE TEMP MACRO repeats_keys(has_repeated_keys, detail) AS coalesce(
+    has_repeated_keys, detail = 'keys are repeated; of each, the last counts', false
+);
 
 -- Whether the API key stands in a text in another spelling, by the pattern that the builder knows; polling takes the key
 -- out of what it stores, so only older answers can hold one.
@@ -219,8 +191,12 @@ CREATE TEMP MACRO inexact_number() AS '-?[0-9]+(?:[.0-9]*[eE]|[.0-9]{15}|\.[0-9]
 
 CREATE TEMP MACRO has_inexact_number(text) AS regexp_matches(text, '"\s*:\s*(?:' || inexact_number() || ')');
 
+-- Whether a text begins with a colon and a number, so that its opening quote looks like the end of a key; a key that ends
+-- in punctuation may match, too.
+CREATE TEMP MACRO seems_to_end_a_key(text) AS regexp_matches(text, '[,\[{:]\s*"\s*:\s*-?[0-9]');
+
 -- The document with each number that follows a key as a string. Inside of strings a quote follows an odd number of
--- backslashes, so none is mistaken for the end of a key.
+-- backslashes, so none is mistaken for the end of a key; `answers` has no opening quote that looks like one.
 CREATE TEMP MACRO numbers_as_text(text) AS
     regexp_replace(text, '([^\\](?:\\\\)*"\s*:\s*)(-?[0-9][-+.0-9eE]*)', '\1"\2"', 'g');
 
@@ -231,12 +207,12 @@ CREATE TEMP MACRO numbers_as_text(text) AS
 -- a number or a boolean as well, but not `other_value`. What follows an object in a list is another one. One pattern for
 -- all keys takes half the time of one for each.
 CREATE TEMP MACRO is_plain(text, other_value) AS NOT regexp_matches(text, '"(?:'
-    || '(?:user_id|public_id|tx_hash|id|type|mint_address|collection_address|token_standard|name|image|back_image|trait_type|traitType|key)"\s*:\s*[^"n\s]'
-    || '|value"\s*:\s*(?:[^"ntf0-9\s-]|' || other_value || ')'
-    || '|id"\s*:\s*(?:n|"[^!-~]|"["\\])'
-    || '|(?:content|metadata|links)"\s*:\s*[^{\s]'
-    || '|nfts"\s*:\s*\[\s*[^{\s]|attributes"\s*:\s*(?:[^\[n\s]|\[\s*[^{\]\s])'
-    || '|buyback_price"\s*:\s*(?:[^"0-9n\s]|"[^0-9]|"?[0-9]{6}|"?[0-9]+(?:\.[0-9]{10}|\.?[0-9]*[^0-9.,}"\s]|\.[0-9]*\.)|"[0-9]+(?:\.?[0-9]*[^0-9."]|\."))'
+    || '(?:{{ text_keys }})"\s*:\s*[^"n\s]'
+    || '|(?:{{ value_keys }})"\s*:\s*(?:[^"ntf0-9\s-]|' || other_value || ')'
+    || '|(?:{{ id_keys }})"\s*:\s*(?:n|"[^!-~]|"["\\])'
+    || '|(?:{{ object_keys }})"\s*:\s*[^{\s]'
+    || '|(?:{{ items_keys }})"\s*:\s*\[\s*[^{\s]|(?:{{ attributes_keys }})"\s*:\s*(?:[^\[n\s]|\[\s*[^{\]\s])'
+    || '|(?:{{ price_keys }})"\s*:\s*(?:[^"0-9n\s]|"[^0-9]|"?[0-9]{6}|"?[0-9]+(?:\.[0-9]{10}|\.?[0-9]*[^0-9.,}"\s]|\.[0-9]*\.)|"[0-9]+(?:\.?[0-9]*[^0-9."]|\."))'
     || ')'
 ) AND NOT regexp_matches(text, '\}\s*,\s*(?:[^"{\s]|"(?:[^"\\]|\\.)*"\s*[,\]}])') AND NOT has_escaped_letters(text);
 
@@ -249,25 +225,11 @@ CREATE TEMP MACRO plain_text(text) AS CASE
 -- The objects of an answer whose fields the API's reference page documents, and where each is.
 CREATE TEMP MACRO objects_in(found, parent) AS list_transform(found, lambda o: {'parent': parent, 'object': o});
 CREATE TEMP MACRO documented_objects(answer) AS
-    objects_in([answer::JSON], '$')
-    || objects_in([json_extract(answer, '$.result')], '$.result')
-    || objects_in(json_extract(answer, '$.result.nfts[*]'), '$.result.nfts[*]')
-    || objects_in(json_extract(answer, '$.result.nfts[*].content'), '$.result.nfts[*].content')
-    || objects_in(json_extract(answer, '$.result.nfts[*].content.metadata'), '$.result.nfts[*].content.metadata')
-    || objects_in(json_extract(answer, '$.result.nfts[*].content.links'), '$.result.nfts[*].content.links')
-    || objects_in(json_extract(answer, '$.result.nfts[*].content.metadata.attributes[*]'),
-        '$.result.nfts[*].content.metadata.attributes[*]');
+    {{ documented_objects }};
 
 CREATE TEMP MACRO unknown_keys(object, parent) AS CASE WHEN json_type(object) = 'OBJECT' THEN
     list_filter(json_keys(object), lambda k: NOT list_contains(CASE parent
-        WHEN '$' THEN ['result', 'status', 'error']
-        WHEN '$.result' THEN ['session_id', 'user_id', 'public_id', 'nfts', 'tx_hash']
-        WHEN '$.result.nfts[*]' THEN [
-            'id', 'buyback_price', 'mint_address', 'type', 'collection_address', 'token_standard', 'content']
-        WHEN '$.result.nfts[*].content' THEN ['metadata', 'links']
-        WHEN '$.result.nfts[*].content.metadata' THEN ['name', 'image', 'back_image', 'attributes']
-        WHEN '$.result.nfts[*].content.links' THEN ['image', 'back_image']
-        ELSE ['trait_type', 'traitType', 'key', 'name', 'value']
+        {{ known_keys }}
     END, k)) END;
 
 -- Whether a JSON structure leaves keys out: where values of several kinds meet, or an object is empty, it only says

@@ -1,14 +1,10 @@
 -- The first answer of each strange session, read as JSON first, value by value, with what is strange about it.
 WITH parsed AS MATERIALIZED (
     SELECT session_id, received_at, body_sha256,
-        from_json(text, '{"result":{"user_id":"JSON","public_id":"JSON","tx_hash":"JSON","nfts":[{
-            "id":"JSON","type":"JSON","buyback_price":"JSON","mint_address":"JSON",
-            "collection_address":"JSON","token_standard":"JSON","content":{
-                "metadata":{"name":"JSON","image":"JSON","back_image":"JSON","attributes":"JSON"},
-                "links":{"image":"JSON","back_image":"JSON"}}}]}}').result AS result,
+        from_json(text, '{{ checked_structure }}').result AS result,
         -- Numbers whose digits would change are read again, as text.
         CASE WHEN has_inexact_number(text) THEN from_json(numbers_as_text(text),
-            '{"result":{"nfts":[{"buyback_price":"VARCHAR","content":{"metadata":{"attributes":"JSON"}}}]}}'
+            '{{ exact_structure }}'
         ).result.nfts END AS exact,
         -- Where an object should be and is another type, parsing leaves nothing; only an item's own text can tell which.
         json_extract(text, '$.result.nfts[*]') AS item_texts
@@ -39,9 +35,7 @@ SELECT
     session_id,
     received_at,
     body_sha256,
-    json_text(result.user_id) AS user_id,
-    json_text(result.public_id) AS public_id,
-    json_text(result.tx_hash) AS tx_hash,
+    {{ result_texts }},
     len(items) AS item_count,
     value_of(items) AS buyback_value_usd,
     items,
@@ -50,9 +44,7 @@ SELECT
         list_filter([
             CASE WHEN result.nfts IS NULL THEN
                 problem('unreadable_answer', 'error', 'result.nfts', 'the items could not be read; the answer is in raw', NULL::JSON) END,
-            text_problem('user_id', result.user_id),
-            text_problem('public_id', result.public_id),
-            text_problem('tx_hash', result.tx_hash)
+            {{ result_problems }}
         ], lambda p: p IS NOT NULL),
         lambda p: of_pull(p, NULL)
     ) || coalesce(items_read.problems, []) AS problems

@@ -253,9 +253,7 @@ def tables_of(answers: dict[str, bytes]) -> Iterator[tuple[Workspace, dict[str, 
         for number, (session_id, body) in enumerate(answers.items()):
             meaning = meanings[session_id]
             moment = at + number * MICROSECONDS
-            log.append(
-                Response(session_id, moment, moment + 1, 200, "application/json", body, meaning.outcome, meaning.detail)
-            )
+            log.append(Response(session_id, moment, moment + 1, 200, "application/json", body, *meaning))
         log.close()
         build_all(workspace)
         workspace.publish()

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.schema.staging import ITEM_ATTRIBUTES, ITEM_DAYS, ITEMS, PULLS
+from pipeline.schema.items import ITEM_DAYS, ITEMS
+from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.steps import Workspace
 from pipeline.transform.queries import macros, query

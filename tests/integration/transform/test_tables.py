@@ -369,6 +369,32 @@ def test_of_repeated_keys_the_last_counts_in_the_meaning_and_in_the_tables(api):
     assert found == [("s", "b", Decimal("1.2346")), ("t", "c", None)]
 
 
+@pytest.mark.parametrize("text", [":5", " : -5.50", ":1e400", "a:5", ":"])
+def test_text_that_begins_with_a_colon_and_a_number_is_read_as_text_beside_numbers_with_all_their_digits(text, api):
+    attributes = [{"trait_type": text, "value": text}, {"trait_type": "Weight", "value": [5]}]
+    item = {
+        "id": text.strip(),
+        "type": 5,
+        "buyback_price": 0,
+        "content": {"metadata": {"attributes": attributes}},
+        text: 1,
+    }
+    body = answer("s", [item, {"id": "a,", "key,": 5}]).replace(
+        b'"buyback_price": 0', b'"buyback_price": 1.00004999999999999999'
+    )
+    workspace = published(api, {"s": body})
+    assert rows(workspace, "SELECT item_id, buyback_price_usd FROM pulls ORDER BY pull_number") == [
+        (text.strip(), Decimal("1.0000")),
+        ("a,", None),
+    ]
+    assert rows(workspace, "SELECT trait_type, value FROM item_attributes ORDER BY attribute_number") == [
+        (text, text),
+        ("Weight", "[5]"),
+    ]
+    found = rows(workspace, "SELECT field FROM data_issues WHERE rule = 'unknown_field' ORDER BY field")
+    assert found == [(f"$.result.nfts[*][{json.dumps(key)}]",) for key in sorted(["key,", text])]
+
+
 def test_unknown_fields_of_repeated_keys_are_counted_once_in_an_answer_that_is_not_fulfilled_too(api):
     repeating = b'{"result": {"session_id": "s", "nfts": [{"no": 1}], "nfts": [], "rank": 1, "rank": 2}}'
     api(Simulator(hold=0, scripts={"s": [Reply(200, repeating), Reply(200, answer("s", [{"id": "i"}]))]}))

@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from pipeline.polling.answers import REPEATED_KEYS, Answer, Meaning, Outcome, interpret, retry_after
+from pipeline.polling.answers import Answer, Meaning, Outcome, interpret, retry_after, with_implausible_wait
 
 ID = "550e8400-e29b-41d4-a716-446655440000"
 ITEM = {"id": "x"}
@@ -87,21 +87,30 @@ def test_an_answer_means_what_the_specification_says(status, body, outcome):
 
 
 @pytest.mark.parametrize(
-    ("item", "detail"),
+    ("item", "is_repeated"),
     [
-        ('{"a": ":", "b": {"a": 1}}', None),
-        ('{"a": "\\u003a", "b": "\\u003A"}', None),
-        ('{"a": 1, "a" : 2}', REPEATED_KEYS),
-        ('{"a": 1, "\\u0061": 2}', REPEATED_KEYS),
-        ('{"b": "\\u003a", "a": 1, "a": 2}', REPEATED_KEYS),
-        ('{"b": "\\u003A", "a": {"c": 1}, "a": 2}', REPEATED_KEYS),
-        ('{"a": 1, "a": 1e999}', REPEATED_KEYS),
-        ('{"a": 1, "a": "\\ud800"}', REPEATED_KEYS),
+        ('{"a": ":", "b": {"a": 1}}', False),
+        ('{"a": "\\u003a", "b": "\\u003A"}', False),
+        ('{"a": 1, "a" : 2}', True),
+        ('{"a": 1, "\\u0061": 2}', True),
+        ('{"b": "\\u003a", "a": 1, "a": 2}', True),
+        ('{"b": "\\u003A", "a": {"c": 1}, "a": 2}', True),
+        ('{"a": 1, "a": 1e999}', True),
+        ('{"a": 1, "a": "\\ud800"}', True),
     ],
 )
-def test_a_repeated_key_is_noticed_wherever_it_is_and_however_colons_are_written(item, detail):
+def test_a_repeated_key_is_noticed_wherever_it_is_and_however_colons_are_written(item, is_repeated):
     body = '{"result": {"session_id": "' + ID + '", "nfts": [' + item + "]}}"
-    assert interpret(ID, Answer(200, {}, body.encode(), None)) == Meaning(Outcome.FULFILLED, detail)
+    found = interpret(ID, Answer(200, {}, body.encode(), None))
+    assert (found.outcome, found.has_repeated_keys) == (Outcome.FULFILLED, is_repeated)
+    assert (found.detail is not None) is is_repeated
+
+
+def test_repeated_keys_are_noted_beside_an_implausible_wait():
+    answer = Answer(200, {"retry-after": "1e9"}, b'{"status": "pending", "a": 1, "a": 2}')
+    found = with_implausible_wait(interpret(ID, answer), answer)
+    assert found.has_repeated_keys
+    assert "its Retry-After is implausible: 1e9" in str(found.detail)
 
 
 def test_letters_count_in_an_id_that_is_no_uuid():

@@ -16,6 +16,7 @@ NO_SURROGATES = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = {
     pa.string(): NO_SURROGATES,
     pa.binary(): st.binary(),
+    pa.bool_(): st.booleans(),
     pa.int16(): st.integers(-(2**15), 2**15 - 1),
     pa.int32(): st.integers(-(2**31), 2**31 - 1),
     pa.timestamp("us", tz="UTC"): st.integers(-(2**62), 2**62),

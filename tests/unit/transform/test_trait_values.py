@@ -60,12 +60,14 @@ def read(bodies: dict[str, bytes]) -> dict[str, dict[str, Any]]:
                 "body_sha256": hashlib.sha256(content).hexdigest(),
                 "outcome": "fulfilled",
                 "detail": meaning.detail,
+                "has_repeated_keys": meaning.has_repeated_keys,
             }
         )
     with duckdb.connect() as connection:
         connection.execute(macros())
         names = list(responses[0])
         types = dict.fromkeys(names, pa.string()) | {"body": pa.binary(), "received_at": pa.timestamp("us", "UTC")}
+        types["has_repeated_keys"] = pa.bool_()
         connection.register("status_responses", pa.Table.from_pylist(responses, pa.schema(types)))
         found = [row for batch in read_results(connection, Redaction(None)) for row in batch.to_pylist()]
     assert sorted(row["session_id"] for row in found) == sorted(bodies)
