@@ -155,7 +155,8 @@ def test_the_simulator_serves_until_it_is_stopped(signal_number):
         body = json.dumps({"session_id": session_id}).encode()
         request = urllib.request.Request(f"{url}/vm/buy/status", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request) as response:
-            return response.read()
+            received: bytes = response.read()
+            return received
 
     assert b'"tx_hash": "sandbox_' in asked("550e8400-e29b-41d4-a716-446655440000")
     with pytest.raises(urllib.error.HTTPError, match="400"):

@@ -194,6 +194,7 @@ def test_a_dotenv_file_with_a_secret_that_others_can_read_is_warned_of(tmp_path,
     if named is None:
         assert warning is None
     else:
+        assert warning is not None
         assert str(env_file) in warning and named in warning and "chmod o=" in warning
         assert KEY not in warning and "hooks.example" not in warning
     assert exposed_secrets(tmp_path / "none") is None

@@ -25,7 +25,7 @@ FORMULA = '=HYPERLINK("https://example.invalid","open me")'
 
 @pytest.fixture
 def workspace(api):
-    items = [
+    items: list[dict] = [
         {"id": "card-1", "buyback_price": 12.5, "content": {"metadata": {"name": FORMULA}}},
         {"id": "card-2", "buyback_price": 3, "content": {"metadata": {"name": "Plain, with a comma"}}},
         {"id": "card-3", "content": {"metadata": {"name": "\u202eevil\x1b[2J"}}},

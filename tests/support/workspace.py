@@ -72,11 +72,9 @@ class Folder:
     def raw(self, workspace: Workspace) -> list[dict[str, Any]]:
         """The raw rows, as they were stored."""
         with connect(workspace.data) as connection:
-            return (
-                connection.execute(f"FROM {workspace.data.store.scan(self.kind.table)} ORDER BY ALL")
-                .to_arrow_table()
-                .to_pylist()
-            )
+            found = connection.execute(f"FROM {workspace.data.store.scan(self.kind.table)} ORDER BY ALL")
+            stored: list[dict[str, Any]] = found.to_arrow_table().to_pylist()
+            return stored
 
     def ids(self, workspace: Workspace) -> set[str]:
         """The ids of the accepted rows."""

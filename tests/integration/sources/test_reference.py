@@ -36,7 +36,7 @@ def test_a_row_a_tier_is_read_with_the_percentage_as_a_share(tmp_path):
         tmp_path, "p,Rookie,10,85,low,0,20,80", "p,,,,high,20,,20.5", 'q,"Elite, new",25.00005,0.9,,,,', "", " , "
     )
     assert (first.pack_id, first.name, first.price_usd, first.buyback_share) == ("p", "Rookie", Decimal(10), 0.85)
-    assert (first.tier, first.fmv_low_usd, first.fmv_high_usd, first.weight) == ("low", 0, 20, 80)
+    assert (first.tier, first.fmv_low_usd, first.fmv_high_usd, first.weight) == ("low", Decimal(0), Decimal(20), 80)
     assert (second.fmv_high_usd, second.weight, second.row_number) == (None, 20.5, 3)
     assert (third.name, third.price_usd, third.buyback_share, third.tier) == (
         "Elite, new",

@@ -309,7 +309,9 @@ def test_what_was_paid_for_quotes_and_its_interval_are_those_of_scipy(days, shif
 @pytest.mark.parametrize(("seed", "days", "share"), [(1, 40, 0.7), (2, 10, 1.0), (3, 1, 0.5), (4, 25, 0.05), (5, 3, 0)])
 def test_the_share_sold_back_is_kaplan_and_meier_s(seed, days, share):
     chance = random.Random(seed)  # noqa: S311
-    start, sales, pulled = date(2026, 1, 1), [], []
+    start = date(2026, 1, 1)
+    sales: list[Row] = []
+    pulled: list[tuple[date, int | None]] = []
     for day in range(-3, days):
         for n in range(chance.randint(1, 30)):
             at = start + timedelta(days=day)

@@ -337,6 +337,7 @@ def test_grader_number_and_words_are_found_however_they_are_joined(connection, n
 
 
 def test_no_label_stops_a_build_and_numbers_are_read_as_texts_are(api):
+    odd: list[Any]
     odd = [*GRADES, *COMPANIES, *CERTS, *YEARS, "x" * 100_000, "\ud800", "a\x00 9", None, True, {}, [], 1e300, -1]
     cards = [{"Grader": label, "Grade": label, "Cert Number": label, "Year": label} for label in odd]
     cards.append({})

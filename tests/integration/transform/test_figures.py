@@ -54,7 +54,7 @@ def frame(workspace: Workspace, table: str) -> pd.DataFrame:
     with duckdb.connect(workspace.data.warehouse, read_only=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         rows = connection.execute(f"FROM {table}").to_arrow_table()
-    found = rows.to_pandas()
+    found: pd.DataFrame = rows.to_pandas()
     found = found.astype({field.name: float for field in rows.schema if pa.types.is_decimal(field.type)})
     if table == "pulls":
         found["item_type"] = found["item_type"].fillna("unknown")
@@ -124,7 +124,7 @@ def test_the_figures_of_buyback_values_are_those_of_the_pulls_of_a_day_pack_and_
     key = ["pulled_date", "pack_id", "item_type"]
     every = frame(published, "pulls")
     every["per_pull"] = every.session_price_usd / every.groupby("session_id").session_id.transform("size")
-    expected = []
+    expected: list[Row] = []
     for group, pulls in every.groupby(key, dropna=False):
         paid = pulls[pulls.buyback_price_usd.notna() & (pulls.session_price_usd > 0)]
         spent = {
@@ -215,7 +215,7 @@ def test_the_rate_of_failures_is_that_of_the_sessions_that_were_settled(publishe
     low, high = clustered_wilson((finals.status == "failed").to_numpy(), np.ones(settled))
     funnel = frame(published, "resolution_funnel")
     assert funnel[["submitted", "failed", "fulfilled"]].sum().tolist() == [SESSIONS, failed, settled - failed]
-    assert funnel.loc[0, ["failed_rate", "failed_rate_low", "failed_rate_high"]].tolist() == pytest.approx(
+    assert funnel[["failed_rate", "failed_rate_low", "failed_rate_high"]].iloc[0].tolist() == pytest.approx(
         [failed / settled, low, high]
     )
 

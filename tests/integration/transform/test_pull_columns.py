@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,7 @@ def test_a_pull_s_price_and_multiple_are_those_of_its_session(published):
         if price is None and session["pack_id"] == "p":
             price = Decimal("7.77") * (session["quantity"] or count)
         assert pull["session_price_usd"] == price
+        expected: tuple[Any, Any]
         if price is None:
             kind, expected = "no price", (None, None)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_real_payloads_read_as_the_reference_reads_them(name, api):
     assert_agrees_with_the_reference(workspace, bodies)
 
 
-ODD_ITEMS = [
+ODD_ITEMS: list[Any] = [
     {},
     None,
     "text",
