@@ -25,9 +25,6 @@ from pipeline.storage.raw_log import Response, ResponseLog
 KEY = "sandbox-key-0123456789abcdef"
 
 
-CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
-
-
 def drop(workspace: Workspace, name: str, content: str | bytes) -> Path:
     """Puts a file into the inbox."""
     path = workspace.data.inbox / name
