@@ -59,14 +59,17 @@ def ticks(monkeypatch):
 
 
 @pytest.fixture
-def pending(api, configure):
+def pending(copy_of, configure):
     """A workspace after a refresh that left one session pending."""
-    api(Simulator(delay_scale=0, hold=0, scripts={"slow": [PENDING]}))
+
+    def build(opened: Workspace) -> None:
+        workspace = Workspace(opened.settings.model_copy(update={"poll_budget": 0.3}), opened.data)
+        drop(workspace, "a.txt", "slow\nfast\n")
+        refresh(workspace)
+
+    copy_of("pending", lambda: Simulator(delay_scale=0, hold=0, scripts={"slow": [PENDING]}), build)
     configure(poll_budget=0.3)
-    workspace = Workspace.open()
-    drop(workspace, "a.txt", "slow\nfast\n")
-    refresh(workspace)
-    return workspace
+    return Workspace.open()
 
 
 def test_every_schedule_and_sensor_is_on_and_explained():

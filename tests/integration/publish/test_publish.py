@@ -33,12 +33,12 @@ from tests.support.workspace import drop, refresh, rows
 
 
 @pytest.fixture
-def workspace(api):
-    api(Simulator(delay_scale=0, hold=0))
-    workspace = Workspace.open()
-    drop(workspace, "a.csv", "session_id,pack_id,price_usd\n" + "".join(f"s{i},p,10\n" for i in range(30)))
-    refresh(workspace)
-    return workspace
+def workspace(copy_of):
+    def build(workspace: Workspace) -> None:
+        drop(workspace, "a.csv", "session_id,pack_id,price_usd\n" + "".join(f"s{i},p,10\n" for i in range(30)))
+        refresh(workspace)
+
+    return copy_of("published", lambda: Simulator(delay_scale=0, hold=0), build)
 
 
 def test_an_open_reader_neither_blocks_a_run_nor_is_disturbed_by_it(workspace):

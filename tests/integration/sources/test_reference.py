@@ -119,7 +119,7 @@ def test_a_file_that_cannot_be_taken_as_a_whole_is_refused_as_a_whole(content, r
 
 
 @pytest.fixture
-def workspace(api):
+def workspace(copy_of):
     """Sessions of a pack `p`: with a price, with a quantity alone, with neither, failed, pending; and one of `q`."""
     items = {
         "priced": [{"id": "a", "buyback_price": 9}],
@@ -131,17 +131,22 @@ def workspace(api):
     scripts = {name: [Reply(200, answer(name, nfts))] for name, nfts in items.items() if nfts}
     scripts["failed"] = [Reply.json({"error": "Transaction failed"}, 400)]
     scripts["waiting"] = [Reply.json({"status": "pending"})]
-    api(Simulator(hold=0, scripts=scripts))
-    opened = Workspace.open()
-    workspace = Workspace(opened.settings.model_copy(update={"poll_interval": 5.0, "poll_budget": 0.5}), opened.data)
-    drop(
-        workspace,
-        "x.csv",
-        "session_id,pack_id,price_usd,quantity\npriced,p,8,1\ncounted,p,,3\nbare,p,,\nother,q,,1\nfailed,p,,1\n"
-        "waiting,p,,2\n",
-    )
-    refresh(workspace)
-    return workspace
+
+    def short_of_time(opened: Workspace) -> Workspace:
+        settings = opened.settings.model_copy(update={"poll_interval": 5.0, "poll_budget": 0.5})
+        return Workspace(settings, opened.data)
+
+    def build(opened: Workspace) -> None:
+        workspace = short_of_time(opened)
+        drop(
+            workspace,
+            "x.csv",
+            "session_id,pack_id,price_usd,quantity\npriced,p,8,1\ncounted,p,,3\nbare,p,,\nother,q,,1\nfailed,p,,1\n"
+            "waiting,p,,2\n",
+        )
+        refresh(workspace)
+
+    return short_of_time(copy_of("refreshed", lambda: Simulator(hold=0, scripts=scripts), build))
 
 
 def give(workspace: Workspace, *lines: str, header: str = HEADER) -> None:

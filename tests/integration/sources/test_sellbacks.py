@@ -35,19 +35,22 @@ HEADER = "item_id,session_id,sold_at,amount_usd\n"
 
 
 @pytest.fixture
-def workspace(api) -> Workspace:
+def workspace(copy_of) -> Workspace:
     """Three sessions, pulled on three days; the item `again` comes in the first and in the last."""
     items = {
         "first": [{"id": "again", "buyback_price": 10}, {"id": "v1|1|0", "buyback_price": 4}],
         "second": [{"id": "b", "buyback_price": 20}, {"id": "bare"}],
         "third": [{"id": "again", "buyback_price": 12}, {"id": "kept", "buyback_price": 5}],
     }
-    api(Simulator(hold=0, scripts={name: [Reply(200, answer(name, nfts))] for name, nfts in items.items()}))
-    workspace = Workspace.open()
+    scripts = {name: [Reply(200, answer(name, nfts))] for name, nfts in items.items()}
     days = "first,2026-01-01T09:00:00Z\nsecond,2026-01-02T09:00:00Z\nthird,2026-01-05T09:00:00Z\n"
-    drop_into_inbox(workspace, "x.csv", f"session_id,initiated_at\n{days}")
-    refresh(workspace)
-    return workspace
+
+    def build(workspace: Workspace) -> None:
+        drop_into_inbox(workspace, "x.csv", f"session_id,initiated_at\n{days}")
+        refresh(workspace)
+
+    copied: Workspace = copy_of("refreshed", lambda: Simulator(hold=0, scripts=scripts), build)
+    return copied
 
 
 def give(workspace: Workspace, name: str, content: str | bytes) -> None:

@@ -32,7 +32,7 @@ def an_item(chance: random.Random, price: float) -> Row:
 
 
 @pytest.fixture
-def published(api) -> Workspace:
+def published(copy_of) -> Workspace:
     """Sessions of four days, packs and prices of several kinds, every ninth of them failed."""
     chance = random.Random(7)  # noqa: S311
     scripts, lines = {}, ["session_id,initiated_at,pack_id,price_usd\n"]
@@ -42,11 +42,13 @@ def published(api) -> Workspace:
         scripts[f"s{i}"] = [FAILED] if i % 9 == 0 else [Reply(200, answer(f"s{i}", items))]
         price = "" if PRICES[pack] is None else PRICES[pack]
         lines.append(f"s{i},2026-01-0{1 + i % 4}T0{i % 10}:00:00Z,{pack},{price}\n")
-    api(Simulator(hold=0, scripts=scripts))
-    workspace = Workspace.open()
-    drop(workspace, "x.csv", "".join(lines))
-    refresh(workspace)
-    return workspace
+
+    def build(workspace: Workspace) -> None:
+        drop(workspace, "x.csv", "".join(lines))
+        refresh(workspace)
+
+    published: Workspace = copy_of("published", lambda: Simulator(hold=0, scripts=scripts), build)
+    return published
 
 
 def frame(workspace: Workspace, table: str) -> pd.DataFrame:
