@@ -33,10 +33,10 @@ dev: setup ## Open the Dagster UI at http://127.0.0.1:3000, with schedule and se
 	$(BIN)/dagster dev -h 127.0.0.1 -p 3000 --log-level warning
 
 test: setup ## Run the whole test suite
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-unit: setup ## Run the tests that need neither a server nor Dagster
-	$(BIN)/pytest -n 2 --dist loadfile tests/unit
+	$(BIN)/pytest -n 2 --dist worksteal tests/unit
 
 screenshots: setup ## Keep a picture of each page of the Dagster UI in build/screenshots; needs Chromium
 	PHYGITALS_SCREENSHOTS=$(CURDIR)/build/screenshots $(BIN)/pytest tests/e2e/test_browser.py

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -65,7 +65,8 @@ def population(rng: np.random.Generator) -> np.ndarray:
     tier = rng.choice(len(TIERS), POPULATION, p=[weight for weight, _, _ in TIERS])
     low, high = (np.array([VALUES.cdf(tier[side]) for tier in TIERS]) for side in (1, 2))
     values = VALUES.ppf(low[tier] + rng.random(POPULATION) * (high - low)[tier])
-    return np.round(values * BUYBACK_SHARE, 2)
+    quotes: np.ndarray = np.round(values * BUYBACK_SHARE, 2)
+    return quotes
 
 
 def truth(quotes: np.ndarray) -> dict[str, float]:
@@ -139,7 +140,8 @@ def intervals(pulls: pa.Table) -> dict[str, np.ndarray]:
         columns = ", ".join(bound for _, *bounds in INTERVALS.values() for bound in bounds)
         economics = query(TABLES["pack_economics"])
         joined = f"({economics}) JOIN raw USING (pack_id) JOIN plain USING (pack_id)"
-        return connection.execute(f"SELECT {columns} FROM {joined}").fetchnumpy()
+        found: dict[str, Any] = connection.execute(f"SELECT {columns} FROM {joined}").fetchnumpy()
+        return found
 
 
 def batches(sessions: int, samples: int) -> Iterator[int]:

@@ -151,6 +151,7 @@ def poll(policy: type[Schedule], chosen: list[Purchase], limit: Limit, seed: int
             api.ask, log, limits, "virtual", lambda: round((WALL + loop.time()) * MICROSECONDS), lambda _: None
         )
         loop.run_until_complete(engine.run(policy(sessions, INTERVAL, rng, law)))
+        log.close()
     loop.close()
     times = {int(a.session_id): a.answered_at for a in api.requests if a.outcome is Outcome.FULFILLED and a.answered_at}
     return Polled(times, len(api.requests), CompletionLaw.learned(intervals(chosen, api.requests)))

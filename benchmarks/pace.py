@@ -27,7 +27,16 @@ from pipeline.polling.pace import Pace
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Progress
 from pipeline.polling.schedule import Schedule
-from pipeline.simulator.limiters import AtRandom, Changing, ClockSecond, Limiter, Shared, SlidingWindow, TokenBucket
+from pipeline.simulator.limiters import (
+    AtRandom,
+    Changing,
+    ClockSecond,
+    Limiter,
+    Rate,
+    Shared,
+    SlidingWindow,
+    TokenBucket,
+)
 from pipeline.simulator.server import Simulator
 from pipeline.simulator.service import serve
 from pipeline.simulator.virtual_api import Conduct, Fate, VirtualApi
@@ -41,7 +50,7 @@ SEEDS = (1, 2, 3, 4, 5)
 SESSIONS = 12_000
 CONCURRENCY = 160
 CEILINGS = (0.0, 60.0)
-LIMITERS: dict[str, Callable[[], Limiter]] = {
+LIMITERS: dict[str, Callable[[], Rate]] = {
     "sliding window": lambda: SlidingWindow(LIMIT, counts_refused=True),
     "clock second": lambda: ClockSecond(LIMIT),
     "token bucket of 10": lambda: TokenBucket(LIMIT, burst=10),
@@ -77,8 +86,8 @@ class IncreaseAndDecrease(Pace):
         if self._rate:
             self._next = max(self._next, now - 0.02) + 1.0 / self._rate
 
-    def accepted(self, asked_at: float) -> None:
-        pass
+    def accepted(self, asked_at: float) -> bool:  # noqa: ARG002
+        return False  # it has no pauses
 
     def refused(self, asked_at: float, now: float, retry_after: float | None) -> None:
         self._blocked_until = max(self._blocked_until, now + (1.0 if retry_after is None else retry_after))
@@ -139,6 +148,7 @@ def limiters() -> Table:
     )
     for name in ("limiter", "ceiling", "pace", "of limit", "worst", "refused %"):
         table.add_column(name, justify="right")
+    cases: dict[str, tuple[Callable[[], Limiter], float, tuple[float, ...]]]
     cases = {name: (make, float(LIMIT), ceilings) for name, make in LIMITERS.items() for ceilings in (CEILINGS,)}
     cases |= {name: (make, mean, (0.0,)) for name, (make, mean) in CHANGES.items()}
     for name, (make, limit, ceilings) in cases.items():

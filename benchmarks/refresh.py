@@ -153,7 +153,7 @@ def rounds(place: Place, trivial: Place, count: int, sessions: int) -> Rounds:
 
 
 def ratio(these: list[Cost], those: list[Cost], figure: str = "seconds") -> float:
-    return statistics.median(getattr(a, figure) / getattr(b, figure) for a, b in zip(these, those, strict=True))
+    return float(statistics.median(getattr(a, figure) / getattr(b, figure) for a, b in zip(these, those, strict=True)))
 
 
 def beside_dagster(found: Rounds) -> Table:

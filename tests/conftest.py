@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -63,25 +64,85 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
-def api(configure: Callable[..., None]) -> Iterator[Callable[[Simulator], Simulator]]:
-    """Serves a simulator and points the production environment at it, with a short budget and interval."""
+def point_at(configure: Callable[..., None]) -> Callable[[Simulator, str], None]:
+    """Points the production environment at a simulator that is served there, with a short budget and interval."""
+
+    def apply(simulator: Simulator, url: str) -> None:
+        configure(
+            env="production",
+            api_url=url,
+            api_key=KEY,
+            requests_per_second=0,
+            poll_interval=0.02,
+            poll_budget=20,
+            request_timeout=5,
+        )
+        simulator.key = KEY
+
+    return apply
+
+
+@pytest.fixture
+def api(point_at: Callable[[Simulator, str], None]) -> Iterator[Callable[[Simulator], Simulator]]:
+    """Serves a simulator and points the production environment at it."""
     with contextlib.ExitStack() as servers:
 
         def start(simulator: Simulator) -> Simulator:
-            url = servers.enter_context(serve(simulator))
-            configure(
-                env="production",
-                api_url=url,
-                api_key=KEY,
-                requests_per_second=0,
-                poll_interval=0.02,
-                poll_budget=20,
-                request_timeout=5,
-            )
-            simulator.key = KEY
+            point_at(simulator, servers.enter_context(serve(simulator)))
             return simulator
 
         yield start
+
+
+@dataclass(frozen=True)
+class Original:
+    """A data directory as it was built, where tests find it, and the simulator to which it is bound."""
+
+    kept: Path
+    root: Path
+    simulator: Simulator
+    url: str
+
+
+@pytest.fixture(scope="module")
+def originals() -> Iterator[tuple[dict[str, Original], contextlib.ExitStack]]:
+    """By name, what `copy_of` has built in this module; its simulators are served as long."""
+    with contextlib.ExitStack() as kept:
+        yield {}, kept
+
+
+@pytest.fixture
+def copy_of(
+    originals: tuple[dict[str, Original], contextlib.ExitStack],
+    point_at: Callable[[Simulator, str], None],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[str, Callable[[], Simulator], Callable[[Workspace], None]], Workspace]:
+    """A workspace that is built once in a module, by the name: each test gets a copy, at the same simulator.
+
+    `simulator` and `build` are called for the first copy only. A copy is at the place of the one before, and its files
+    keep their times, because the pipeline knows objects by both.
+    """
+    built, kept = originals
+
+    def copy(name: str, simulator: Callable[[], Simulator], build: Callable[[Workspace], None]) -> Workspace:
+        if name not in built:
+            chosen, folder = simulator(), tmp_path_factory.mktemp("original")
+            original = Original(folder / "kept", folder / "data", chosen, kept.enter_context(serve(chosen)))
+            point_at(chosen, original.url)
+            monkeypatch.setenv("PHYGITALS_DATA_DIR", str(original.root))
+            build(Workspace.open())
+            original.root.rename(original.kept)
+            built[name] = original
+        original = built[name]
+        point_at(original.simulator, original.url)
+        monkeypatch.setenv("PHYGITALS_DATA_DIR", str(original.root))
+        if original.root.exists():
+            shutil.rmtree(original.root)
+        shutil.copytree(original.kept, original.root, symlinks=True)
+        return Workspace.open()
+
+    return copy
 
 
 @pytest.fixture

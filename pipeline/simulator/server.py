@@ -11,7 +11,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -74,7 +74,7 @@ class Simulator:
     key: str | None = None
     prefix: str = "/api/v1"
     known: Callable[[str], bool] = lambda _: True
-    scripts: dict[str, Sequence[Reply]] = field(default_factory=dict)
+    scripts: Mapping[str, Sequence[Reply]] = field(default_factory=dict)
     on_request: Callable[[web.Request, str], None] = lambda _request, _session_id: None
 
     def __post_init__(self) -> None:

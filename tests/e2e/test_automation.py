@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
 from pipeline.clock import now
 from pipeline.definitions import defs
@@ -18,6 +19,7 @@ from pipeline.orchestration.freshness import freshness_policy
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Simulator
 from pipeline.sources import inbox
+from pipeline.sources.listing import Listing, listing
 from pipeline.steps import Workspace
 from pipeline.transform import due as due_module
 from pipeline.transform.due import due, due_state
@@ -40,7 +42,14 @@ class Ticks:
         with dg.DagsterInstance.ephemeral() as empty:
             context = dg.build_sensor_context(instance or empty, self.cursor)
             result = pending_sensor(context)
+        assert isinstance(result, dg.RunRequest | dg.SkipReason)
         self.cursor = context.cursor
+        return result
+
+    def request(self, later: timedelta = timedelta()) -> dg.RunRequest:
+        """Of a tick that asks for a run."""
+        result = self.tick(later)
+        assert isinstance(result, dg.RunRequest)
         return result
 
 
@@ -50,19 +59,24 @@ def ticks(monkeypatch):
 
 
 @pytest.fixture
-def pending(api, configure):
+def pending(copy_of, configure):
     """A workspace after a refresh that left one session pending."""
-    api(Simulator(delay_scale=0, hold=0, scripts={"slow": [PENDING]}))
+
+    def build(opened: Workspace) -> None:
+        workspace = Workspace(opened.settings.model_copy(update={"poll_budget": 0.3}), opened.data)
+        drop(workspace, "a.txt", "slow\nfast\n")
+        refresh(workspace)
+
+    copy_of("pending", lambda: Simulator(delay_scale=0, hold=0, scripts={"slow": [PENDING]}), build)
     configure(poll_budget=0.3)
-    workspace = Workspace.open()
-    drop(workspace, "a.txt", "slow\nfast\n")
-    refresh(workspace)
-    return workspace
+    return Workspace.open()
 
 
 def test_every_schedule_and_sensor_is_on_and_explained():
     repository = defs.get_repository_def()
-    described = {d.name: d for d in [*repository.schedule_defs, *repository.sensor_defs]}
+    definitions: list[dg.ScheduleDefinition | dg.SensorDefinition]
+    definitions = [*repository.schedule_defs, *repository.sensor_defs]
+    described = {d.name: d for d in definitions}
     assert set(described) == set(AUTOMATION)
     for name, definition in described.items():
         assert definition.default_status.value == "RUNNING", name
@@ -84,9 +98,9 @@ def test_pending_sessions_start_a_run_a_quarter_of_an_hour_after_they_were_asked
 
 def test_one_run_is_asked_for_in_an_hour_also_after_a_restart(pending, ticks, monkeypatch):
     in_two_hours = (now() + timedelta(hours=2)).replace(minute=5) - now()
-    first = ticks.tick(in_two_hours)
-    assert Ticks(monkeypatch).tick(in_two_hours + timedelta(minutes=50)).run_key == first.run_key
-    assert ticks.tick(in_two_hours + timedelta(hours=1)).run_key != first.run_key
+    first = ticks.request(in_two_hours)
+    assert Ticks(monkeypatch).request(in_two_hours + timedelta(minutes=50)).run_key == first.run_key
+    assert ticks.request(in_two_hours + timedelta(hours=1)).run_key != first.run_key
 
 
 def test_a_run_that_asked_puts_the_next_one_off(pending, ticks):
@@ -137,8 +151,12 @@ def test_a_tick_of_the_inbox_sensor_lists_each_folder_once(api, monkeypatch):
     api(Simulator(hold=0))
     drop(Workspace.open(), "folder/a.txt", "one\n")
     listed = []
-    listing = inbox.listing
-    monkeypatch.setattr(inbox, "listing", lambda folder: listed.append(folder) or listing(folder))
+
+    def noted(folder: Path) -> Listing:
+        listed.append(folder)
+        return listing(folder)
+
+    monkeypatch.setattr(inbox, "listing", noted)
     with dg.DagsterInstance.ephemeral() as instance:
         assert isinstance(inbox_sensor(dg.build_sensor_context(instance)), dg.RunRequest)
     data = Workspace.open().data
@@ -172,6 +190,8 @@ def test_what_is_due_changes_with_the_tables_alone(pending):
 )
 def test_an_asset_is_late_when_the_schedule_has_passed_it_by(cron, warns_after, fails_after):
     policy = freshness_policy(cron, poll_budget=900)
+    assert isinstance(policy, TimeWindowFreshnessPolicy)
+    assert policy.warn_window is not None
     assert policy.warn_window.to_timedelta() == timedelta(hours=warns_after)
     assert policy.fail_window.to_timedelta() == timedelta(hours=fails_after)
 
@@ -186,9 +206,11 @@ def test_an_error_that_nobody_foresaw_says_what_to_do_in_its_first_line(api, mon
     monkeypatch.setattr(Workspace, "take_in", lambda self: [][1])
     result = defs.resolve_job_def("refresh").execute_in_process(raise_on_error=False)
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failure.user_failure_data is not None and failure.user_failure_data.description is not None
     assert failure.user_failure_data.description.startswith(
         "IndexError: list index out of range (this is unexpected: start the run once more"
     )
+    assert failure.error is not None and failure.error.cause is not None
     assert failure.error.cause.cls_name == "IndexError"
 
 

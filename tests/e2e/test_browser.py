@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
@@ -24,6 +25,9 @@ from pipeline.settings import PROJECT_ROOT
 from tests.support.asset_groups import GROUPS
 from tests.support.processes import free_port, is_served, living, started, wait_until
 
+if TYPE_CHECKING:
+    from playwright.sync_api import FloatRect, Page, ViewportSize
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: run `make setup`")
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -33,7 +37,7 @@ if CHROMIUM is None:
 PICTURES = os.environ.get("PHYGITALS_SCREENSHOTS")
 ASSETS = sorted(name for names in GROUPS.values() for name in names)
 AUTOMATION = ("daily_refresh", "failure_sensor", "inbox_sensor", "pending_sensor", "weekly_prune")
-WINDOW = {"width": 1600, "height": 1000}
+WINDOW: ViewportSize = {"width": 1600, "height": 1000}
 EXPANDED = ",".join(f"global@global:{group}" for group in GROUPS)
 
 
@@ -73,7 +77,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def page(server) -> Iterator[playwright.Page]:
+def page(server) -> Iterator[Page]:
     with playwright.sync_playwright() as driver:
         # The sandbox of Chromium needs rights that a container rarely has; nothing but our own pages is opened.
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
@@ -96,12 +100,12 @@ def picture(page) -> Callable[[str], None]:
     return keep
 
 
-def see(page: playwright.Page, *texts: str | re.Pattern[str]) -> None:
+def see(page: Page, *texts: str | re.Pattern[str]) -> None:
     for text in texts:
         playwright.expect(page.get_by_text(text, exact=isinstance(text, str)).first).to_be_visible()
 
 
-def is_seen_anew(page: playwright.Page, text: str) -> bool:
+def is_seen_anew(page: Page, text: str) -> bool:
     """Whether the text is on an asset's page when it is loaded again: it does not learn of freshness by itself.
 
     A page that is left before it is complete keeps the server at work for nothing, so each load gets its time.
@@ -131,17 +135,18 @@ def test_the_lineage_shows_every_asset_in_its_group(page, picture):
     picture("lineage")
     page.set_viewport_size(WINDOW)
     if PICTURES:
-        keep_small_picture(page)
+        keep_small_picture(page, Path(PICTURES))
 
 
-def keep_small_picture(page: playwright.Page) -> None:
+def keep_small_picture(page: Page, folder: Path) -> None:
     """The graph alone, for the README: from a window that all of it fits in, at six tenths of its size."""
+    assert page.context.browser is not None
     small = page.context.browser.new_page(viewport={"width": 1700, "height": 2000}, device_scale_factor=0.6)
     small.goto(page.url)
     playwright.expect(small.locator("svg foreignObject").filter(has_text="warehouse").first).to_be_visible()
     small.wait_for_load_state("networkidle")
-    graph = {"x": 560, "y": 300, "width": 1110, "height": 1330}
-    small.screenshot(path=Path(PICTURES) / "lineage-small.png", clip=graph, animations="disabled")
+    graph: FloatRect = {"x": 560, "y": 300, "width": 1110, "height": 1330}
+    small.screenshot(path=folder / "lineage-small.png", clip=graph, animations="disabled")
     small.close()
 
 
@@ -220,7 +225,7 @@ def test_the_report_fits_a_phone_and_a_screen_and_asks_nothing_of_the_network(wi
     window.close()
 
 
-def materialize(page: playwright.Page, name: str) -> None:
+def materialize(page: Page, name: str) -> None:
     """Presses the button on an asset's page, which starts a run."""
     page.goto(f"/assets/{name}")
     page.get_by_role("button", name="Materialize").first.click()

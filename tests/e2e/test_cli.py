@@ -147,21 +147,23 @@ def test_an_unknown_command_fails():
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_the_simulator_serves_until_it_is_stopped(signal_number):
     command = [sys.executable, "-u", "-m", "pipeline.cli.main", "simulate", "--mode", "sandbox", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
-    assert process.stdout is not None
-    url = process.stdout.readline().split(" at ")[1].split(";")[0]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split(" at ")[1].split(";")[0]
 
-    def asked(session_id: str) -> bytes:
-        body = json.dumps({"session_id": session_id}).encode()
-        request = urllib.request.Request(f"{url}/vm/buy/status", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request) as response:
-            return response.read()
+        def asked(session_id: str) -> bytes:
+            body = json.dumps({"session_id": session_id}).encode()
+            request = urllib.request.Request(f"{url}/vm/buy/status", body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request) as response:
+                received: bytes = response.read()
+                return received
 
-    assert b'"tx_hash": "sandbox_' in asked("550e8400-e29b-41d4-a716-446655440000")
-    with pytest.raises(urllib.error.HTTPError, match="400"):
-        asked("not-a-session")
-    process.send_signal(signal_number)
-    assert process.wait(30) == 0
+        assert b'"tx_hash": "sandbox_' in asked("550e8400-e29b-41d4-a716-446655440000")
+        with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+            asked("not-a-session")
+        refused.value.close()
+        process.send_signal(signal_number)
+        assert process.wait(30) == 0
 
 
 def test_simulated_submissions_go_into_the_local_inbox_only(api):

@@ -81,9 +81,25 @@ def test_the_schedule_and_the_sensor_run_by_default():
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
 
 
-def tick() -> dg.RunRequest | dg.SkipReason:
-    with dg.DagsterInstance.ephemeral() as instance:
-        return inbox_sensor(dg.build_sensor_context(instance))
+def tick(instance: dg.DagsterInstance | None = None) -> dg.RunRequest | dg.SkipReason:
+    with dg.DagsterInstance.ephemeral() as empty:
+        result = inbox_sensor(dg.build_sensor_context(instance or empty))
+    assert isinstance(result, dg.RunRequest | dg.SkipReason)
+    return result
+
+
+def requested() -> dg.RunRequest:
+    """By a tick that asks for a run."""
+    result = tick()
+    assert isinstance(result, dg.RunRequest)
+    return result
+
+
+def skipped(instance: dg.DagsterInstance | None = None) -> str:
+    """Why a tick asks for no run."""
+    result = tick(instance)
+    assert isinstance(result, dg.SkipReason) and result.skip_message is not None
+    return result.skip_message
 
 
 def test_the_sensor_asks_for_one_run_for_the_same_new_files(api):
@@ -91,11 +107,10 @@ def test_the_sensor_asks_for_one_run_for_the_same_new_files(api):
     workspace = Workspace.open()
     assert isinstance(tick(), dg.SkipReason)
     drop(workspace, "a.txt", "one\n")
-    first, again = tick(), tick()
-    assert isinstance(first, dg.RunRequest)
+    first, again = requested(), requested()
     assert first.run_key == again.run_key
     drop(workspace, "b.txt", "two\n")
-    assert tick().run_key != first.run_key
+    assert requested().run_key != first.run_key
     workspace.take_in()
     assert isinstance(tick(), dg.SkipReason)
 
@@ -106,16 +121,16 @@ def test_while_a_run_is_under_way_the_sensor_waits(api, unfinished_run):
     drop(workspace, "a.txt", "one\n")
     assert isinstance(tick(), dg.RunRequest)
     with workspace.data.exclusive():
-        assert "in progress; new files in the inbox: 1" in tick().skip_message
+        assert "in progress; new files in the inbox: 1" in skipped()
     instance, _ = unfinished_run
-    assert "in progress" in inbox_sensor(dg.build_sensor_context(instance)).skip_message
+    assert "in progress" in skipped(instance)
 
 
 def test_a_file_whose_name_is_no_text_starts_a_run_and_is_read(api):
     api(Simulator(delay_scale=0, hold=0))
     workspace = Workspace.open()
     (workspace.data.inbox / os.fsdecode(b"M\xe4rz.txt")).write_text("one\n")
-    request = tick()
+    request = requested()
     assert request.tags["inbox"] == "M?rz.txt"
     with recorded_runs() as instance:
         instance.create_run_for_job(defs.resolve_job_def("refresh"), tags=request.tags)
@@ -126,7 +141,7 @@ def test_a_file_whose_name_is_no_text_starts_a_run_and_is_read(api):
 
 def test_the_sensor_says_what_is_wrong_with_the_settings(configure):
     configure(poll_budget="soon")
-    assert "PHYGITALS_POLL_BUDGET" in str(tick().skip_message)
+    assert "PHYGITALS_POLL_BUDGET" in skipped()
 
 
 def test_definitions_load_whatever_the_settings_are(configure):
@@ -159,13 +174,15 @@ def test_the_job_runs_from_the_project_root_and_leaves_the_key_nowhere(api, conf
     materialized = materialization_of("session_submissions")
     counts = ("files_read", "files_rejected", "rows_read", "accepted", "duplicates", "rejected")
     assert [materialized.metadata[count].value for count in counts] == [3, 1, 37, 35, 1, 1]
-    by_file = {record.data["source_file"]: record.data for record in materialized.metadata["files"].records}
+    files = materialized.metadata["files"]
+    assert isinstance(files, dg.TableMetadataValue)
+    by_file = {record.data["source_file"]: record.data for record in files.records}
     assert {name: [file[count] for count in counts[2:]] for name, file in by_file.items()} == {
         "a.csv": [32, 30, 1, 1],
         "b.txt": [5, 5, 0, 0],
         "c.csv": [0, 0, 0, 0],
     }
-    assert "no column session_id" in by_file["c.csv"]["refused_because"]
+    assert "no column session_id" in str(by_file["c.csv"]["refused_because"])
     assert materialization_of("purchases").metadata["dagster/row_count"].value == 35
 
 
@@ -285,7 +302,9 @@ def test_a_tick_of_the_inbox_sensor_reports_it(api, dead_run):
 
 def is_started_again(instance: dg.DagsterInstance, run_id: str) -> bool:
     """What the daemon goes by."""
-    return {"true": True, "false": False}[instance.get_run_by_id(run_id).tags[WILL_RETRY_TAG]]
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return {"true": True, "false": False}[run.tags[WILL_RETRY_TAG]]
 
 
 def test_a_run_that_died_is_started_again_twice_at_most(api, monkeypatch):
@@ -383,9 +402,9 @@ def test_a_run_that_has_just_started_is_left_alone(api, unfinished_run):
 def test_files_that_are_still_unread_in_an_hour_are_asked_for_again(api, monkeypatch):
     api(Simulator(hold=0))
     drop(Workspace.open(), "a.txt", "one\n")
-    first = tick()
+    first = requested()
     monkeypatch.setattr(automation, "now", lambda: now() + timedelta(hours=1))
-    assert tick().run_key != first.run_key
+    assert requested().run_key != first.run_key
 
 
 def test_nothing_is_built_on_a_table_that_fails_a_blocking_check_and_the_command_says_so(api):
@@ -402,7 +421,8 @@ def test_nothing_is_built_on_a_table_that_fails_a_blocking_check_and_the_command
     with recorded_runs() as instance:
         (run,) = instance.get_runs(limit=1)
         events = instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION)
-        built = {event.asset_key.to_user_string() for event in (entry.dagster_event for entry in events)}
+        keys = {entry.get_dagster_event().asset_key for entry in events}
+        built = {key.to_user_string() for key in keys if key is not None}
     assert {"purchases", "pulls"} <= built
     assert built.isdisjoint({"items", "item_types", "data_issues", "warehouse", "report"})
     assert workspace.data.warehouse.read_bytes() == published

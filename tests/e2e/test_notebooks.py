@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,13 +23,15 @@ def cells(path: Path) -> list[str]:
     return ["".join(cell["source"]) for cell in code]
 
 
-def run(cell: str, namespace: dict[str, object]) -> object:
+def run(cell: str, namespace: dict[str, Any]) -> Any:
     """Runs a cell as a notebook does: what its last line comes to is shown, and returned."""
     *body, last = ast.parse(cell).body
-    if not isinstance(last, ast.Expr):
-        body, (last,) = [*body, last], ast.parse("None").body
+    if isinstance(last, ast.Expr):
+        shows = last.value
+    else:
+        body, shows = [*body, last], ast.parse("None", mode="eval").body
     exec(compile(ast.Module(body, []), "<cell>", "exec"), namespace)
-    shown = eval(compile(ast.Expression(last.value), "<cell>", "eval"), namespace)
+    shown = eval(compile(ast.Expression(shows), "<cell>", "eval"), namespace)
     if hasattr(shown, "_repr_mimebundle_"):
         assert "<svg" in shown._repr_mimebundle_(None, None)["image/svg+xml"]
     elif hasattr(shown, "_repr_html_"):
@@ -46,7 +49,7 @@ def workspace(demo, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
 def test_a_notebook_runs_from_top_to_bottom_and_sees_new_data_in_its_last_cell(path, workspace):
-    namespace: dict[str, object] = {}
+    namespace: dict[str, Any] = {}
     shown = [run(cell, namespace) for cell in cells(path)]
     assert shown[-1]["purchases"].tolist() == [10]
     drop(workspace, "b.txt", "new\n")

@@ -36,6 +36,7 @@ from pipeline.storage.errors import DataDirectoryError
 from pipeline.storage.files import sync
 from pipeline.storage.raw_log import ResponseLog
 from tests.support.command_line import assert_one_line_error, phygitals
+from tests.support.journals import kill
 from tests.support.workspace import KEY, drop, refresh, rows
 
 STEERING = "\x1b[2J\x1b]0;title\x07\u202e"
@@ -110,7 +111,7 @@ def test_what_is_made_is_for_owner_and_group_and_no_wider_than_the_umask(api, um
 
 
 def open_journal(workspace: Workspace) -> Path:
-    ResponseLog(workspace.data, now())
+    kill(ResponseLog(workspace.data, now()))
     (path,) = workspace.data.journal.iterdir()
     return path
 
@@ -194,6 +195,7 @@ def test_a_dotenv_file_with_a_secret_that_others_can_read_is_warned_of(tmp_path,
     if named is None:
         assert warning is None
     else:
+        assert warning is not None
         assert str(env_file) in warning and named in warning and "chmod o=" in warning
         assert KEY not in warning and "hooks.example" not in warning
     assert exposed_secrets(tmp_path / "none") is None
@@ -303,14 +305,25 @@ def test_a_report_is_drawn_where_python_leaves_out_documentation_strings(workspa
     assert "<svg" in workspace.data.report.read_text()
 
 
+# A new session takes the terminal that its first process claims as its own: Ctrl-C there reaches all that it starts.
+IN_ITS_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "pipeline.cli.main", *sys.argv[1:]])
+"""
+
+
 def test_ctrl_c_in_a_terminal_is_answered_by_one_line(workspace, monkeypatch):
     """Unlike a signal to one process, it reaches every process that was started in the terminal."""
     monkeypatch.setenv("PHYGITALS_REQUESTS_PER_SECOND", "20")
     drop(workspace, "b.txt", "\n".join(f"s{i}" for i in range(400)))
-    process, terminal = pty.fork()
-    if process == 0:
-        os.environ["TERM"] = "xterm"
-        os.execv(sys.executable, [sys.executable, "-m", "pipeline.cli.main", "refresh"])
+    terminal, its_end = pty.openpty()
+    command = [sys.executable, "-c", IN_ITS_TERMINAL, "refresh"]
+    environment = {**os.environ, "TERM": "xterm"}
+    process = subprocess.Popen(
+        command, stdin=its_end, stdout=its_end, stderr=its_end, env=environment, start_new_session=True
+    )
+    os.close(its_end)
     written, is_pressed = b"", False
     with contextlib.suppress(OSError):  # how a terminal says that nobody writes to it any more
         while chunk := os.read(terminal, 65_536):
@@ -318,7 +331,7 @@ def test_ctrl_c_in_a_terminal_is_answered_by_one_line(workspace, monkeypatch):
             if not is_pressed and b"requests/s" in written:
                 is_pressed = os.write(terminal, b"\x03") > 0
     os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 1
+    assert process.wait(60) == 1
     told = written.decode(errors="replace")
     assert "Traceback" not in told and "KeyboardInterrupt" not in told
     assert "received answers are kept" in told.splitlines()[-1]

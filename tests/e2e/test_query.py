@@ -24,17 +24,19 @@ FORMULA = '=HYPERLINK("https://example.invalid","open me")'
 
 
 @pytest.fixture
-def workspace(api):
-    items = [
+def workspace(copy_of):
+    items: list[dict] = [
         {"id": "card-1", "buyback_price": 12.5, "content": {"metadata": {"name": FORMULA}}},
         {"id": "card-2", "buyback_price": 3, "content": {"metadata": {"name": "Plain, with a comma"}}},
         {"id": "card-3", "content": {"metadata": {"name": "\u202eevil\x1b[2J"}}},
     ]
-    api(Simulator(delay_scale=0, hold=0, scripts={"s": [fulfilled("s", *items)]}))
-    workspace = Workspace.open()
-    drop(workspace, "a.csv", "session_id,pack_id,price_usd\ns,p,10\n")
-    refresh(workspace)
-    return workspace
+    scripts = {"s": [fulfilled("s", *items)]}
+
+    def build(workspace: Workspace) -> None:
+        drop(workspace, "a.csv", "session_id,pack_id,price_usd\ns,p,10\n")
+        refresh(workspace)
+
+    return copy_of("published", lambda: Simulator(delay_scale=0, hold=0, scripts=scripts), build)
 
 
 def written(*arguments: str) -> str:

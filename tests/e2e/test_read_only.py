@@ -206,7 +206,7 @@ def test_the_command_refuses_what_does_not_read_in_every_format(workspace, tmp_p
 
 def test_a_query_that_puts_rows_aside_does_so_outside_of_the_data_directory(workspace, tmp_path):
     with open_for_queries(workspace.data.warehouse) as connection:
-        (spill,) = connection.execute("SELECT current_setting('temp_directory')").fetchone()
+        ((spill,),) = connection.execute("SELECT current_setting('temp_directory')").fetchall()
         assert not Path(spill).is_relative_to(tmp_path)
         assert Path(spill).is_dir()
     assert not Path(spill).exists()

@@ -50,7 +50,8 @@ def test_it_lists_every_command():
 def test_it_lists_every_schedule_and_sensor():
     listed = re.findall(r"^\| `(\w+)`", section("Automation"), re.MULTILINE)
     repository = defs.get_repository_def()
-    assert sorted(listed) == sorted(d.name for d in (*repository.schedule_defs, *repository.sensor_defs))
+    defined = [d.name for d in repository.schedule_defs] + [d.name for d in repository.sensor_defs]
+    assert sorted(listed) == sorted(defined)
 
 
 def test_it_lists_every_format_and_column_of_submissions():

@@ -11,7 +11,8 @@ def taken_in(workspace) -> list[dict]:
 
     with connect(workspace.data) as connection:
         found = connection.execute(f"FROM {workspace.data.store.scan(SESSION_SUBMISSIONS)} ORDER BY ALL")
-        return found.to_arrow_table().to_pylist()
+        stored: list[dict] = found.to_arrow_table().to_pylist()
+        return stored
 
 
 def only_file(workspace):

@@ -12,12 +12,17 @@ import pyarrow.parquet as pq
 
 from pipeline.steps import Workspace
 from pipeline.storage.compaction import compact
+from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.manifest import Manifest
 from tests.support.workspace import KEY
 
 
 def lake_hashes(workspace: Workspace) -> dict[str, str]:
-    lake = workspace.data.root / "lake"
+    return hashes_of(workspace.data)
+
+
+def hashes_of(data: DataDirectory) -> dict[str, str]:
+    lake = data.root / "lake"
     return {str(p.relative_to(lake)): hashlib.sha256(p.read_bytes()).hexdigest() for p in lake.rglob("*.parquet")}
 
 

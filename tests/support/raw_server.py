@@ -8,7 +8,7 @@ import json
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Act = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -69,7 +69,7 @@ class RawServer:
     """
 
     otherwise: Callable[[str], Act]
-    scripts: dict[str, Sequence[Act]] = field(default_factory=dict)
+    scripts: Mapping[str, Sequence[Act]] = field(default_factory=dict)
     tls: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:

@@ -52,8 +52,9 @@ def verbatim(value: Any) -> str | None:
 def text(value: Any) -> str | None:
     """Text that is not blank, without NULs behind it."""
     found = verbatim(value)
-    can_be_seen = found and any(not c.isspace() and unicodedata.category(c) != "Cc" for c in found)
-    return found.rstrip("\0") if can_be_seen else None
+    if found and any(not c.isspace() and unicodedata.category(c) != "Cc" for c in found):
+        return found.rstrip("\0")
+    return None
 
 
 def member(value: Any, key: str) -> Any:

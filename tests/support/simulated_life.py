@@ -74,15 +74,15 @@ class Life:
         loop.run_forever()
         self._check_run(api, limits, conduct, loop.time())
         self._clock, self._requests = loop.time(), self._requests + len(api.sent_at)
-        answers = [asked for asked in api.requests if asked.answered_at is not None]
+        answers = [(asked, asked.answered_at) for asked in api.requests if asked.answered_at is not None]
         if task.done():
             log.close()
             loop.close()
-            self._must_be_kept += answers
+            self._must_be_kept += [asked for asked, _ in answers]
             return task.result()
         _killed.append((loop, task, engine))
-        self._must_be_kept += [asked for asked in answers if asked.answered_at < log.synced_at]
-        self._must_be_kept += [asked for asked in answers if asked.answered_at <= self._clock - KEPT_AFTER]
+        self._must_be_kept += [asked for asked, at in answers if at < log.synced_at]
+        self._must_be_kept += [asked for asked, at in answers if at <= self._clock - KEPT_AFTER]
         self._tear(log)
         return None
 
@@ -166,10 +166,12 @@ def _check_waits(requests: list[Asked], interval: float, retry_after: float | No
     for earlier, later in itertools.pairwise(requests):
         if earlier.outcome is Outcome.FAILED:
             continue  # which is confirmed at once
-        held = earlier.answered_at - earlier.asked_at if earlier.outcome is Outcome.PENDING else 0.0
-        if held >= max(interval, PAUSE_AFTER_HOLD):
-            assert later.asked_at - earlier.answered_at >= PAUSE_AFTER_HOLD, "asked again too soon after a held call"
-            continue
+        if earlier.outcome is Outcome.PENDING:
+            assert earlier.answered_at is not None
+            if earlier.answered_at - earlier.asked_at >= max(interval, PAUSE_AFTER_HOLD):
+                pause = later.asked_at - earlier.answered_at
+                assert pause >= PAUSE_AFTER_HOLD, "asked again too soon after a held call"
+                continue
         step += 1
         least = interval * step
         if earlier.is_refused and retry_after is not None:

@@ -25,9 +25,6 @@ from pipeline.storage.raw_log import Response, ResponseLog
 KEY = "sandbox-key-0123456789abcdef"
 
 
-CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
-
-
 def drop(workspace: Workspace, name: str, content: str | bytes) -> Path:
     """Puts a file into the inbox."""
     path = workspace.data.inbox / name
@@ -72,11 +69,9 @@ class Folder:
     def raw(self, workspace: Workspace) -> list[dict[str, Any]]:
         """The raw rows, as they were stored."""
         with connect(workspace.data) as connection:
-            return (
-                connection.execute(f"FROM {workspace.data.store.scan(self.kind.table)} ORDER BY ALL")
-                .to_arrow_table()
-                .to_pylist()
-            )
+            found = connection.execute(f"FROM {workspace.data.store.scan(self.kind.table)} ORDER BY ALL")
+            stored: list[dict[str, Any]] = found.to_arrow_table().to_pylist()
+            return stored
 
     def ids(self, workspace: Workspace) -> set[str]:
         """The ids of the accepted rows."""

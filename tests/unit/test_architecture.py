@@ -16,6 +16,7 @@ from pipeline.transform.queries import MACROS
 
 PACKAGE = PROJECT_ROOT / "pipeline"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS = PROJECT_ROOT / "tests"
 MAY_IMPORT_DAGSTER = {"orchestration", "definitions.py"}
 # Each may import those to its left, and itself.
 LAYERS = (
@@ -26,14 +27,21 @@ LAYERS = (
 
 
 def imports(path: Path) -> set[str]:
+    """The modules that a file imports, anywhere in it. Of `from a import b`, which may be a module, `a` and `a.b`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level, f"{path} has a relative import, whose direction is not checked"
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
+
+
+def is_of(name: str, package: str) -> bool:
+    """Whether a module is the package or belongs to it."""
+    return name == package or name.startswith(f"{package}.")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -51,18 +59,103 @@ def test_the_core_runs_without_dagster_being_loaded():
 
 
 def layer_of(module: str) -> int | None:
-    inside = module.removeprefix("pipeline.")
-    matching = [i for i, layer in enumerate(LAYERS) if inside == layer or inside.startswith(f"{layer}.")]
-    return matching[0] if module.startswith("pipeline.") and matching else None
+    """The place of a module's layer; None for what belongs to none: other packages, and `pipeline` itself."""
+    return next((i for i, layer in enumerate(LAYERS) if is_of(module, f"pipeline.{layer}")), None)
+
+
+def test_every_module_belongs_to_a_layer():
+    inside = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+    assert inside == {*LAYERS, "__init__"}
+
+
+def upwards(path: Path, layer: int) -> set[str]:
+    return {name for name in imports(path) if (layer_of(name) or 0) > layer}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_one_way(path):
     module = ".".join(["pipeline", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
     own = layer_of(module)
-    if own is not None:
-        upwards = {name for name in imports(path) if (layer_of(name) or 0) > own}
-        assert not upwards
+    assert upwards(path, -1 if own is None else own) == set()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pipeline.cli.main",
+        "from pipeline.cli import main",
+        "from pipeline import definitions",
+        "def f(): import pipeline.cli",
+    ],
+)
+def test_an_import_that_points_upwards_is_found(line, tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(f"import json\nfrom pipeline.errors import PipelineError\n{line}\n")
+    assert upwards(path, LAYERS.index("errors"))
+
+
+def test_only_the_steps_and_the_command_line_start_the_simulator():
+    using = {
+        path.relative_to(PACKAGE).parts[0]
+        for path in MODULES
+        if any(is_of(name, "pipeline.simulator") for name in imports(path))
+    }
+    assert using == {"simulator", "steps.py", "cli"}
+
+
+def test_the_report_reads_the_published_file_only():
+    for path in (PACKAGE / "report").rglob("*.py"):
+        used = {
+            package
+            for package in ("schema", "transform")
+            for name in imports(path)
+            if is_of(name, f"pipeline.{package}")
+        }
+        assert used == set(), path
+
+
+def test_the_product_imports_neither_tests_nor_benchmarks():
+    used = {
+        (path.name, name) for path in MODULES for name in imports(path) if name.split(".")[0] in ("tests", "benchmarks")
+    }
+    assert used == set()
+
+
+def imported_tests(path: Path) -> set[str]:
+    """The modules of tests that a file imports, other than the shared ones."""
+    found = {name for name in imports(path) if is_of(name, "tests") and name not in ("tests", "tests.support")}
+    return {name for name in found if not is_of(name, "tests.support")}
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda p: str(p.relative_to(TESTS)))
+def test_no_test_imports_another(path):
+    assert imported_tests(path) == set()
+
+
+@pytest.mark.parametrize(
+    "line", ["from tests.e2e import test_cli", "import tests.unit.test_settings", "from tests import e2e"]
+)
+def test_an_import_of_a_test_is_found(line, tmp_path):
+    path = tmp_path / "test_any.py"
+    path.write_text(f"from tests.support import payloads\n{line}\n")
+    assert imported_tests(path)
+
+
+def test_the_unit_tier_starts_no_server_and_no_run():
+    """Neither by an import nor by a fixture, so that it is quick and runs anywhere."""
+    servers = (
+        "pipeline.simulator.service",
+        "pipeline.simulator.server",
+        "tests.support.raw_server",
+        "pipeline.orchestration",
+    )
+    for path in (TESTS / "unit").rglob("*.py"):
+        used = {name for name in imports(path) for package in (*servers, "dagster") if is_of(name, package)}
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        used |= {
+            node.arg for node in ast.walk(tree) if isinstance(node, ast.arg) and node.arg in ("api", "raw_api", "demo")
+        }
+        assert used == set(), path
 
 
 def test_what_is_printed_goes_through_the_console():

@@ -81,8 +81,12 @@ def refresh() -> dict[str, dict[str, dg.MetadataValue]]:
 
 
 def numbers(metadata: dict[str, dg.MetadataValue]) -> dict[str, float]:
-    kinds = dg.IntMetadataValue | dg.FloatMetadataValue
-    return {name: value.value for name, value in metadata.items() if isinstance(value, kinds)}
+    found: dict[str, float] = {}
+    for name, value in metadata.items():
+        if isinstance(value, dg.IntMetadataValue | dg.FloatMetadataValue):
+            assert value.value is not None, name
+            found[name] = value.value
+    return found
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from pipeline.simulator.server import Reply, Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.connection import connect
 from tests.support.answers import fulfilled
+from tests.support.journals import kill
 from tests.support.polling_process import POLL, Arrivals
 from tests.support.workspace import drop, refresh, rows
 
@@ -143,6 +144,7 @@ def test_a_torn_journal_gives_what_was_synced(api):
     for batch in range(3):
         log.append(Response(f"s{batch}", at, at, 200, None, b"{}", "malformed", "x"))
         log.write(log.take())
+    kill(log)
     (journal,) = workspace.data.journal.glob("*.journal")
     journal.write_bytes(journal.read_bytes()[:-30])
     (workspace.data.journal / "20260301T000000-empty.journal").write_bytes(b"")

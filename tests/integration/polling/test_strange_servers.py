@@ -459,7 +459,9 @@ def test_a_certificate_that_is_not_to_be_trusted_ends_the_run_before_anything_is
     if is_trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
     configure(poll_budget=0.5)
-    assert_unreachable(Workspace.open().settings.base_url, f"the server's certificate is not trusted: {because}")
+    url = Workspace.open().settings.base_url
+    assert url is not None
+    assert_unreachable(url, f"the server's certificate is not trusted: {because}")
     assert server.received == b""
 
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -32,12 +33,12 @@ from tests.support.workspace import drop, refresh, rows
 
 
 @pytest.fixture
-def workspace(api):
-    api(Simulator(delay_scale=0, hold=0))
-    workspace = Workspace.open()
-    drop(workspace, "a.csv", "session_id,pack_id,price_usd\n" + "".join(f"s{i},p,10\n" for i in range(30)))
-    refresh(workspace)
-    return workspace
+def workspace(copy_of):
+    def build(workspace: Workspace) -> None:
+        drop(workspace, "a.csv", "session_id,pack_id,price_usd\n" + "".join(f"s{i},p,10\n" for i in range(30)))
+        refresh(workspace)
+
+    return copy_of("published", lambda: Simulator(delay_scale=0, hold=0), build)
 
 
 def test_an_open_reader_neither_blocks_a_run_nor_is_disturbed_by_it(workspace):
@@ -300,9 +301,10 @@ with spill_folder(DataDirectory(Path(sys.argv[1])).scratch) as folder:
 
 def test_what_a_killed_process_put_aside_on_disk_is_removed_by_the_next_run_and_nothing_of_a_living_one(workspace):
     command = [sys.executable, "-c", PUT_ASIDE_AND_WAIT, workspace.data.root]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as dead, subprocess.Popen(command, **pipes) as living:
-        of_dead, of_living = (Path(process.stdout.readline().strip()) for process in (dead, living))
+        assert dead.stdout is not None and living.stdout is not None
+        of_dead, of_living = (Path(stdout.readline().strip()) for stdout in (dead.stdout, living.stdout))
         dead.kill()
         dead.wait()
         of_former_version = workspace.data.scratch / f"{living.pid}-0123abcd"
@@ -376,9 +378,9 @@ def test_the_file_is_in_the_format_of_the_oldest_duckdb_that_is_to_read_it_wheth
             workspace.data.warehouse.unlink()
         kept_row_counts.append(publish(workspace.data).kept_row_count)
         with duckdb.connect(workspace.data.warehouse, read_only=True) as connection:
-            (tags,) = connection.execute(
+            ((tags,),) = connection.execute(
                 "SELECT tags FROM duckdb_databases() WHERE database_name = current_database()"
-            ).fetchone()
+            ).fetchall()
         assert tags["storage_version"].removesuffix("+") == STORAGE_VERSION == "v1.2.0"
     assert kept_row_counts[0] == 0 < kept_row_counts[1]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import duckdb
 import pytest
@@ -14,6 +16,7 @@ from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.intermediate import SUBMISSION_DAYS
 from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.schema.staging import FULFILLED_RESULTS, PULLS, PURCHASES
+from pipeline.schema.table import Table
 from pipeline.simulator.server import FAILED, PENDING, Simulator
 from pipeline.sources.inbox import Inbox
 from pipeline.sources.intake import take_in
@@ -29,7 +32,7 @@ from pipeline.transform.builder import Builder
 from pipeline.transform.strategies import purchases
 from tests.support.answers import fulfilled
 from tests.support.command_line import assert_one_line_error, phygitals
-from tests.support.lake import lake_hashes
+from tests.support.lake import hashes_of, lake_hashes
 from tests.support.workspace import drop, refresh, rows
 
 FIRST_DAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -53,6 +56,11 @@ def data(tmp_path):
     data = DataDirectory(tmp_path / "history")
     data.claim("local", "none")
     return data
+
+
+def stopped(moment: datetime) -> Callable[[], datetime]:
+    """A clock that shows one moment."""
+    return lambda: moment
 
 
 def session_answered_at(moment):
@@ -109,6 +117,7 @@ def test_a_history_too_long_to_be_held_at_once_gives_the_same_rows(workspace, mo
 
 def test_a_day_of_more_answers_than_are_held_at_once_gives_the_same_rows(data, monkeypatch):
     """Plain and strange ones, of which three came in the same instant, and one session has two."""
+    items: dict[str, dict[str, Any]]
     items = {"plain": {"id": "a"}, "odd": {"id": 5}, "other": {"id": "b"}, "twice": {"id": "c"}, "none": {}}
     answers = [(name, name, 0 if name in ("plain", "odd", "other") else 1) for name in items] + [("twice", "plain", 2)]
     at = int(FIRST_DAY.timestamp() * 1_000_000)
@@ -133,7 +142,12 @@ def test_a_day_of_more_answers_than_are_held_at_once_gives_the_same_rows(data, m
 def test_the_lake_is_listed_no_oftener_in_a_long_history(data, monkeypatch, is_new):
     listed, listings = [], []
     whole = Store.parts
-    monkeypatch.setattr(Store, "parts", lambda self, table: listed.append(table.name) or whole(self, table))
+
+    def noted(store: Store, table: Table) -> dict[str, list[str]]:
+        listed.append(table.name)
+        return whole(store, table)
+
+    monkeypatch.setattr(Store, "parts", noted)
     for day_count in (2, 12):
         for day in range(day_count):
             answered_on(data, FIRST_DAY + timedelta(days=day))
@@ -155,7 +169,7 @@ def test_a_day_is_built_from_those_purchases_alone_that_may_have_been_resolved_o
     late = moments[2] + timedelta(hours=1)
     for moment, sessions in zip(moments, ([moments[0], late], *([m] for m in moments[1:])), strict=True):
         (data.inbox / "a.txt").write_text("".join(f"{session_answered_at(at)}\n" for at in sessions))
-        take_in(data, lambda moment=moment: moment, Inbox(data, SESSIONS))
+        take_in(data, stopped(moment), Inbox(data, SESSIONS))
     for moment in (*moments, late):
         answered_on(data, moment)
     days = [f"{moment:%Y-%m-%d}" for moment in moments]
@@ -249,7 +263,7 @@ def test_a_day_that_goes_from_raw_and_comes_back_leaves_the_tables_of_a_rebuild(
     later = FIRST_DAY + timedelta(days=2)
     day = data.root / "raw" / "status_responses" / f"{FIRST_DAY:%Y-%m-%d}"
 
-    def built() -> tuple[int, set[str]]:
+    def built() -> tuple[int, set[str | None]]:
         with data.exclusive(), Builder(data, later, 0) as builder:
             builder.build_published()
         with connect(data) as connection:
@@ -268,11 +282,11 @@ def test_a_day_that_goes_from_raw_and_comes_back_leaves_the_tables_of_a_rebuild(
             kill_after_writing(PURCHASES, patch)
             built()
     assert built() == (1, {f"{FIRST_DAY:%Y-%m-%d}"})
-    incremental = lake_hashes(Workspace(None, data))
+    incremental = hashes_of(data)
     with data.exclusive(), Builder(data, later, 0) as builder:
         builder.forget_all()
         builder.build_published()
-    assert lake_hashes(Workspace(None, data)) == incremental
+    assert hashes_of(data) == incremental
 
 
 def test_the_past_is_what_had_been_received_by_then(workspace, tmp_path):
@@ -350,7 +364,7 @@ def test_the_sessions_of_a_day_are_summed_up_anew_only_when_an_answer_came_for_o
     late = moments[2] + timedelta(hours=1)
     for moment, sessions in zip(moments, ([moments[0]], [moments[1], late], [moments[2]]), strict=True):
         (data.inbox / "a.txt").write_text("".join(f"{session_answered_at(at)}\n" for at in sessions))
-        take_in(data, lambda moment=moment: moment, Inbox(data, SESSIONS))
+        take_in(data, stopped(moment), Inbox(data, SESSIONS))
     for moment in moments[:2]:
         answered_on(data, moment)
     written = []
@@ -369,7 +383,7 @@ def test_a_day_of_purchases_that_a_run_touched_and_did_not_change_is_left_as_it_
     for age in (3, 2):
         drop(workspace, f"{age}.txt", "".join(f"{age}-{i}\n" for i in range(5)))
         with workspace.data.exclusive():
-            take_in(workspace.data, lambda age=age: now() - timedelta(days=age), Inbox(workspace.data, SESSIONS))
+            take_in(workspace.data, stopped(now() - timedelta(days=age)), Inbox(workspace.data, SESSIONS))
     refresh(workspace)
     drop(workspace, "today.txt", "today\n")
     workspace.take_in()

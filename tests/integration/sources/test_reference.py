@@ -36,7 +36,7 @@ def test_a_row_a_tier_is_read_with_the_percentage_as_a_share(tmp_path):
         tmp_path, "p,Rookie,10,85,low,0,20,80", "p,,,,high,20,,20.5", 'q,"Elite, new",25.00005,0.9,,,,', "", " , "
     )
     assert (first.pack_id, first.name, first.price_usd, first.buyback_share) == ("p", "Rookie", Decimal(10), 0.85)
-    assert (first.tier, first.fmv_low_usd, first.fmv_high_usd, first.weight) == ("low", 0, 20, 80)
+    assert (first.tier, first.fmv_low_usd, first.fmv_high_usd, first.weight) == ("low", Decimal(0), Decimal(20), 80)
     assert (second.fmv_high_usd, second.weight, second.row_number) == (None, 20.5, 3)
     assert (third.name, third.price_usd, third.buyback_share, third.tier) == (
         "Elite, new",
@@ -119,7 +119,7 @@ def test_a_file_that_cannot_be_taken_as_a_whole_is_refused_as_a_whole(content, r
 
 
 @pytest.fixture
-def workspace(api):
+def workspace(copy_of):
     """Sessions of a pack `p`: with a price, with a quantity alone, with neither, failed, pending; and one of `q`."""
     items = {
         "priced": [{"id": "a", "buyback_price": 9}],
@@ -131,17 +131,22 @@ def workspace(api):
     scripts = {name: [Reply(200, answer(name, nfts))] for name, nfts in items.items() if nfts}
     scripts["failed"] = [Reply.json({"error": "Transaction failed"}, 400)]
     scripts["waiting"] = [Reply.json({"status": "pending"})]
-    api(Simulator(hold=0, scripts=scripts))
-    opened = Workspace.open()
-    workspace = Workspace(opened.settings.model_copy(update={"poll_interval": 5.0, "poll_budget": 0.5}), opened.data)
-    drop(
-        workspace,
-        "x.csv",
-        "session_id,pack_id,price_usd,quantity\npriced,p,8,1\ncounted,p,,3\nbare,p,,\nother,q,,1\nfailed,p,,1\n"
-        "waiting,p,,2\n",
-    )
-    refresh(workspace)
-    return workspace
+
+    def short_of_time(opened: Workspace) -> Workspace:
+        settings = opened.settings.model_copy(update={"poll_interval": 5.0, "poll_budget": 0.5})
+        return Workspace(settings, opened.data)
+
+    def build(opened: Workspace) -> None:
+        workspace = short_of_time(opened)
+        drop(
+            workspace,
+            "x.csv",
+            "session_id,pack_id,price_usd,quantity\npriced,p,8,1\ncounted,p,,3\nbare,p,,\nother,q,,1\nfailed,p,,1\n"
+            "waiting,p,,2\n",
+        )
+        refresh(workspace)
+
+    return short_of_time(copy_of("refreshed", lambda: Simulator(hold=0, scripts=scripts), build))
 
 
 def give(workspace: Workspace, *lines: str, header: str = HEADER) -> None:

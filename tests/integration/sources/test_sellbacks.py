@@ -35,19 +35,22 @@ HEADER = "item_id,session_id,sold_at,amount_usd\n"
 
 
 @pytest.fixture
-def workspace(api) -> Workspace:
+def workspace(copy_of) -> Workspace:
     """Three sessions, pulled on three days; the item `again` comes in the first and in the last."""
     items = {
         "first": [{"id": "again", "buyback_price": 10}, {"id": "v1|1|0", "buyback_price": 4}],
         "second": [{"id": "b", "buyback_price": 20}, {"id": "bare"}],
         "third": [{"id": "again", "buyback_price": 12}, {"id": "kept", "buyback_price": 5}],
     }
-    api(Simulator(hold=0, scripts={name: [Reply(200, answer(name, nfts))] for name, nfts in items.items()}))
-    workspace = Workspace.open()
+    scripts = {name: [Reply(200, answer(name, nfts))] for name, nfts in items.items()}
     days = "first,2026-01-01T09:00:00Z\nsecond,2026-01-02T09:00:00Z\nthird,2026-01-05T09:00:00Z\n"
-    drop_into_inbox(workspace, "x.csv", f"session_id,initiated_at\n{days}")
-    refresh(workspace)
-    return workspace
+
+    def build(workspace: Workspace) -> None:
+        drop_into_inbox(workspace, "x.csv", f"session_id,initiated_at\n{days}")
+        refresh(workspace)
+
+    copied: Workspace = copy_of("refreshed", lambda: Simulator(hold=0, scripts=scripts), build)
+    return copied
 
 
 def give(workspace: Workspace, name: str, content: str | bytes) -> None:
@@ -309,7 +312,9 @@ def test_what_was_paid_for_quotes_and_its_interval_are_those_of_scipy(days, shif
 @pytest.mark.parametrize(("seed", "days", "share"), [(1, 40, 0.7), (2, 10, 1.0), (3, 1, 0.5), (4, 25, 0.05), (5, 3, 0)])
 def test_the_share_sold_back_is_kaplan_and_meier_s(seed, days, share):
     chance = random.Random(seed)  # noqa: S311
-    start, sales, pulled = date(2026, 1, 1), [], []
+    start = date(2026, 1, 1)
+    sales: list[Row] = []
+    pulled: list[tuple[date, int | None]] = []
     for day in range(-3, days):
         for n in range(chance.randint(1, 30)):
             at = start + timedelta(days=day)

@@ -37,6 +37,7 @@ from pipeline.storage.manifest import Manifest
 from pipeline.storage.raw_log import Response, ResponseLog
 from pipeline.transform.builder import Builder
 from tests.support.answers import fulfilled
+from tests.support.journals import kill
 
 SEED = 20261128
 MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -68,6 +69,7 @@ def filled(root: Path, batches: int = 4) -> DataDirectory:
         for response in answers(8, 8 * batch):
             log.append(response)
         log.write(log.take())
+    kill(log)
     return data
 
 

@@ -197,14 +197,17 @@ def test_a_reader_never_counts_a_row_too_few_or_too_many(workspace):
 @contextlib.contextmanager
 def reading_all_the_time(workspace):
     """Counts the rows again and again in another thread, as a reader without any lock does."""
-    counts, stop = [], threading.Event()
+    counts: list[int | str] = []
+    stop = threading.Event()
 
     def read():
         store = Workspace.open().data.store
         with connect(workspace.data) as connection:
             while not stop.is_set():
                 try:
-                    counts.extend(connection.execute(f"SELECT count(*) FROM {store.scan(STATUS_RESPONSES)}").fetchone())
+                    scan = store.scan(STATUS_RESPONSES)
+                    ((count,),) = connection.execute(f"SELECT count(*) FROM {scan}").fetchall()
+                    counts.append(count)
                 except Exception as error:
                     counts.append(str(error))
 

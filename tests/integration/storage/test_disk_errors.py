@@ -116,7 +116,8 @@ def answers(log: ResponseLog, count: int, size: int = 100) -> None:
 def count_raw(workspace: Workspace) -> int:
     with connect(workspace.data) as connection:
         scan = workspace.data.store.scan(STATUS_RESPONSES)
-        return connection.execute(f"SELECT count(*) FROM {scan}").fetchone()[0]
+        ((count,),) = connection.execute(f"SELECT count(*) FROM {scan}").fetchall()
+        return int(count)
 
 
 def test_a_disk_that_is_full_while_tables_are_built_leaves_them_as_they_were(disk, api):

@@ -22,10 +22,10 @@ from tests.support.lake import lake_hashes
 from tests.support.workspace import drop, records, refresh, rows
 
 
-@pytest.fixture
-def history(tmp_path) -> Iterator[duckdb.DuckDBPyConnection]:
+@pytest.fixture(scope="module")
+def history(tmp_path_factory) -> Iterator[duckdb.DuckDBPyConnection]:
     """Three days of the simulator's sessions with every table built, as views."""
-    data = DataDirectory(tmp_path / "history")
+    data = DataDirectory(tmp_path_factory.mktemp("history"))
     data.claim("test", "none")
     for day in range(3):
         add_day(data, day, 400)

@@ -44,23 +44,24 @@ READ_FROM_TEXT = {table.name for table in TABLES.values() if table.reads_answer_
 
 
 @pytest.fixture
-def workspace(api):
+def workspace(copy_of):
     """Answers of yesterday and of today, one of them strange, and a failed session, in tables."""
     year = {"trait_type": "Year", "value": "1999"}
     card = {"id": "a", "content": {"metadata": {"name": "Glimmerwing", "attributes": [year]}}}
     scripts = {"plain": [fulfilled("plain", card)], "odd": [fulfilled("odd", card | {"type": 5})], "lost": [FAILED]}
-    api(Simulator(delay_scale=0, hold=0, scripts=scripts))
-    workspace = Workspace.open()
-    drop(workspace, "a.txt", "earlier\nplain\nodd\nlost\n")
-    workspace.take_in()
-    yesterday = now() - timedelta(days=1)
-    at = int(yesterday.timestamp() * 1_000_000)
-    log = ResponseLog(workspace.data, yesterday)
-    answer = fulfilled("earlier", card).body
-    log.append(Response("earlier", at, at, 200, "application/json", answer, "fulfilled", None))
-    log.close()
-    refresh(workspace)
-    return workspace
+
+    def build(workspace: Workspace) -> None:
+        drop(workspace, "a.txt", "earlier\nplain\nodd\nlost\n")
+        workspace.take_in()
+        yesterday = now() - timedelta(days=1)
+        at = int(yesterday.timestamp() * 1_000_000)
+        log = ResponseLog(workspace.data, yesterday)
+        answer = fulfilled("earlier", card).body
+        log.append(Response("earlier", at, at, 200, "application/json", answer, "fulfilled", None))
+        log.close()
+        refresh(workspace)
+
+    return copy_of("built", lambda: Simulator(delay_scale=0, hold=0, scripts=scripts), build)
 
 
 @pytest.fixture

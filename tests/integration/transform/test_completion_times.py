@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -122,11 +123,12 @@ def test_of_many_purchases_a_sample_gives_nearly_the_same_law(data, monkeypatch)
     learned_of = []
     learned = CompletionLaw.learned
     monkeypatch.setattr(completion_times, "_SAMPLE", 2_000)
-    monkeypatch.setattr(
-        completion_times.CompletionLaw,
-        "learned",
-        lambda rows: learned_of.append(sum(n for *_, n in rows)) or learned(rows),
-    )
+
+    def noted(rows: list[tuple[int, int | None, int]]) -> CompletionLaw:
+        learned_of.append(sum(n for *_, n in rows))
+        return learned(rows)
+
+    monkeypatch.setattr(CompletionLaw, "learned", noted)
     sampled = learned_law(data)
     assert 1_000 < learned_of[0] < 3_000
     assert chances(sampled) == pytest.approx(chances(whole), abs=0.05)
@@ -157,10 +159,19 @@ def test_a_run_polls_by_the_law_that_its_tables_taught_and_learns_none_when_noth
     workspace = Workspace.open()
     drop(workspace, "a.txt", "".join(f"s{i}\n" for i in range(20)))
     learned = []
-    monkeypatch.setattr(steps, "learned_law", lambda d: learned.append(learned_law(d)) or learned[-1])
     passed = []
     poll = run_module.poll
-    monkeypatch.setattr(run_module, "poll", lambda *given: passed.append(given[-1]) or poll(*given))
+
+    def noted_law(data: DataDirectory) -> CompletionLaw:
+        learned.append(learned_law(data))
+        return learned[-1]
+
+    def noted_poll(*given: Any) -> Any:
+        passed.append(given[-1])
+        return poll(*given)
+
+    monkeypatch.setattr(steps, "learned_law", noted_law)
+    monkeypatch.setattr(run_module, "poll", noted_poll)
     refresh(workspace)
     drop(workspace, "b.txt", "another\n")
     refresh(workspace)

@@ -32,7 +32,7 @@ def an_item(chance: random.Random, price: float) -> Row:
 
 
 @pytest.fixture
-def published(api) -> Workspace:
+def published(copy_of) -> Workspace:
     """Sessions of four days, packs and prices of several kinds, every ninth of them failed."""
     chance = random.Random(7)  # noqa: S311
     scripts, lines = {}, ["session_id,initiated_at,pack_id,price_usd\n"]
@@ -42,11 +42,13 @@ def published(api) -> Workspace:
         scripts[f"s{i}"] = [FAILED] if i % 9 == 0 else [Reply(200, answer(f"s{i}", items))]
         price = "" if PRICES[pack] is None else PRICES[pack]
         lines.append(f"s{i},2026-01-0{1 + i % 4}T0{i % 10}:00:00Z,{pack},{price}\n")
-    api(Simulator(hold=0, scripts=scripts))
-    workspace = Workspace.open()
-    drop(workspace, "x.csv", "".join(lines))
-    refresh(workspace)
-    return workspace
+
+    def build(workspace: Workspace) -> None:
+        drop(workspace, "x.csv", "".join(lines))
+        refresh(workspace)
+
+    published: Workspace = copy_of("published", lambda: Simulator(hold=0, scripts=scripts), build)
+    return published
 
 
 def frame(workspace: Workspace, table: str) -> pd.DataFrame:
@@ -54,7 +56,7 @@ def frame(workspace: Workspace, table: str) -> pd.DataFrame:
     with duckdb.connect(workspace.data.warehouse, read_only=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         rows = connection.execute(f"FROM {table}").to_arrow_table()
-    found = rows.to_pandas()
+    found: pd.DataFrame = rows.to_pandas()
     found = found.astype({field.name: float for field in rows.schema if pa.types.is_decimal(field.type)})
     if table == "pulls":
         found["item_type"] = found["item_type"].fillna("unknown")
@@ -124,7 +126,7 @@ def test_the_figures_of_buyback_values_are_those_of_the_pulls_of_a_day_pack_and_
     key = ["pulled_date", "pack_id", "item_type"]
     every = frame(published, "pulls")
     every["per_pull"] = every.session_price_usd / every.groupby("session_id").session_id.transform("size")
-    expected = []
+    expected: list[Row] = []
     for group, pulls in every.groupby(key, dropna=False):
         paid = pulls[pulls.buyback_price_usd.notna() & (pulls.session_price_usd > 0)]
         spent = {
@@ -215,7 +217,7 @@ def test_the_rate_of_failures_is_that_of_the_sessions_that_were_settled(publishe
     low, high = clustered_wilson((finals.status == "failed").to_numpy(), np.ones(settled))
     funnel = frame(published, "resolution_funnel")
     assert funnel[["submitted", "failed", "fulfilled"]].sum().tolist() == [SESSIONS, failed, settled - failed]
-    assert funnel.loc[0, ["failed_rate", "failed_rate_low", "failed_rate_high"]].tolist() == pytest.approx(
+    assert funnel[["failed_rate", "failed_rate_low", "failed_rate_high"]].iloc[0].tolist() == pytest.approx(
         [failed / settled, low, high]
     )
 

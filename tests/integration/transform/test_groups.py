@@ -23,7 +23,8 @@ def history(
 ) -> Row:
     """Purchases and their pulls over five weeks; a session's quotes are alike with the given probability."""
     chance = random.Random(seed)  # noqa: S311
-    purchases, pulls = [], []
+    purchases: list[Row] = []
+    pulls: list[Row] = []
     for i in range(sessions):
         at = START + timedelta(hours=chance.randrange(5 * 7 * 24))
         user = chance.choice([None, *(f"u{n}" for n in range(users))])

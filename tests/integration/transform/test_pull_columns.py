@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ SEED = 21
 
 
 @pytest.fixture
-def published(api) -> Workspace:
+def published(copy_of) -> Workspace:
     """Sessions of all prices: submitted ones, the reference's by quantity and by pulls, none, and free ones."""
     chance = random.Random(SEED)  # noqa: S311
     scripts, lines = {"waiting": [PENDING]}, ["session_id,initiated_at,pack_id,price_usd,quantity"]
@@ -31,14 +32,16 @@ def published(api) -> Workspace:
         )
         price = chance.choice(["", "0", "10", "0.0001", "33.3333", "99999999999.9999"])
         lines.append(f"s{i},{started},{chance.choice(['', 'p', 'q'])},{price},{chance.choice(['', '1', '3'])}")
-    api(Simulator(hold=0, scripts=scripts))
-    opened = Workspace.open()
-    workspace = Workspace(opened.settings.model_copy(update={"poll_interval": 5.0, "poll_budget": 1}), opened.data)
-    workspace.data.packs_file.parent.mkdir(exist_ok=True)
-    workspace.data.packs_file.write_text("pack_id,price_usd\np,7.77\n")
-    drop(workspace, "x.csv", "\n".join([*lines, "waiting,,,,", ""]))
-    refresh(workspace)
-    return workspace
+
+    def build(opened: Workspace) -> None:
+        workspace = Workspace(opened.settings.model_copy(update={"poll_interval": 5.0, "poll_budget": 1}), opened.data)
+        workspace.data.packs_file.parent.mkdir(exist_ok=True)
+        workspace.data.packs_file.write_text("pack_id,price_usd\np,7.77\n")
+        drop(workspace, "x.csv", "\n".join([*lines, "waiting,,,,", ""]))
+        refresh(workspace)
+
+    published: Workspace = copy_of("published", lambda: Simulator(hold=0, scripts=scripts), build)
+    return published
 
 
 def day(moment: datetime | None) -> object:
@@ -66,6 +69,7 @@ def test_a_pull_s_price_and_multiple_are_those_of_its_session(published):
         if price is None and session["pack_id"] == "p":
             price = Decimal("7.77") * (session["quantity"] or count)
         assert pull["session_price_usd"] == price
+        expected: tuple[Any, Any]
         if price is None:
             kind, expected = "no price", (None, None)
         else:

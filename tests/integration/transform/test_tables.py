@@ -1,10 +1,11 @@
-"""The tables, row by row and cell by cell, from answers of the corpus and from odd ones of our own."""
+"""The tables, row by row and cell by cell, from answers as vendors send them and from odd ones."""
 
 from __future__ import annotations
 
 import json
 import re
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,9 @@ from pipeline.schema import PUBLISHED, TABLES
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.connection import connect
-from tests.support import reference
+from tests.support import payloads, reference
 from tests.support.answers import answer
-from tests.support.workspace import CORPUS, drop, records, refresh, rows
+from tests.support.workspace import drop, records, refresh, rows
 
 
 def published(api, bodies: dict[str, bytes]) -> Workspace:
@@ -44,18 +45,17 @@ def assert_agrees_with_the_reference(workspace: Workspace, bodies: dict[str, byt
             assert ours == theirs
 
 
-@pytest.mark.skipif(not CORPUS.exists(), reason="the corpus of real payloads is not beside this checkout")
-@pytest.mark.parametrize("name", ["card_items", "das_items", "gap_items"])
-def test_real_payloads_read_as_the_reference_reads_them(name, api):
-    lines = (CORPUS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-    items = [json.loads(line)["nft"] for line in lines]
+@pytest.mark.parametrize("name", payloads.NAMES)
+@pytest.mark.parametrize("folder", payloads.FOLDERS)
+def test_payloads_read_as_the_reference_reads_them(folder, name, api):
+    items = [json.loads(line)["nft"] for line in payloads.lines_of(folder, name)]
     chunks = [items[i : i + 25] for i in range(0, len(items), 25)]
     bodies = {f"s{i}": answer(f"s{i}", chunk) for i, chunk in enumerate(chunks)}
     workspace = published(api, bodies)
     assert_agrees_with_the_reference(workspace, bodies)
 
 
-ODD_ITEMS = [
+ODD_ITEMS: list[Any] = [
     {},
     None,
     "text",

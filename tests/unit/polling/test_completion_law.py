@@ -18,7 +18,7 @@ PRIOR = 10.0
 
 def edge(number: int) -> float:
     """Seconds at which a band begins."""
-    return 2.0 ** (number / BANDS_PER_OCTAVE) - 1.0
+    return float(2.0 ** (number / BANDS_PER_OCTAVE)) - 1.0
 
 
 def chances(law: CompletionLaw, count: int) -> np.ndarray:
@@ -59,6 +59,7 @@ def test_where_each_band_is_known_the_law_counts_the_completed_over_those_that_r
     rng = np.random.default_rng(seed)
     completed, last_pending = rng.integers(0, 40, 3_000), rng.integers(0, 60, 3_000)
     is_final = completed <= last_pending
+    intervals: list[tuple[int, int | None, int]]
     intervals = [(int(c), int(c), 1) for c in completed[is_final]]
     intervals += [(int(p), None, 1) for p in last_pending[~is_final]]
     assumed = chances(CompletionLaw.assumed(), 60)

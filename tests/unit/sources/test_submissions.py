@@ -68,7 +68,7 @@ def test_parquet_brings_what_pandas_wrote(workspace):
     frame = pd.DataFrame(
         {
             "session_id": ["s1", "s2", None],
-            "initiated_at": pd.to_datetime(["2026-03-01T10:00:00", None, None]),
+            "initiated_at": pd.to_datetime(["2026-03-01T10:00:00", "NaT", "NaT"]),
             "price_usd": [1.5, float("nan"), 2.0],
             "quantity": [1.0, float("nan"), 1.0],
         }

@@ -159,7 +159,7 @@ def test_the_point_at_which_k_intervals_hold_at_once_is_scipys(k):
     assert found == pytest.approx(stats.norm.isf(0.025 / k), abs=1e-6)
 
 
-def compared(wins: np.ndarray, pulls: np.ndarray) -> dict[str, list]:
+def compared(wins: np.ndarray, pulls: np.ndarray) -> dict[str, np.ndarray]:
     """Columns of `pack_economics` for packs with so many sessions of one pull for $10 each, of which so many win."""
     with duckdb.connect() as connection:
         connection.execute(macros())
@@ -190,7 +190,7 @@ def compared(wins: np.ndarray, pulls: np.ndarray) -> dict[str, list]:
         columns = "win_rate, win_rate_low_of_all, win_rate_high_of_all, win_rate_shrunk, win_rate_rank"
         economics = query(TABLES["pack_economics"])
         rows = connection.execute(f"SELECT {columns} FROM ({economics}) ORDER BY pack_id::INTEGER").fetchnumpy()
-        return {name: np.ma.filled(values.astype(float), np.nan) for name, values in rows.items()}
+        return {name: np.ma.filled(np.ma.asarray(values, float), np.nan) for name, values in rows.items()}
 
 
 def test_packs_are_compared_by_intervals_that_hold_at_once_and_ranked_by_shrunk_rates():

@@ -16,7 +16,7 @@ from pipeline.polling.redaction import Redaction
 from pipeline.transform import fulfilled_answers
 from pipeline.transform.fulfilled_answers import read_results
 from pipeline.transform.queries import macros
-from tests.support.workspace import CORPUS
+from tests.support import payloads
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NUMBERS = [
@@ -141,14 +141,13 @@ def test_strange_answers_are_read_in_several_turns_where_they_are_many(monkeypat
     assert values(at_once["s1"]) == ["1.10", "1.10"]
 
 
-@pytest.mark.skipif(not CORPUS.exists(), reason="the corpus of real payloads is not beside this checkout")
 @pytest.mark.parametrize(("name", "most"), [("card_items", 0), ("das_items", 3), ("gap_items", 6)])
-def test_of_real_items_few_are_read_with_care_and_the_others_keep_their_values(name, most, record_property):
-    lines = (CORPUS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-    items = [line.partition('"nft": ')[2][:-1] for line in lines]
+@pytest.mark.parametrize("folder", payloads.FOLDERS)
+def test_of_items_few_are_read_with_care_and_the_others_keep_their_values(folder, name, most, record_property):
+    items = [line.partition('"nft": ')[2][:-1] for line in payloads.lines_of(folder, name)]
     found = read({f"s{n}": body(f"s{n}", text) for n, text in enumerate(items)})
     with_care = [n for n in range(len(items)) if not is_plain(found[f"s{n}"])]
-    record_property(f"real items read with care, of {name}", f"{len(with_care)} of {len(items)}")
+    record_property(f"items read with care, of {folder.name}/{name}", f"{len(with_care)} of {len(items)}")
     assert len(with_care) <= most
     for n in set(range(len(items))).difference(with_care):
         given = json.loads(items[n], parse_float=str, parse_int=str).get("content", {}).get("metadata", {})
