@@ -6,6 +6,7 @@ Each chapter is a title and a query over views of every table; `$session_id` is 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import duckdb
 
@@ -54,3 +55,19 @@ def trace(data: DataDirectory, session_id: str) -> Iterator[tuple[str, duckdb.Du
             parameters = {"session_id": session_id}
             if connection.execute(f"SELECT 1 FROM ({chapter}) LIMIT 1", parameters).fetchone():
                 yield title, connection.execute(chapter, parameters)
+
+
+def trace_record(data: DataDirectory, session_id: str) -> dict[str, Any] | None:
+    """The session's id, and the rows of each chapter as dictionaries, under the chapter's title in snake case.
+
+    Chapters without rows are empty lists; None if no chapter has any.
+    """
+    found = {}
+    for title, chapter in trace(data, session_id):
+        names = [column[0] for column in chapter.description or []]
+        found[_key(title)] = [dict(zip(names, row, strict=True)) for row in chapter.fetchall()]
+    return {"session_id": session_id} | {_key(title): [] for title in CHAPTERS} | found if found else None
+
+
+def _key(title: str) -> str:
+    return title.lower().replace(" ", "_")

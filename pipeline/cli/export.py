@@ -121,6 +121,8 @@ def _cell(column: str, kind: str, chosen: str) -> str:
         return f"CASE WHEN regexp_matches({text}, '{pattern}') THEN '''' || {text} ELSE {text} END"
     if chosen == "json" and kind in _FLOATS:
         return f"CASE WHEN isfinite({column}) THEN {column} END"  # JSON has no infinity and no NaN
+    if chosen == "json" and kind == "timestamp with time zone":
+        return f"strftime({column}, '%Y-%m-%dT%H:%M:%S.%fZ')"  # ISO 8601, as `--json` of the other commands
     return column
 
 

@@ -20,6 +20,7 @@ from pipeline.steps import Workspace
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="phygitals-pipeline", prog_name="phygitals", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:  # noqa: ARG001 - `main` looks for the flag itself, since parsing may fail
     """Poll Phygitals pack purchases until they are final, and publish the pulls."""
@@ -57,11 +58,23 @@ def refresh() -> None:
 
 
 @cli.command()
-def status() -> None:
-    """Show the pending sessions and their ages."""
-    from pipeline.cli.status import print_status
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(as_json: bool) -> None:
+    """Show what is pending, the last run, what is published, and what needs a person.
 
-    print_status(console(), Workspace.open_for_reading())
+    The exit code is 3 when something needs a person, else 0.
+    """
+    from pipeline.cli.json_output import print_json
+    from pipeline.cli.status import NEEDS_A_PERSON, status_of
+    from pipeline.cli.status_page import print_status
+
+    found = status_of(Workspace.open_for_reading())
+    if as_json:
+        print_json(found)
+    else:
+        print_status(console(), found)
+    if found.needs_person:
+        raise click.exceptions.Exit(NEEDS_A_PERSON)
 
 
 @cli.command()
@@ -96,16 +109,21 @@ def report() -> None:
 
 @cli.command()
 @click.argument("session_id")
-def trace(session_id: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def trace(session_id: str, as_json: bool) -> None:
     """Show the trace of a session: its submissions, answers, rows and issues."""
     from pipeline.catalog import trace as traces
+    from pipeline.cli.json_output import print_json
     from pipeline.cli.table_output import print_rows
 
-    row_count = 0
-    for title, chapter in traces.trace(Workspace.open_for_reading().data, session_id):
-        row_count += print_rows(console(), chapter, title)
-    if not row_count:
-        raise click.ClickException(f"{session_id!r} was never submitted in any file read so far")
+    data = Workspace.open_for_reading().data
+    if as_json:
+        if record := traces.trace_record(data, session_id):
+            print_json(record)
+            return
+    elif sum(print_rows(console(), chapter, title) for title, chapter in traces.trace(data, session_id)):
+        return
+    raise click.ClickException(f"{session_id!r} was never submitted in any file read so far")
 
 
 @cli.command()
@@ -211,7 +229,10 @@ def simulate(
 
 
 def main() -> None:
-    """The console script. Errors are one line on stderr; the exit code is 0 only on success."""
+    """The console script. Errors are one line on stderr; the exit code is 0 only on success.
+
+    `status` succeeds with 3 when something needs a person.
+    """
     open_closed_streams()
     try:
         sys.exit(cli(standalone_mode=False))

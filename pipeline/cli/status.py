@@ -1,16 +1,36 @@
-"""Prints the pending sessions and their ages."""
+"""The status of an environment: what is pending, how the last run ended, what is published, what needs a person.
+
+Needs no key and no lock, starts nothing and writes nothing.
+"""
 
 from __future__ import annotations
 
-from rich.console import Console
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
 
-from pipeline.cli.table_output import print_rows
+import duckdb
+
+from pipeline.clock import now
+from pipeline.orchestration.lateness import late_after
+from pipeline.orchestration.run_history import History, HistoryUnknownError, Run, Trigger, read_history
 from pipeline.publish.warehouse import open_warehouse
+from pipeline.report.wording import duration
+from pipeline.schema.raw import STATUS_RESPONSES
+from pipeline.settings import Settings
 from pipeline.sources.inbox import Inbox
-from pipeline.sources.kinds import SELLBACKS, SESSIONS
+from pipeline.sources.kinds import SELLBACKS, SESSIONS, Kind
 from pipeline.steps import Workspace
+from pipeline.storage.connection import connect
+from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.parquet_query import read_parquet
 
-_AGEING = """
+NEEDS_A_PERSON = 3  # the exit code
+_KINDS = (SESSIONS, SELLBACKS)
+_MAIN_TABLES = ("purchases", "pulls", "items", "data_issues")
+_RUN_AGAIN = "run `phygitals refresh`"
+
+_AGES = """
     SELECT
         CASE
             WHEN age < INTERVAL 1 MINUTE THEN 'under a minute'
@@ -19,28 +39,202 @@ _AGEING = """
             WHEN age < INTERVAL 1 DAY THEN '1 to 24 hours'
             ELSE 'over a day'
         END AS pending_for,
-        count(*) AS sessions, min(submitted_at) AS oldest, count(*) FILTER (poll_count = 0) AS never_polled
-    FROM (SELECT *, now() - submitted_at AS age FROM pending_sessions)
+        count(*), min(submitted_at), count(*) FILTER (poll_count = 0)
+    FROM (SELECT *, $now - submitted_at AS age FROM pending_sessions)
     GROUP BY ALL ORDER BY min(age)
 """
-_OLDEST = """
-    SELECT session_id, submitted_at, last_polled_at, poll_count AS polls
+_LONGEST = """
+    SELECT session_id, submitted_at, last_polled_at, poll_count
     FROM pending_sessions ORDER BY submitted_at, session_id LIMIT 10
 """
-_BY_STATUS = "SELECT status, count(*) AS sessions FROM purchases GROUP BY status ORDER BY sessions DESC"
+_BY_STATUS = "SELECT status, count(*) AS sessions FROM purchases GROUP BY status ORDER BY sessions DESC, status"
 
 
-def print_status(console: Console, workspace: Workspace) -> None:
-    """Prints the unread files, the pending sessions according to raw, and the published counts by status."""
-    for kind in (SESSIONS, SELLBACKS):
-        waiting = Inbox(workspace.data, kind).new_files()
-        if waiting or kind is SESSIONS:
-            console.print(f"{len(waiting)} new files in {kind.path(workspace.data)}", soft_wrap=True)
+@dataclass(frozen=True)
+class Age:
+    """The pending sessions of one range of ages."""
+
+    pending_for: str
+    sessions: int
+    oldest: datetime
+    never_polled: int
+
+
+@dataclass(frozen=True)
+class PendingSession:
+    """One pending session; `last_polled_at` is NULL if it was never polled."""
+
+    session_id: str
+    submitted_at: datetime
+    last_polled_at: datetime | None
+    polls: int
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The pending sessions according to raw. `ages` begins with the youngest, `longest` has at most ten."""
+
+    sessions: int
+    never_polled: int
+    oldest: datetime | None
+    ages: list[Age]
+    longest: list[PendingSession]
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """The published DuckDB file, the rows of its main tables, and its purchases by status."""
+
+    path: str
+    published_at: datetime
+    rows: dict[str, int]
+    purchases_by_status: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that needs a person. `reason` is fixed, `message` says what to do."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """The status as of `as_of`. docs/json-output.md describes the fields, which are those of `--json`.
+
+    `history_unknown_because` has the reason if the runs and triggers are unknown.
+    """
+
+    environment: str
+    data_directory: str
+    as_of: datetime
+    new_files: dict[str, int]
+    pending: Pending
+    last_run: Run | None
+    last_success_at: datetime | None
+    history_unknown_because: str | None
+    published: PublishedFile | None
+    schedules: Trigger
+    sensors: Trigger
+    needs_person: list[Need]
+
+
+def status_of(workspace: Workspace) -> Status:
+    """The status now. Raises PipelineError if data cannot be read."""
+    data, moment = workspace.data, now()
+    pending = _pending(workspace, moment)
+    unknown = None
+    try:
+        history = read_history(workspace.settings.env, data.root, data.is_being_written(), moment)
+    except HistoryUnknownError as error:
+        unknown = str(error)
+        history = History(None, None, None, Trigger(), Trigger())
+    return Status(
+        environment=workspace.settings.env,
+        data_directory=str(data.root),
+        as_of=moment,
+        new_files={kind.folder: len(Inbox(data, kind).new_files()) for kind in _KINDS},
+        pending=pending,
+        last_run=history.last_run,
+        last_success_at=history.last_success_at,
+        history_unknown_because=unknown,
+        published=_published(data),
+        schedules=history.schedules,
+        sensors=history.sensors,
+        needs_person=[
+            *_failed_run(history),
+            *_refused_key(data, history),
+            *_overdue(workspace.settings, pending, history, moment),
+            *(need for kind in _KINDS for need in _rejected_files(data, kind)),
+            *_missing_file(data, history),
+        ],
+    )
+
+
+def _pending(workspace: Workspace, moment: datetime) -> Pending:
     with workspace.pending_sessions() as connection:
-        print_rows(console, connection.execute(_AGEING), "Pending for")
-        print_rows(console, connection.execute(_OLDEST), "Pending longest")
-    if not workspace.data.warehouse.exists():
-        console.print("Nothing is published yet: run `phygitals refresh`.")
-        return
-    with open_warehouse(workspace.data.warehouse) as connection:
-        print_rows(console, connection.execute(_BY_STATUS), "Sessions, as published")
+        ages = [Age(*row) for row in connection.execute(_AGES, {"now": moment}).fetchall()]
+        longest = [PendingSession(*row) for row in connection.execute(_LONGEST).fetchall()]
+    return Pending(
+        sessions=sum(age.sessions for age in ages),
+        never_polled=sum(age.never_polled for age in ages),
+        oldest=min((age.oldest for age in ages), default=None),
+        ages=ages,
+        longest=longest,
+    )
+
+
+def _published(data: DataDirectory) -> PublishedFile | None:
+    if not data.warehouse.exists():
+        return None
+    with open_warehouse(data.warehouse) as connection:
+        return PublishedFile(
+            path=str(data.warehouse),
+            published_at=datetime.fromtimestamp(data.warehouse.stat().st_mtime, UTC),
+            rows={table: _count(connection, table) for table in _MAIN_TABLES},
+            purchases_by_status=dict(connection.execute(_BY_STATUS).fetchall()),
+        )
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _failed_run(history: History) -> list[Need]:
+    """A failure counts until another run ends; a run that is queued or running may be its retry."""
+    ended, last = history.last_ended, history.last_run
+    if ended is None or ended.what_to_do is None or (last and last.result in ("queued", "running")):
+        return []
+    return [Need("last_run_failed", ended.what_to_do)]
+
+
+def _refused_key(data: DataDirectory, history: History) -> list[Need]:
+    """The newest answer refused the key, and no run has succeeded since."""
+    days = data.store.parts(STATUS_RESPONSES)
+    if not days:
+        return []
+    with connect(data) as connection:
+        objects = read_parquet(STATUS_RESPONSES, days[max(days)])
+        newest = connection.execute(f"SELECT arg_max(outcome, received_at), max(received_at) FROM {objects}").fetchone()
+    if newest is None or newest[0] != "unauthorized":
+        return []
+    if history.last_success_at is not None and history.last_success_at > newest[1]:
+        return []
+    return [Need("api_key_refused", f"the API refused the key in PHYGITALS_API_KEY: correct it, then {_RUN_AGAIN}")]
+
+
+def _overdue(settings: Settings, pending: Pending, history: History, moment: datetime) -> list[Need]:
+    """Sessions are pending, and no run has succeeded for over two periods of the schedule."""
+    since = history.last_success_at
+    if not pending.sessions or since is None:
+        return []
+    age = moment - since
+    if age <= late_after(2, settings.daily_cron, settings.poll_budget):
+        return []
+    line = f"sessions are pending, but no run has succeeded for {duration(age.total_seconds())}"
+    return [Need("no_recent_success", f"{line}: start the daemon, or {_RUN_AGAIN}")]
+
+
+def _rejected_files(data: DataDirectory, kind: Kind) -> list[Need]:
+    """The files that were rejected whole and are still in their folder."""
+    stored = {PurePosixPath(path).stem: path for paths in data.store.parts(kind.table).values() for path in paths}
+    rejected = {name: stored[raw] for name, raw in Inbox(data, kind).rejection_objects().items() if raw in stored}
+    if not rejected:
+        return []
+    with connect(data) as connection:
+        reasons = dict.fromkeys(rejected, "")
+        for name, path in rejected.items():
+            row = connection.execute(f"SELECT rejected_reason FROM {read_parquet(kind.table, [path])}").fetchone()
+            reasons[name] = row[0] if row else ""
+    return [
+        Need("file_rejected", f"{kind.folder}/{name}: rejected whole, {reason}; correct or remove the file")
+        for name, reason in reasons.items()
+    ]
+
+
+def _missing_file(data: DataDirectory, history: History) -> list[Need]:
+    if history.last_success_at is None or data.warehouse.exists():
+        return []
+    return [Need("published_file_missing", f"{data.warehouse} is missing although a run succeeded: {_RUN_AGAIN}")]

@@ -12,9 +12,9 @@ from pathlib import Path
 import dagster as dg
 
 from pipeline.clock import now
+from pipeline.orchestration.run_history import DATA_DIRECTORY
 from pipeline.storage.data_directory import DataDirectory
 
-DATA_DIRECTORY = "data_directory"  # the tag of a run that took the lock
 _SILENT_FOR = 120.0  # seconds without an event; a run has some work after it releases the lock
 _SILENT_WITHOUT_LOCK_FOR = 3_600.0  # seconds; a run without the tag has not written yet, only reads, or prunes
 _DIED = "The process of this run died; received answers are kept. "

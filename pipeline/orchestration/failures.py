@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 
 from pipeline.errors import PipelineError
+from pipeline.orchestration.run_history import WHAT_TO_DO
 from pipeline.settings import WebhookSettings
 
 _TICK_SECONDS = 30
@@ -81,7 +82,7 @@ def notify(
     A failure of the webhook goes to `on_warning` and has no other effect.
     """
     line = what_to_do(events)
-    instance.report_engine_event(f"What to do: {line}", run)
+    instance.report_engine_event(WHAT_TO_DO + line, run)
     instance.add_run_tags(run.run_id, {"what_to_do": line[:_TAG_LENGTH]})
     url = WebhookSettings.failure_webhook_url()
     if url is not None:

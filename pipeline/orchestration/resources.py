@@ -9,8 +9,8 @@ import dagster as dg
 
 from pipeline.clock import now
 from pipeline.errors import PipelineError
-from pipeline.orchestration.dead_runs import DATA_DIRECTORY
 from pipeline.orchestration.instance import kept_open
+from pipeline.orchestration.run_history import DATA_DIRECTORY
 from pipeline.polling.progress import Progress
 from pipeline.quality.checker import Checker
 from pipeline.report.wording import escape_controls

@@ -44,7 +44,7 @@ class FileBatch:
 
     @property
     def rejection_object(self) -> str:
-        return f"{self.content_sha256}-unreadable-as-{formats.format_of(self.file.name)}"
+        return _rejection_object(self.content_sha256, self.file.name)
 
     @property
     def former_objects(self) -> frozenset[str]:
@@ -76,6 +76,11 @@ class Inbox:
         """The unread files, from one listing, without opening any."""
         return [file for file in listing(self._folder).files if not self._is_known(file)]
 
+    def rejection_objects(self) -> dict[str, str]:
+        """By the name of a read file that is still in the folder: its raw object if it was rejected whole."""
+        read = ((file, self._stamps[file.name][1]) for file in listing(self._folder).files if self._is_known(file))
+        return {file.shown: _rejection_object(sha, file.name) for file, sha in read}
+
     def batches(self, left: dict[str, str]) -> Iterator[FileBatch]:
         found = listing(self._folder)
         left |= found.left
@@ -94,6 +99,10 @@ class Inbox:
 
     def _is_known(self, file: InboxFile) -> bool:
         return self._stamps.get(file.name, ("", ""))[0] == file.stamp
+
+
+def _rejection_object(content_sha256: str, name: str) -> str:
+    return f"{content_sha256}-unreadable-as-{formats.format_of(name)}"
 
 
 def _sha256(opened: BufferedReader) -> str:

@@ -23,8 +23,8 @@ from pipeline.orchestration import automation, dead_runs
 from pipeline.orchestration import instance as instance_module
 from pipeline.orchestration import publish as publish_module
 from pipeline.orchestration.automation import inbox_sensor
-from pipeline.orchestration.dead_runs import DATA_DIRECTORY
 from pipeline.orchestration.instance import recorded_runs
+from pipeline.orchestration.run_history import DATA_DIRECTORY
 from pipeline.quality.checker import CHECKS
 from pipeline.quality.findings import Finding
 from pipeline.schema import PUBLISHED
