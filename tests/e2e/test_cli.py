@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +23,10 @@ from pipeline.simulator.server import PENDING, Reply, Simulator
 from pipeline.steps import Workspace
 from tests.support.answers import fulfilled
 from tests.support.command_line import assert_one_line_error, on_a_terminal, phygitals
-from tests.support.workspace import KEY, drop, rows
+from tests.support.json_schemas import described
+from tests.support.workspace import KEY, drop, refresh, rows
+
+README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_submitted_ids_and_files_are_resolved_by_a_refresh(api, tmp_path):
@@ -242,6 +250,53 @@ def test_a_trace_tells_a_sessions_whole_story(api):
     assert [row[5] for row in asked] == [1, 2, 3]
     assert all((workspace.data.root / row[4]).is_file() for row in asked)
     assert_one_line_error(phygitals("trace", "another"), "'another' was never submitted")
+
+
+def test_a_trace_in_json_is_as_documented_and_its_decimals_are_exact(api):
+    api(
+        Simulator(
+            delay_scale=0, hold=0, scripts={"s": [PENDING, fulfilled("s", {"id": "card-1", "buyback_price": 17.3})]}
+        )
+    )
+    workspace = Workspace.open()
+    drop(workspace, "a.csv", "session_id,price_usd,user_id\ns,12345678901234.5678,\x1b[31mred\n")
+    refresh(workspace)
+    shown = phygitals("trace", "s", "--json")
+    assert shown.returncode == 0, shown.stderr
+    told = described(shown.stdout, "trace")
+    assert told["submitted"][0]["price_usd"] == told["purchase"][0]["price_usd"] == Decimal("12345678901234.5678")
+    assert [poll["outcome"] for poll in told["polled"]] == ["pending", "fulfilled"]
+    assert told["pulls"][0]["item_id"] == "card-1"
+    assert told["sold_back"] == [] and told["submitted"][0]["initiated_at"] is None
+    nobody = phygitals("trace", "another", "--json")
+    assert_one_line_error(nobody, "'another' was never submitted")
+    assert nobody.stdout == ""
+
+
+def test_the_json_of_a_query_is_an_array_as_documented(api):
+    refresh(Workspace.open())
+    sql = "SELECT 12345678901234.5678 AS amount, TIMESTAMPTZ '2026-03-01 12:00:00+01' AS at, NULL AS nothing, 2 AS n"
+    shown = phygitals("query", sql, "--format", "json")
+    assert json.loads(shown.stdout, parse_float=Decimal) == [
+        {"amount": Decimal("12345678901234.5678"), "at": "2026-03-01T11:00:00.000000Z", "nothing": None, "n": 2}
+    ]
+
+
+def test_the_version_is_that_of_the_package():
+    shown = phygitals("--version")
+    assert (shown.returncode, shown.stdout) == (0, f"phygitals {version('phygitals-pipeline')}\n")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(("typed", "completed"), [("sta", "status"), ("status --j", "--json")])
+def test_bash_completes_commands_and_options_as_the_readme_says(typed, completed, monkeypatch):
+    (line,) = re.findall(r"^eval .*_PHYGITALS_COMPLETE=bash_source.*$", README, re.MULTILINE)
+    words = ["phygitals", *typed.split()]
+    program = f"{line}\nCOMP_WORDS=({' '.join(words)}) COMP_CWORD={len(words) - 1}\n_phygitals_completion phygitals\n"
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
+    done = subprocess.run(["bash", "-c", f'{program}echo "${{COMPREPLY[@]}}"'], capture_output=True, text=True)
+    assert (done.stdout.split(), done.stderr) == ([completed], "")
 
 
 @pytest.mark.parametrize("home", ["there/is/none", "relative"])

@@ -66,7 +66,7 @@ def test_csv_parquet_and_json_hold_the_rows_with_their_types(workspace, tmp_path
         "pull_number": 3,
         "item_id": "card-3",
         "buyback_price_usd": None,
-        "pulled_at": rows[2][3],
+        "pulled_at": f"{rows[2][3].replace(' ', 'T').removesuffix('+00')}Z",
     }
 
 
