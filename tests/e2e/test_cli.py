@@ -253,20 +253,19 @@ def test_a_trace_tells_a_sessions_whole_story(api):
 
 
 def test_a_trace_in_json_is_as_documented_and_its_decimals_are_exact(api):
-    api(
-        Simulator(
-            delay_scale=0, hold=0, scripts={"s": [PENDING, fulfilled("s", {"id": "card-1", "buyback_price": 17.3})]}
-        )
-    )
+    item = {"id": "card-1", "buyback_price": 17.3, "content": {"metadata": {"name": "\x1b[31mred\u202e"}}}
+    api(Simulator(delay_scale=0, hold=0, scripts={"s": [PENDING, fulfilled("s", item)]}))
     workspace = Workspace.open()
-    drop(workspace, "a.csv", "session_id,price_usd,user_id\ns,12345678901234.5678,\x1b[31mred\n")
+    drop(workspace, "a.csv", "session_id,price_usd\ns,123456.7890\n")
     refresh(workspace)
     shown = phygitals("trace", "s", "--json")
     assert shown.returncode == 0, shown.stderr
     told = described(shown.stdout, "trace")
-    assert told["submitted"][0]["price_usd"] == told["purchase"][0]["price_usd"] == Decimal("12345678901234.5678")
+    assert shown.stdout.count('"price_usd":123456.7890') == 2
+    assert told["submitted"][0]["price_usd"] == told["purchase"][0]["price_usd"] == Decimal("123456.7890")
     assert [poll["outcome"] for poll in told["polled"]] == ["pending", "fulfilled"]
-    assert told["pulls"][0]["item_id"] == "card-1"
+    assert (told["pulls"][0]["item_id"], told["pulls"][0]["name"]) == ("card-1", "\x1b[31mred\u202e")
+    assert "\x1b" not in shown.stdout and "\u202e" not in shown.stdout
     assert told["sold_back"] == [] and told["submitted"][0]["initiated_at"] is None
     nobody = phygitals("trace", "another", "--json")
     assert_one_line_error(nobody, "'another' was never submitted")
