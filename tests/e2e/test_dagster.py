@@ -28,6 +28,7 @@ from pipeline.orchestration.instance import recorded_runs
 from pipeline.quality.checker import CHECKS
 from pipeline.quality.findings import Finding
 from pipeline.schema import PUBLISHED
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.schema.staging import PULLS
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Reply, Simulator
@@ -250,7 +251,7 @@ def test_a_run_that_is_terminated_keeps_what_came(api, configure):
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert list(workspace.data.journal.iterdir()) == []
+    assert list(workspace.data.journal(STATUS_RESPONSES).iterdir()) == []
     assert list(workspace.data.root.glob("raw/status_responses/*/*.parquet")) != []
     assert "DagsterExecutionInterruptedError" in errors
 
