@@ -31,7 +31,11 @@ CHANGES = {
         ("SELECT DISTINCT name FROM pulls", [("GLIMMERWING",)]),
     ),
     "the query of a step on the way": (
-        ("slow_path_results.sql", "json_text(result.public_id) AS", "'strange' AS"),
+        (
+            "slow_path_results.sql",
+            "{{ result_texts }}",
+            "NULL::VARCHAR AS user_id, 'strange' AS public_id, NULL::VARCHAR AS tx_hash",
+        ),
         "fulfilled_results",
         ("SELECT session_id FROM purchases WHERE public_id = 'strange'", [("odd",)]),
     ),
