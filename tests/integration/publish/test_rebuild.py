@@ -333,7 +333,7 @@ def test_a_folder_that_has_something_in_it_is_refused(workspace, tmp_path):
 
 def test_the_command_rebuilds_today_and_the_past(workspace, tmp_path):
     drop(workspace, "a.txt", "early\n")
-    phygitals("refresh")
+    refresh(workspace)
     assert "1 pulls" in phygitals("rebuild").stdout
     past = phygitals("rebuild", "--as-of", "2020-01-01T00:00", "--into", str(tmp_path / "past"))
     assert "0 pulls" in past.stdout, past.stderr

@@ -24,6 +24,7 @@ from pipeline.simulator.virtual_api import Asked, Conduct, Fate, VirtualApi
 from pipeline.simulator.virtual_time import VirtualTimeLoop
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.raw_log import ResponseLog
+from tests.support.journals import kill
 
 LIMIT = 40
 MINUTE = 60.0
@@ -75,7 +76,7 @@ def run(folder: Path, conduct: Conduct, ceiling: float, seed: int, sessions: int
     )
     loop.run_until_complete(engine.run(Schedule(PendingSessions.of(iter(ids), 0.0), limits.poll_interval, rng)))
     loop.close()
-    log.close()
+    kill(log)
     return api.requests
 
 
