@@ -375,7 +375,7 @@ def test_a_dead_run_from_a_shell_is_not_said_to_be_started_again(api, dead_run):
     instance, run_id = dead_run
     dead_runs.fail_dead_runs(instance)
     (failure,) = instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
-    assert "Run `phygitals refresh` once more" in failure.dagster_event.message
+    assert "Run `phygitals refresh` again" in failure.dagster_event.message
 
 
 def test_a_run_is_tagged_with_its_data_directory(api):
