@@ -36,9 +36,11 @@ from rich.table import Table
 
 from pipeline.polling.answers import Outcome
 from pipeline.polling.completion_law import CompletionLaw, band
+from pipeline.polling.endpoint import BUY_STATUS
 from pipeline.polling.engine import MICROSECONDS, Engine, Limits
 from pipeline.polling.pending import NEVER, PendingSessions
 from pipeline.polling.schedule import Schedule
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.settings import Settings
 from pipeline.simulator.virtual_api import Asked, Conduct, Fate, VirtualApi
 from pipeline.simulator.virtual_time import VirtualTimeLoop
@@ -145,10 +147,16 @@ def poll(policy: type[Schedule], chosen: list[Purchase], limit: Limit, seed: int
         array("d", (NEVER if p.asked == -math.inf else WALL + p.asked for p in chosen)),
     )
     with tempfile.TemporaryDirectory() as folder:
-        log = ResponseLog(DataDirectory(Path(folder)), datetime.now(UTC))
+        log = ResponseLog(DataDirectory(Path(folder)), STATUS_RESPONSES, datetime.now(UTC))
         limits = Limits(limit.in_flight, limit.ceiling, BUDGET, INTERVAL)
         engine = Engine(
-            api.ask, log, limits, "virtual", lambda: round((WALL + loop.time()) * MICROSECONDS), lambda _: None
+            BUY_STATUS,
+            api.ask,
+            log,
+            limits,
+            "virtual",
+            lambda: round((WALL + loop.time()) * MICROSECONDS),
+            lambda _: None,
         )
         loop.run_until_complete(engine.run(policy(sessions, INTERVAL, rng, law)))
         log.close()

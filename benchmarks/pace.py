@@ -22,11 +22,13 @@ from rich.table import Table
 from pipeline.endpoint import STATUS_PATH
 from pipeline.polling.answers import Answer
 from pipeline.polling.client import StatusClient
+from pipeline.polling.endpoint import BUY_STATUS
 from pipeline.polling.engine import MICROSECONDS, Engine, Limits
 from pipeline.polling.pace import Pace
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Progress
 from pipeline.polling.schedule import Schedule
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.simulator.limiters import (
     AtRandom,
     Changing,
@@ -107,8 +109,10 @@ PACES: dict[str, type[Pace]] = {"this pace": Pace, "AIMD": IncreaseAndDecrease}
 @contextmanager
 def a_run(ask: Ask, pace: type[Pace], ceiling: float, seconds: float, clock: Callable[[], int]) -> Iterator[Engine]:
     with tempfile.TemporaryDirectory() as folder:
-        log = ResponseLog(DataDirectory(Path(folder)), datetime.now(UTC))
-        engine = Engine(ask, log, Limits(CONCURRENCY, ceiling, seconds, 2.0), "benchmark", clock, lambda _: None)
+        log = ResponseLog(DataDirectory(Path(folder)), STATUS_RESPONSES, datetime.now(UTC))
+        engine = Engine(
+            BUY_STATUS, ask, log, Limits(CONCURRENCY, ceiling, seconds, 2.0), "benchmark", clock, lambda _: None
+        )
         engine._pace = pace(ceiling)
         yield engine
         log.close()
@@ -133,7 +137,7 @@ def on_virtual_clock(pace: type[Pace], conduct: Conduct, ceiling: float, seed: i
 
 def over_http(pace: type[Pace], simulator: Simulator, ceiling: float, sessions: int, seconds: float) -> Progress:
     async def run(url: str) -> Progress:
-        async with StatusClient(url + simulator.prefix + STATUS_PATH, None, 30) as client:
+        async with StatusClient(BUY_STATUS, url + simulator.prefix + STATUS_PATH, None, 30) as client:
             with a_run(client.ask, pace, ceiling, seconds, lambda: time.time_ns() // 1000) as engine:
                 return await engine.run(schedule(sessions, 1))
 

@@ -28,9 +28,11 @@ from rich.table import Table
 
 from benchmarks import pace
 from pipeline.polling.client import StatusClient
+from pipeline.polling.endpoint import BUY_STATUS
 from pipeline.polling.engine import Engine, Limits
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.schedule import Schedule
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.simulator import catalogue
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.raw_log import ResponseLog
@@ -95,11 +97,11 @@ async def default_httpx(url: str, count: int, concurrency: int) -> None:
 
 async def engine(url: str, count: int, concurrency: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        log = ResponseLog(DataDirectory(Path(folder)), datetime.now(UTC))
+        log = ResponseLog(DataDirectory(Path(folder)), STATUS_RESPONSES, datetime.now(UTC))
         sessions = PendingSessions.of((f"session-{i}" for i in range(count)), time.time())
-        async with StatusClient(url, "key", 30) as client:
+        async with StatusClient(BUY_STATUS, url, "key", 30) as client:
             limits = Limits(concurrency, 0, 600, 2)
-            run = Engine(client.ask, log, limits, url, lambda: time.time_ns() // 1000, lambda _: None)
+            run = Engine(BUY_STATUS, client.ask, log, limits, url, lambda: time.time_ns() // 1000, lambda _: None)
             progress = await run.run(Schedule(sessions, limits.poll_interval, random.Random(1)))
         assert progress.fulfilled == count
         log.close()

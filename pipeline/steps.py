@@ -18,6 +18,7 @@ import duckdb
 from pipeline.clock import now
 from pipeline.endpoint import status_url
 from pipeline.errors import PipelineError
+from pipeline.polling.endpoint import BUY_STATUS
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Exit, Progress
 from pipeline.polling.waits import Waits
@@ -81,7 +82,7 @@ class Workspace:
     def take_in(self) -> IntakeReport:
         """Seals the journals of killed runs, then reads the inbox's new files into raw."""
         with self.data.exclusive():
-            recovered = raw_log.recover(self.data)
+            recovered = raw_log.recover(self.data, BUY_STATUS.table)
             report = take_in(self.data, now, Inbox(self.data, SESSIONS))
             report.recovered = recovered
             return report
@@ -100,7 +101,7 @@ class Workspace:
         about journals that killed runs left since the last intake.
         """
         with self.data.exclusive():
-            for line in raw_log.recover(self.data):
+            for line in raw_log.recover(self.data, BUY_STATUS.table):
                 on_line(line)
             waits = Waits.of(self.data, now())
             sessions = self._sessions_to_poll(() if waits.everybody else waits.sessions)
@@ -113,7 +114,7 @@ class Workspace:
 
             law = learned_law(self.data)
             with serving_url(self.settings) as url:
-                progress = poll(self.data, self.settings, url, sessions, on_progress, law)
+                progress = poll(self.data, self.settings, BUY_STATUS, url, sessions, on_progress, law)
             waits.after(progress).save(self.data)
             return progress
 
@@ -148,7 +149,7 @@ class Workspace:
     def compact(self) -> None:
         """Merges the small raw objects of past days. No other step depends on it. Raises StoreError."""
         with self.data.exclusive():
-            compaction.compact(self.data, now())
+            compaction.compact(self.data, BUY_STATUS.table, now())
 
     def is_report_current(self) -> bool:
         """Whether the existing report is up to date."""

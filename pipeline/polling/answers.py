@@ -29,7 +29,7 @@ _ESCAPED_COLON = b"\\u003"  # prefix of the escape of a colon and of some other 
 _FAILED = "Transaction failed"
 _LONGEST_VALUE = 100  # characters of a header's value that are stored
 NO_CONNECTION = "no connection"  # prefix of an answer's problem if the connection failed
-_REPEATED_KEYS = "keys are repeated; of each, the last counts"
+REPEATED_KEYS = "keys are repeated; of each, the last counts"
 
 
 class Outcome(StrEnum):
@@ -179,7 +179,7 @@ def _is_same_session(asked: str, echoed: Any) -> bool:
 def _noted(outcome: Outcome, document: dict[str, Any], detail: str | None = None) -> Meaning:
     """The meaning, with a note of repeated keys: later readers of the document use the last of them as well."""
     if isinstance(document, _Repeating):
-        return Meaning(outcome, _REPEATED_KEYS, has_repeated_keys=True)
+        return Meaning(outcome, REPEATED_KEYS, has_repeated_keys=True)
     return Meaning(outcome, detail)
 
 
@@ -213,7 +213,7 @@ def _parse_any(body: bytes) -> dict[str, Any] | str:
         try:
             document = _JSON.decode(text)
         except _RepeatedKeyError:
-            document = _JSON_WITH_REPEATED_KEYS.decode(text)
+            document = _JSON_WITHREPEATED_KEYS.decode(text)
     except UnicodeDecodeError:
         return "the body is not UTF-8"
     except RecursionError:
@@ -254,6 +254,6 @@ def _refuse_constant(name: str) -> None:
 _FAST = msgspec.json.Decoder()
 # Integers as floats: no rule depends on their value, and Python refuses very long integers.
 _JSON = json.JSONDecoder(parse_int=float, parse_constant=_refuse_constant, object_pairs_hook=_without_repeated_keys)
-_JSON_WITH_REPEATED_KEYS = json.JSONDecoder(
+_JSON_WITHREPEATED_KEYS = json.JSONDecoder(
     parse_int=float, parse_constant=_refuse_constant, object_pairs_hook=_Repeating
 )

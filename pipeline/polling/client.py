@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, cast
@@ -16,6 +15,7 @@ from pipeline.network import proxy_for
 from pipeline.polling.answers import NO_CONNECTION, Answer
 from pipeline.polling.body import Body, BodyError
 from pipeline.polling.connections import transport
+from pipeline.polling.endpoint import Endpoint
 from pipeline.polling.redaction import Redaction
 
 _LONGEST_WORDS = 200
@@ -46,8 +46,14 @@ class StatusClient:
     """
 
     def __init__(
-        self, url: str, key: str | None, timeout: float, room: Callable[[], Awaitable[None]] | None = None
+        self,
+        endpoint: Endpoint,
+        url: str,
+        key: str | None,
+        timeout: float,
+        room: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._content = endpoint.request
         self._url = httpx.URL(url)
         self._redaction = Redaction(key)
         self._timeout = timeout
@@ -113,7 +119,7 @@ class StatusClient:
 
     def _request(self, session_id: str) -> httpx.Request:
         # With a stream instead of content, httpx derives no headers, which would cost more than the rest.
-        stream = httpx.ByteStream(json.dumps({"session_id": session_id}).encode())
+        stream = httpx.ByteStream(self._content(session_id))
         request = httpx.Request("POST", self._url, headers=self._headers, stream=stream, extensions=self._extensions)
         request.read()
         return request

@@ -19,10 +19,10 @@ from pipeline.polling.answers import (
     WAIT_INSTEAD,
     Answer,
     Outcome,
-    interpret,
     retry_after,
     with_implausible_wait,
 )
+from pipeline.polling.endpoint import Endpoint
 from pipeline.polling.pace import Pace
 from pipeline.polling.progress import Exit, Progress
 from pipeline.polling.refusals import Watch
@@ -67,6 +67,7 @@ class Engine:
 
     def __init__(
         self,
+        endpoint: Endpoint,
         ask: Callable[[str, bool], Awaitable[Answer]],
         log: ResponseLog,
         limits: Limits,
@@ -74,6 +75,7 @@ class Engine:
         clock: Callable[[], int],
         on_progress: Callable[[Progress], None],
     ) -> None:
+        self._interpret = endpoint.interpret
         self._ask = ask
         self._log = log
         self._limits = limits
@@ -199,7 +201,7 @@ class Engine:
         asked_at, requested_at = self._loop.time(), self._clock()
         answer = await self._ask(session_id, confirms)
         now, received_at = self._loop.time(), self._clock()
-        meaning = interpret(session_id, answer, confirms)
+        meaning = self._interpret(session_id, answer, confirms)
         wait = None if meaning.outcome.is_final else retry_after(answer, received_at / MICROSECONDS)
         if wait is not None and wait > LONGEST_WAIT:
             wait, meaning = WAIT_INSTEAD, with_implausible_wait(meaning, answer)

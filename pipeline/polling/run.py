@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.polling.client import StatusClient
 from pipeline.polling.completion_law import CompletionLaw
+from pipeline.polling.endpoint import Endpoint
 from pipeline.polling.engine import Engine, Limits, PollingInterruptedError
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Progress
@@ -35,6 +36,7 @@ class TooManyConnectionsError(PipelineError):
 def poll(
     data: DataDirectory,
     settings: Settings,
+    endpoint: Endpoint,
     url: str,
     sessions: PendingSessions,
     on_progress: Callable[[Progress], None],
@@ -49,13 +51,13 @@ def poll(
     """
     _raise_file_limit(settings.max_concurrency)
     limits = Limits(settings.max_concurrency, settings.rate_ceiling, settings.poll_budget, settings.poll_interval)
-    log = ResponseLog(data, datetime.now(UTC))
+    log = ResponseLog(data, endpoint.table, datetime.now(UTC))
 
     async def run() -> Progress:
-        async with StatusClient(url, settings.secret, settings.request_timeout, room=log.room) as client:
+        async with StatusClient(endpoint, url, settings.secret, settings.request_timeout, room=log.room) as client:
             # Jitter spreads requests; it needs no cryptographic randomness.
             schedule = Schedule(sessions, limits.poll_interval, random.Random(), law)  # noqa: S311
-            engine = Engine(client.ask, log, limits, url, _microseconds, on_progress)
+            engine = Engine(endpoint, client.ask, log, limits, url, _microseconds, on_progress)
             if threading.current_thread() is threading.main_thread():
                 for number in _STOPPING:
                     asyncio.get_running_loop().add_signal_handler(number, engine.stop, number)

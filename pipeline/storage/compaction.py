@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from pipeline.schema.raw import STATUS_RESPONSES
+from pipeline.schema.table import Table
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.errors import StoreError
@@ -25,23 +25,23 @@ from pipeline.storage.parquet_query import read_parquet
 GRACE = timedelta(hours=1)  # replaced objects stay, for readers that listed them before
 
 
-def compact(data: DataDirectory, now: datetime) -> None:
+def compact(data: DataDirectory, table: Table, now: datetime) -> None:
     """Merges past days and deletes replaced objects. Needs the directory's lock.
 
     Raises StoreError where the disk refuses, and rather than delete what the merged object does not hold;
     every row is still there then.
     """
     store = data.store
-    replaced = store.replaced(STATUS_RESPONSES)
-    for day, paths in store.parts(STATUS_RESPONSES).items():
+    replaced = store.replaced(table)
+    for day, paths in store.parts(table).items():
         if day >= f"{now:%Y-%m-%d}":
             continue
         if day in replaced:
             for merged, originals in replaced[day].items():
                 if now - store.modified_at(merged) >= GRACE:
-                    _delete(data, merged, originals)
+                    _delete(data, table, merged, originals)
         elif len(paths) > 1:
-            _merge(store, day, paths)
+            _merge(store, table, day, paths)
 
 
 def identity(paths: Iterable[str]) -> str:
@@ -52,21 +52,21 @@ def identity(paths: Iterable[str]) -> str:
     return digest(names)
 
 
-def _merge(store: Store, day: str, paths: list[str]) -> None:
+def _merge(store: Store, table: Table, day: str, paths: list[str]) -> None:
     replaces = {file_name(path) for path in paths}
     # A journal may be sealed again much later, under a name that was merged before.
     replaces.update(*(store.names_replaced(path) for path in paths if is_merged(path)))
-    with store.writer(STATUS_RESPONSES, day, MERGED + identity(paths), replaces) as writer:
+    with store.writer(table, day, MERGED + identity(paths), replaces) as writer:
         store.verify(paths)
         for path in paths:
             for batch in store.read(path):
-                writer.write(with_missing_columns(STATUS_RESPONSES, batch))
+                writer.write(with_missing_columns(table, batch))
 
 
-def _delete(data: DataDirectory, merged: str, originals: list[str]) -> None:
+def _delete(data: DataDirectory, table: Table, merged: str, originals: list[str]) -> None:
     # Where some are gone, an earlier run has compared them and was stopped between two deletions.
     are_all_there = identity(originals) == identity([merged])
-    if are_all_there and _content(data, [merged]) != _content(data, originals):
+    if are_all_there and _content(data, table, [merged]) != _content(data, table, originals):
         raise StoreError(
             f"{merged} does not hold the rows of the objects that it replaces, so these are kept: "
             "delete it, and the next run merges them again"
@@ -75,9 +75,9 @@ def _delete(data: DataDirectory, merged: str, originals: list[str]) -> None:
         data.store.remove(path)
 
 
-def _content(data: DataDirectory, paths: list[str]) -> object:
+def _content(data: DataDirectory, table: Table, paths: list[str]) -> object:
     """A digest of the rows in any order. It reads every byte."""
-    columns = ", ".join(column.name for column in STATUS_RESPONSES.columns)
-    rows = read_parquet(STATUS_RESPONSES, paths)
+    columns = ", ".join(column.name for column in table.columns)
+    rows = read_parquet(table, paths)
     with connect(data) as connection:
         return connection.execute(f"SELECT count(*), sum(hash({columns})) FROM {rows}").fetchone()

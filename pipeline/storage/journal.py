@@ -20,6 +20,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from pipeline.schema.raw import OUTCOMES, STATUS_RESPONSES
+from pipeline.schema.table import Table
 from pipeline.storage.checksum import bodies_are_whole
 from pipeline.storage.errors import StoreError
 from pipeline.storage.missing_columns import with_missing_columns
@@ -65,7 +66,7 @@ def set_aside(journal: Path) -> Path:
     return journal.rename(journal.with_name(journal.name + _DAMAGED))
 
 
-def read(journal: Path, account: Account) -> Iterator[pa.RecordBatch]:
+def read(journal: Path, table: Table, account: Account) -> Iterator[pa.RecordBatch]:
     """The batches that are whole, in their order; what is not is counted in the account, complete at the end.
 
     Columns that an earlier version did not know are NULL.
@@ -74,7 +75,7 @@ def read(journal: Path, account: Account) -> Iterator[pa.RecordBatch]:
     try:
         with journal.open("rb") as file:
             for rows in (_former if journal.suffix == _FORMER_SUFFIX else _frames)(file, account):
-                yield with_missing_columns(STATUS_RESPONSES, rows)
+                yield with_missing_columns(table, rows)
     except OSError as error:
         raise StoreError(
             f"{journal} could not be read: {error}; the answers in it are kept: mend the disk, then run again"
@@ -142,7 +143,7 @@ def _is_torn(file: BinaryIO, at: int, size: int, length: int | None) -> bool:
 
 
 def _former(file: BinaryIO, account: Account) -> Iterator[pa.RecordBatch]:
-    """The batches of a journal without checksums: those before the first that cannot be what was written."""
+    """The batches of a journal without checksums, of status responses: those before the first implausible one."""
     size = file.seek(0, 2)
     read_until = file.seek(0)
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.schema.table import Table
+
 
 class Layout:
     """The paths of one environment's data, below `root`.
@@ -21,10 +23,13 @@ class Layout:
         self.sellbacks = root / "sellbacks"
         self.packs_file = root / "reference" / "packs.csv"
         self.raw = root / "raw"
-        self.journal = self.raw / "status_responses" / ".journal"
         self.lake = root / "lake"
         self.warehouse = root / "phygitals.duckdb"
         self.report = root / "report.html"
+
+    def journal(self, table: Table) -> Path:
+        """The folder of the journals that become a raw table."""
+        return self.raw / table.name / ".journal"
 
     def record(self, name: str) -> Path:
         """The file of the record with this name."""

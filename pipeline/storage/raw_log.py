@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema.raw import STATUS_RESPONSES
+from pipeline.schema.table import Table
 from pipeline.storage import journal
 from pipeline.storage.arrow_columns import column
 from pipeline.storage.data_directory import DataDirectory
@@ -53,16 +53,18 @@ class ResponseLog:
     Raises StoreError when the disk does not take a journal.
     """
 
-    def __init__(self, data: DataDirectory, now: datetime) -> None:
-        self._path = data.journal / f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}{journal.SUFFIX}"
+    def __init__(self, data: DataDirectory, table: Table, now: datetime) -> None:
+        folder = data.journal(table)
+        self._path = folder / f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}{journal.SUFFIX}"
         self._failed = False
         try:
-            data.journal.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("xb")
-            sync(data.journal)
+            sync(folder)
         except OSError as error:
             raise self._error(error) from error
         self._data = data
+        self._table = table
         self._buffer: list[Response] = []
         self._buffered_bytes = 0
         self._has_room = asyncio.Event()
@@ -98,7 +100,7 @@ class ResponseLog:
             return
         try:
             for part in _parts(responses):
-                self._file.writelines(journal.frame(_batch(part)))
+                self._file.writelines(journal.frame(_batch(self._table, part)))
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -117,7 +119,7 @@ class ResponseLog:
         finally:
             with contextlib.suppress(OSError):
                 self._file.close()
-        if not self._failed and (damage := _seal(self._data, self._path)):
+        if not self._failed and (damage := _seal(self._data, self._table, self._path)):
             raise StoreError(damage)
 
     def _error(self, error: OSError) -> StoreError:
@@ -127,12 +129,12 @@ class ResponseLog:
         )
 
 
-def recover(data: DataDirectory) -> list[str]:
+def recover(data: DataDirectory, table: Table) -> list[str]:
     """Seals the journals that killed runs left. Returns a line on each that was not whole. Needs the directory's lock.
 
     Raises StoreError where the disk refuses; the journal is kept then.
     """
-    lines = (_seal(data, path) for path in journal.left_over(data.journal))
+    lines = (_seal(data, table, path) for path in journal.left_over(data.journal(table)))
     return [line for line in lines if line]
 
 
@@ -149,14 +151,14 @@ def _parts(responses: list[Response]) -> Iterator[list[Response]]:
         yield part
 
 
-def _batch(responses: list[Response]) -> pa.RecordBatch:
+def _batch(table: Table, responses: list[Response]) -> pa.RecordBatch:
     values: dict[str, Sequence[Any]] = dict(zip(Response._fields, zip(*responses, strict=True), strict=True))
     values["body_sha256"] = [None if body is None else hashlib.sha256(body).hexdigest() for body in values["body"]]
-    schema = STATUS_RESPONSES.arrow_schema
+    schema = table.arrow_schema
     return pa.record_batch([column(values[field.name], field.type) for field in schema], schema=schema)
 
 
-def _seal(data: DataDirectory, path: Path) -> str | None:
+def _seal(data: DataDirectory, table: Table, path: Path) -> str | None:
     """Turns a journal into one Parquet object a day. Sealing twice gives the same objects. Raises StoreError.
 
     Returns what a person should know of it, if anything.
@@ -164,10 +166,10 @@ def _seal(data: DataDirectory, path: Path) -> str | None:
     account = journal.Account()
     with contextlib.ExitStack() as objects:
         writers: dict[str, ObjectWriter] = {}
-        for rows in _gathered(journal.read(path, account)):
+        for rows in _gathered(journal.read(path, table, account)):
             for day, of_day in _by_day(rows):
                 if day not in writers:
-                    writer = data.store.writer(STATUS_RESPONSES, day, path.stem)
+                    writer = data.store.writer(table, day, path.stem)
                     writers[day] = objects.enter_context(writer)
                 for batch in of_day.to_batches():
                     writers[day].write(batch)

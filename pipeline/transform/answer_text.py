@@ -27,14 +27,21 @@ TEXT = f"ltrim(decode(body), chr({_BYTE_ORDER_MARK}))"  # of a body, as it came
 
 
 def create_answers(
-    connection: duckdb.DuckDBPyConnection, redaction: Redaction, responses: str = STATUS_RESPONSES.name
+    connection: duckdb.DuckDBPyConnection,
+    redaction: Redaction,
+    responses: str = STATUS_RESPONSES.name,
+    quotes_numbers: bool = False,
 ) -> None:
-    """Defines the view `answers` (session_id, received_at, body_sha256, outcome, text) over a relation of responses."""
+    """Defines the view `answers` (session_id, received_at, body_sha256, outcome, text) over a relation of responses.
+
+    With `quotes_numbers` the query over it may call `numbers_as_text`.
+    """
+    hides_numbers = f"seems_to_end_a_key({TEXT})" if quotes_numbers else "false"
     unreadable = connection.execute(
         f"SELECT DISTINCT body_sha256, body FROM {responses} "
         f"WHERE outcome IN {_READABLE} AND "
         f"(repeats_keys(has_repeated_keys, detail) OR has_escaped_letters({TEXT}) OR holds_key({TEXT}) "
-        f"OR seems_to_end_a_key({TEXT}) OR NOT json_valid({TEXT}))",
+        f"OR {hides_numbers} OR NOT json_valid({TEXT}))",
     ).fetchall()
     connection.execute("CREATE OR REPLACE TEMP TABLE rewritten (body_sha256 VARCHAR, text VARCHAR)")
     if unreadable:

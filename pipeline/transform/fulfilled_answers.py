@@ -100,6 +100,6 @@ def _read_gathered(
 
 def _read_strange(connection: duckdb.DuckDBPyConnection, redaction: Redaction) -> Iterator[pa.RecordBatch]:
     """The rows of the answers in the view `strange_responses`, by the slow path."""
-    create_answers(connection, redaction, "strange_responses")
+    create_answers(connection, redaction, "strange_responses", quotes_numbers=True)
     (step,) = FULFILLED_RESULTS.steps
     yield from stream(connection, query(step))

@@ -29,6 +29,16 @@ from tests.support.workspace import KEY, drop, refresh, rows
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.fixture
+def published(copy_of) -> Workspace:
+    def build(workspace: Workspace) -> None:
+        drop(workspace, "a.csv", "session_id,pack_id,price_usd\ns,p,10\n")
+        refresh(workspace)
+
+    copied: Workspace = copy_of("published", lambda: Simulator(delay_scale=0, hold=0), build)
+    return copied
+
+
 def test_submitted_ids_and_files_are_resolved_by_a_refresh(api, tmp_path):
     api(Simulator(delay_scale=0, hold=0))
     listed = tmp_path / "more.csv"
@@ -121,15 +131,13 @@ def test_a_refused_key_is_one_line_and_a_failed_command(api):
 def test_bad_sql_is_one_line(api):
     api(Simulator(hold=0))
     assert_one_line_error(phygitals("query", "SELECT 1"), "does not exist yet")
-    phygitals("refresh")
+    refresh(Workspace.open())
     assert_one_line_error(phygitals("query", "SELEC 1"), "syntax error")
     assert_one_line_error(phygitals("query", "DROP TABLE pulls"), "DROP is not allowed in queries")
     assert_one_line_error(phygitals("query", " ;"), "the SQL is empty")
 
 
-def test_numbers_are_shown_whole(api):
-    api(Simulator(hold=0))
-    phygitals("refresh")
+def test_numbers_are_shown_whole(published):
     sql = (
         "SELECT 12345678901234567890123456789.1234::DECIMAL(38,4) AS a, 12345.678::DOUBLE AS b, 17.3450 AS c, "
         "1999 AS d, 12345 AS e"
@@ -198,9 +206,7 @@ def test_what_is_pending_is_told_from_what_came_not_from_what_was_published(api,
     assert "under a minute" in told.stdout
 
 
-def test_reading_needs_no_key(api, monkeypatch):
-    api(Simulator(hold=0))
-    phygitals("refresh")
+def test_reading_needs_no_key(published, monkeypatch):
     monkeypatch.delenv("PHYGITALS_API_KEY")
     assert phygitals("query", "SELECT 1").returncode == 0
     assert phygitals("status").returncode == 0
@@ -208,10 +214,7 @@ def test_reading_needs_no_key(api, monkeypatch):
     assert_one_line_error(phygitals("refresh"), "PHYGITALS_API_KEY is not set")
 
 
-def test_rows_that_are_too_wide_for_a_table_are_printed_name_by_name(api):
-    api(Simulator(delay_scale=0, hold=0))
-    drop(Workspace.open(), "a.csv", "session_id,pack_id,price_usd\ns,p,10\n")
-    phygitals("refresh")
+def test_rows_that_are_too_wide_for_a_table_are_printed_name_by_name(published):
     lines = phygitals("query", "FROM pack_economics").stdout.splitlines()
     assert any("multiple_20_and_above_count" in line and line.count("\u2502") == 3 for line in lines)
 
@@ -240,7 +243,7 @@ def test_a_trace_tells_a_sessions_whole_story(api):
     api(Simulator(delay_scale=0, hold=0, scripts={"s": answers}))
     workspace = Workspace.open()
     drop(workspace, "sub/a.csv", "session_id,price_usd\ns,10\ns,12\n")
-    phygitals("refresh")
+    refresh(workspace)
     told = phygitals("trace", "s")
     assert told.returncode == 0, told.stderr
     came_of_it = ("Purchase", "Pulls", "card-1", "Issues", "conflicting_submission", "malformed_answer")

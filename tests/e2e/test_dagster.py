@@ -28,6 +28,7 @@ from pipeline.orchestration.run_history import DATA_DIRECTORY
 from pipeline.quality.checker import CHECKS
 from pipeline.quality.findings import Finding
 from pipeline.schema import PUBLISHED
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.schema.staging import PULLS
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Reply, Simulator
@@ -250,7 +251,7 @@ def test_a_run_that_is_terminated_keeps_what_came(api, configure):
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert list(workspace.data.journal.iterdir()) == []
+    assert list(workspace.data.journal(STATUS_RESPONSES).iterdir()) == []
     assert list(workspace.data.root.glob("raw/status_responses/*/*.parquet")) != []
     assert "DagsterExecutionInterruptedError" in errors
 
@@ -374,7 +375,7 @@ def test_a_dead_run_from_a_shell_is_not_said_to_be_started_again(api, dead_run):
     instance, run_id = dead_run
     dead_runs.fail_dead_runs(instance)
     (failure,) = instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
-    assert "Run `phygitals refresh` once more" in failure.dagster_event.message
+    assert "Run `phygitals refresh` again" in failure.dagster_event.message
 
 
 def test_a_run_is_tagged_with_its_data_directory(api):

@@ -20,6 +20,7 @@ from pipeline.clock import now
 from pipeline.definitions import defs
 from pipeline.orchestration.instance import recorded_runs
 from pipeline.schema.marts import ITEM_TYPES
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.schema.staging import PURCHASES
 from pipeline.settings import (
     PROJECT_ROOT,
@@ -111,8 +112,8 @@ def test_what_is_made_is_for_owner_and_group_and_no_wider_than_the_umask(api, um
 
 
 def open_journal(workspace: Workspace) -> Path:
-    kill(ResponseLog(workspace.data, now()))
-    (path,) = workspace.data.journal.iterdir()
+    kill(ResponseLog(workspace.data, STATUS_RESPONSES, now()))
+    (path,) = workspace.data.journal(STATUS_RESPONSES).iterdir()
     return path
 
 

@@ -135,18 +135,18 @@ def test_a_name_that_says_no_format_is_refused(name, words):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("none/rows.csv", "there is no folder"),
-        ("folder.csv", "is a folder"),
-        ("data/lake/pulls/rows.csv", "is in the data directory"),
-        ("data/raw/../staging/rows.csv", "is in the data directory"),
-        ("data/phygitals.duckdb", "is in the data directory"),
+        ("../none/rows.csv", "there is no folder"),
+        ("../folder.csv", "is a folder"),
+        ("lake/pulls/rows.csv", "is in the data directory"),
+        ("raw/../staging/rows.csv", "is in the data directory"),
+        ("phygitals.duckdb", "is in the data directory"),
     ],
 )
-def test_a_place_that_is_not_for_rows_is_refused(workspace, tmp_path, name, words):
-    (tmp_path / "folder.csv").mkdir()
+def test_a_place_that_is_not_for_rows_is_refused(workspace, name, words):
+    workspace.data.root.with_name("folder.csv").mkdir(exist_ok=True)
     before = workspace.data.warehouse.read_bytes()
     with open_warehouse(workspace.data.warehouse) as connection, pytest.raises(ExportError, match=words):
-        export(connection, "SELECT 1", "csv", tmp_path / name, workspace.data)
+        export(connection, "SELECT 1", "csv", workspace.data.root / name, workspace.data)
     assert workspace.data.warehouse.read_bytes() == before
 
 

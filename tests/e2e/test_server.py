@@ -16,6 +16,7 @@ from typing import get_args
 import dagster as dg
 import pytest
 
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.settings import PROJECT_ROOT, Environment
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
@@ -157,7 +158,7 @@ def test_a_daemon_that_is_stopped_while_a_run_polls_keeps_what_came_and_will_car
     (run,) = runs("dagster/sensor_name")
     assert run.is_finished
     assert run.tags["dagster/will_retry"] == "true"
-    assert list(workspace.data.journal.iterdir()) == []
+    assert list(workspace.data.journal(STATUS_RESPONSES).iterdir()) == []
     assert list(workspace.data.root.glob("raw/status_responses/*/*.parquet")) != []
 
 

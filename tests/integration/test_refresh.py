@@ -224,13 +224,15 @@ def test_an_answer_that_contradicts_a_final_one_is_an_issue_and_changes_nothing(
     before = rows(workspace, "SELECT * EXCLUDE (poll_count, last_polled_at, last_pending_at) FROM purchases")
     for _ in range(3):
         # Nothing asks a final session again; a raw log of another machine could hold such answers all the same.
+        from pipeline.polling.endpoint import BUY_STATUS
         from pipeline.polling.pending import PendingSessions
         from pipeline.polling.run import poll
         from pipeline.steps import serving_url
 
         with workspace.data.exclusive(), serving_url(workspace.settings) as url:
             workspace_settings = workspace.settings.model_copy(update={"poll_budget": 0.05, "poll_interval": 1.0})
-            poll(workspace.data, workspace_settings, url, PendingSessions.of(["s"], 0.0), lambda _: None)
+            sessions = PendingSessions.of(["s"], 0.0)
+            poll(workspace.data, workspace_settings, BUY_STATUS, url, sessions, lambda _: None)
     refresh(workspace)
     assert rows(workspace, "SELECT * EXCLUDE (poll_count, last_polled_at, last_pending_at) FROM purchases") == before
     assert rows(workspace, "SELECT item_id FROM pulls") == [("first",)]

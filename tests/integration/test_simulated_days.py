@@ -114,7 +114,7 @@ def test_a_day_with_a_backlog_of_an_hour_and_faults_leaves_all_as_it_should_be(t
     # The ceiling lets through 90,000 requests in an hour, and each of the 25,000 sessions takes several.
     # The disk's time is the one thing here that is not virtual, and no power fails in this day.
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    subject = life(tmp_path, random.Random(20_26), count=25_000, never_share=0.002)
+    subject = life(tmp_path, random.Random(20_26), count=25_000, never_share=0.0004)
     conduct = Conduct(hold=6.0, broken_share=0.01, dropped_share=0.01, malformed_share=0.002, limiter=SlidingWindow(60))
     progress = subject.run(conduct, Limits(400, 25.0, DAY, 2.0))
     assert progress is not None

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pyarrow.parquet as pq
 
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.steps import Workspace
 from pipeline.storage.compaction import compact
 from pipeline.storage.data_directory import DataDirectory
@@ -44,7 +45,7 @@ NOW = PAST + timedelta(days=2)
 
 def compact_at(data, moment=NOW):
     with data.exclusive():
-        compact(data, moment)
+        compact(data, STATUS_RESPONSES, moment)
 
 
 def derive_wrongly(data, table, part, rows):

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipeline.polling.answers import Outcome
+from pipeline.polling.endpoint import BUY_STATUS
 from pipeline.polling.engine import MICROSECONDS, Engine, Limits
 from pipeline.polling.pending import NEVER, PendingSessions
 from pipeline.polling.progress import Progress
@@ -39,7 +40,7 @@ class WatchedLog(ResponseLog):
     """Notes when it last synced, in seconds of the loop's clock."""
 
     def __init__(self, data: DataDirectory, loop: VirtualTimeLoop) -> None:
-        super().__init__(data, BEGIN)
+        super().__init__(data, STATUS_RESPONSES, BEGIN)
         self._loop = loop
         self.synced_at = loop.time()
 
@@ -66,7 +67,7 @@ class Life:
         loop.advance(self._clock)
         api = VirtualApi(self._fates, conduct, self._rng, self._requests)
         log = WatchedLog(self._data, loop)
-        engine = Engine(api.ask, log, limits, "virtual", lambda: _microseconds(loop.time()), lambda _: None)
+        engine = Engine(BUY_STATUS, api.ask, log, limits, "virtual", lambda: _microseconds(loop.time()), lambda _: None)
         task = loop.create_task(engine.run(Schedule(self._sessions(), limits.poll_interval, self._rng)))
         task.add_done_callback(lambda _: loop.stop())
         if kill_after is not None:
@@ -91,15 +92,15 @@ class Life:
 
         Now and then the days so far are merged, or what was merged is deleted.
         """
-        journals = {path: path.read_bytes() for path in self._data.journal.glob("*.journal")}
+        journals = {path: path.read_bytes() for path in self._data.journal(STATUS_RESPONSES).glob("*.journal")}
         with self._data.exclusive():
-            raw_log.recover(self._data)
+            raw_log.recover(self._data, STATUS_RESPONSES)
             if self._rng.random() < 0.5:
-                compact(self._data, LONG_AFTER)
+                compact(self._data, STATUS_RESPONSES, LONG_AFTER)
             if self._rng.random() < 0.3:
                 for path, content in journals.items():
                     path.write_bytes(content)
-                raw_log.recover(self._data)
+                raw_log.recover(self._data, STATUS_RESPONSES)
 
     def pending(self) -> set[str]:
         """The sessions without a final answer in raw."""
@@ -149,7 +150,7 @@ class Life:
 
     def _tear(self, log: ResponseLog) -> None:
         """What a kill leaves of a journal: all that was synced, and perhaps the beginning of one batch more."""
-        (journal,) = self._data.journal.glob("*.journal")
+        (journal,) = self._data.journal(STATUS_RESPONSES).glob("*.journal")
         synced = journal.stat().st_size
         ResponseLog.write(log, log.take())
         with journal.open("rb+") as file:

@@ -14,7 +14,7 @@ from pipeline.polling.progress import Progress
 from pipeline.quality.checker import CHECKS, Checker
 from pipeline.quality.findings import Finding
 from pipeline.quality.rules import Check
-from pipeline.schema.raw import PENDING_SESSIONS
+from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.sources.intake import IntakeReport
 from pipeline.sources.kinds import SELLBACKS, SESSIONS, Kind
 from pipeline.steps import Workspace
@@ -104,7 +104,7 @@ def keep_answer(workspace: Workspace, session_id: str, status: int, body: bytes,
     """Puts an answer into raw as a run would that took it to mean this, earlier versions' runs among them."""
     at = int(now().timestamp() * 1_000_000)
     with workspace.data.exclusive():
-        log = ResponseLog(workspace.data, now())
+        log = ResponseLog(workspace.data, STATUS_RESPONSES, now())
         log.append(Response(session_id, at, at, status, "application/json", body, outcome, None))
         log.close()
 

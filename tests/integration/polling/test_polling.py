@@ -140,18 +140,18 @@ def test_a_torn_journal_gives_what_was_synced(api):
     workspace = Workspace.open()
     moment = datetime(2026, 3, 1, 23, 59, 59, tzinfo=UTC)
     at = int(moment.timestamp()) * 1_000_000
-    log = ResponseLog(workspace.data, moment)
+    log = ResponseLog(workspace.data, STATUS_RESPONSES, moment)
     for batch in range(3):
         log.append(Response(f"s{batch}", at, at, 200, None, b"{}", "malformed", "x"))
         log.write(log.take())
     kill(log)
-    (journal,) = workspace.data.journal.glob("*.journal")
+    (journal,) = workspace.data.journal(STATUS_RESPONSES).glob("*.journal")
     journal.write_bytes(journal.read_bytes()[:-30])
-    (workspace.data.journal / "20260301T000000-empty.journal").write_bytes(b"")
+    (workspace.data.journal(STATUS_RESPONSES) / "20260301T000000-empty.journal").write_bytes(b"")
     with workspace.data.exclusive():
-        (line,) = raw_log.recover(workspace.data)
+        (line,) = raw_log.recover(workspace.data, STATUS_RESPONSES)
         assert f"{journal} was torn at its end" in line
-    assert list(workspace.data.journal.iterdir()) == []
+    assert list(workspace.data.journal(STATUS_RESPONSES).iterdir()) == []
     with connect(workspace.data) as connection:
         kept = connection.execute(f"SELECT session_id FROM {workspace.data.store.scan(STATUS_RESPONSES)}").fetchall()
     assert kept == [("s0",), ("s1",)]
@@ -165,7 +165,7 @@ def test_answers_are_kept_by_the_day_on_which_they_came(api):
     api(Simulator(hold=0))
     workspace = Workspace.open()
     midnight = datetime(2026, 3, 2, tzinfo=UTC)
-    log = ResponseLog(workspace.data, midnight)
+    log = ResponseLog(workspace.data, STATUS_RESPONSES, midnight)
     for seconds in (-1, 0, 1):
         at = (int(midnight.timestamp()) + seconds) * 1_000_000
         log.append(Response(f"s{seconds}", at, at, None, None, None, "transient", "x"))

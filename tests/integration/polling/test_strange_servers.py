@@ -16,7 +16,7 @@ from decimal import Decimal
 import pytest
 from cryptography import x509
 
-from pipeline.polling.answers import MAX_BODY_BYTES, REPEATED_KEYS
+from pipeline.polling.answers import MAX_BODY_BYTES
 from pipeline.polling.refusals import ApiUnreachableError
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.simulator.service import serve
@@ -320,7 +320,9 @@ def test_a_key_that_comes_twice_below_the_envelope_costs_no_pull_and_no_neighbou
         "session": answer("another", '{"id": "own"}', ', "session_id": "session"'),
     }
     api(simulator(replies))
-    workspace = assert_refresh_brings(dict.fromkeys(replies, [("fulfilled", REPEATED_KEYS)]))
+    workspace = assert_refresh_brings(
+        dict.fromkeys(replies, [("fulfilled", "keys are repeated; of each, the last counts")])
+    )
     found = rows(
         workspace,
         "SELECT session_id, item_id, buyback_price_usd FROM pulls WHERE item_id <> 'i' ORDER BY 1, pull_number",

@@ -14,7 +14,7 @@ from pipeline import steps
 from pipeline.clock import now
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.intermediate import SUBMISSION_DAYS
-from pipeline.schema.raw import PENDING_SESSIONS
+from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.schema.staging import FULFILLED_RESULTS, PULLS, PURCHASES
 from pipeline.schema.table import Table
 from pipeline.simulator.server import FAILED, PENDING, Simulator
@@ -70,7 +70,7 @@ def session_answered_at(moment):
 def answered_on(data, moment, session=None):
     """A session that was answered on a day, in raw."""
     at = int(moment.timestamp() * 1_000_000)
-    log = ResponseLog(data, moment)
+    log = ResponseLog(data, STATUS_RESPONSES, moment)
     session = session or session_answered_at(moment)
     body = fulfilled(session, {"id": "a"}).body
     log.append(Response(session, at, at, 200, "application/json", body, "fulfilled", None))
@@ -121,7 +121,7 @@ def test_a_day_of_more_answers_than_are_held_at_once_gives_the_same_rows(data, m
     items = {"plain": {"id": "a"}, "odd": {"id": 5}, "other": {"id": "b"}, "twice": {"id": "c"}, "none": {}}
     answers = [(name, name, 0 if name in ("plain", "odd", "other") else 1) for name in items] + [("twice", "plain", 2)]
     at = int(FIRST_DAY.timestamp() * 1_000_000)
-    log = ResponseLog(data, FIRST_DAY)
+    log = ResponseLog(data, STATUS_RESPONSES, FIRST_DAY)
     for session, content, later in answers:
         body = fulfilled(session, items[content]).body
         log.append(Response(session, at, at + later, 200, "application/json", body, "fulfilled", None))
@@ -333,7 +333,7 @@ def test_a_folder_that_has_something_in_it_is_refused(workspace, tmp_path):
 
 def test_the_command_rebuilds_today_and_the_past(workspace, tmp_path):
     drop(workspace, "a.txt", "early\n")
-    phygitals("refresh")
+    refresh(workspace)
     assert "1 pulls" in phygitals("rebuild").stdout
     past = phygitals("rebuild", "--as-of", "2020-01-01T00:00", "--into", str(tmp_path / "past"))
     assert "0 pulls" in past.stdout, past.stderr

@@ -64,7 +64,7 @@ def filled(root: Path, batches: int = 4) -> DataDirectory:
     (data.inbox / "a.csv").write_text("session_id,pack_id,price_usd\n" + "".join(f"s{i},p,10\n" for i in range(40)))
     with data.exclusive():
         take_in(data, lambda: MOMENT, Inbox(data, SESSIONS))
-    log = ResponseLog(data, MOMENT)
+    log = ResponseLog(data, STATUS_RESPONSES, MOMENT)
     for batch in range(batches):
         for response in answers(8, 8 * batch):
             log.append(response)
@@ -107,14 +107,14 @@ def recovered(data: DataDirectory) -> tuple[list[tuple], list[str]]:
     """What is sealed, and the lines that say what was not."""
     shutil.rmtree(data.root / "raw" / "status_responses" / "2026-03-01", ignore_errors=True)
     with data.exclusive():
-        lines = raw_log.recover(data)
+        lines = raw_log.recover(data, STATUS_RESPONSES)
     return raw(data), lines
 
 
 @pytest.fixture
 def journal(tmp_path) -> tuple[DataDirectory, Path, bytes, list[tuple]]:
     data = filled(tmp_path / "data")
-    (path,) = data.journal.iterdir()
+    (path,) = data.journal(STATUS_RESPONSES).iterdir()
     content = path.read_bytes()
     expected, lines = recovered(data)
     assert len(expected) == 36
@@ -133,7 +133,7 @@ def test_a_flipped_bit_in_a_journal_costs_one_batch_at_most_and_is_named(journal
         assert set(found) < set(expected)
         assert len(found) == 27
         assert aside.read_bytes() == flipped
-        assert list(data.journal.iterdir()) == [aside]
+        assert list(data.journal(STATUS_RESPONSES).iterdir()) == [aside]
         aside.unlink()
         outcomes["named, one batch of four set aside"] += 1
     record_property(f"flips in a journal, seed {SEED}", dict(outcomes))
@@ -153,7 +153,7 @@ def test_a_torn_end_of_a_journal_costs_the_last_batch_alone(journal, record_prop
         assert len(found) % 9 == 0
         assert 0 <= at - len(found) / 36 * len(content) <= len(content) / 4 + 100
         assert all("was torn at its end" in line and str(path) in line for line in lines)
-        assert list(data.journal.iterdir()) == []
+        assert list(data.journal(STATUS_RESPONSES).iterdir()) == []
         outcomes[f"{'cut' if is_cut else 'zeros'}, {'named' if lines else 'between two batches'}"] += 1
     record_property(f"torn journals, seed {SEED}", dict(outcomes))
 
@@ -162,7 +162,7 @@ def test_a_journal_of_an_earlier_version_is_sealed_and_what_cannot_be_right_in_i
     data, path, content, expected = journal
     former = path.with_suffix(".arrows")
     schema = STATUS_RESPONSES.arrow_schema
-    batches = [raw_log._batch(answers(8, 8 * number)) for number in range(4)]
+    batches = [raw_log._batch(STATUS_RESPONSES, answers(8, 8 * number)) for number in range(4)]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as stream:
         for batch in batches:
@@ -183,7 +183,7 @@ def test_a_journal_of_an_earlier_version_is_sealed_and_what_cannot_be_right_in_i
         assert found == expected[: len(found)]
         assert len(found) < 36
         assert [f"{former} is damaged" in line for line in lines] == [True]
-        (aside,) = data.journal.iterdir()
+        (aside,) = data.journal(STATUS_RESPONSES).iterdir()
         assert aside.read_bytes() == damaged
         aside.unlink()
 
@@ -193,11 +193,11 @@ def history(tmp_path) -> DataDirectory:
     """A history in tables, of two objects that were merged into one, and published."""
     data = filled(tmp_path / "data")
     with data.exclusive():
-        raw_log.recover(data)
-        log = ResponseLog(data, MOMENT)
+        raw_log.recover(data, STATUS_RESPONSES)
+        log = ResponseLog(data, STATUS_RESPONSES, MOMENT)
         log.append(answers(1, 39)[0])
         log.close()
-        compact(data, MOMENT + timedelta(days=2))
+        compact(data, STATUS_RESPONSES, MOMENT + timedelta(days=2))
     build(data, LATER)
     return data
 
@@ -280,7 +280,7 @@ def test_a_flipped_bit_in_what_a_table_is_derived_from_on_the_same_day_is_named_
     content[100] ^= 1
     overwrite(path, bytes(content))
     with history.exclusive():
-        log = ResponseLog(history, MOMENT)
+        log = ResponseLog(history, STATUS_RESPONSES, MOMENT)
         for response in answers(2, 36):
             log.append(response._replace(received_at=response.received_at + 86_400_000_000))
         log.close()
@@ -407,9 +407,9 @@ def test_objects_without_a_checksum_are_read_and_their_answers_held_against_thei
 def test_a_clock_that_was_a_month_ahead_is_a_finding_and_moves_nothing_beyond_now(tmp_path):
     data = filled(tmp_path / "data")
     with data.exclusive():
-        raw_log.recover(data)
+        raw_log.recover(data, STATUS_RESPONSES)
     ahead = MOMENT + timedelta(days=30)
-    log = ResponseLog(data, ahead)
+    log = ResponseLog(data, STATUS_RESPONSES, ahead)
     at = int(ahead.timestamp() * 1_000_000)
     for response in answers(2, 37):
         log.append(response._replace(requested_at=at, received_at=at))

@@ -51,7 +51,7 @@ def workspace(api):
 
 def answer(workspace, moment, first_session=0):
     """One run's answers: for each session a pending one and a final one, all of the same moment."""
-    log = ResponseLog(workspace.data, moment)
+    log = ResponseLog(workspace.data, STATUS_RESPONSES, moment)
     at = int(moment.timestamp() * 1_000_000)
     for i in reversed(range(first_session, first_session + ROWS_A_RUN)):
         for body, outcome in ((PENDING.body, "pending"), (fulfilled(f"s{i}", {"id": f"i{i}"}).body, "fulfilled")):
@@ -232,6 +232,7 @@ COMPACT_UNTIL_KILLED = """
 import os, sys
 from datetime import datetime
 from pathlib import Path
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.storage import compaction, local_folder, object_writer, objects
 from pipeline.storage.data_directory import DataDirectory
 
@@ -252,7 +253,7 @@ local_folder.sync = step(local_folder.sync)  # of the file before it gets its na
 objects.Store.remove = step(objects.Store.remove)
 data = DataDirectory(root)
 with data.exclusive():
-    compaction.compact(data, moment)
+    compaction.compact(data, STATUS_RESPONSES, moment)
 """
 STEPS_OF_A_MERGE = 4  # a row group, the publication, and a sync on either side of the renaming
 STEPS_OF_A_DELETION = RUNS
@@ -285,12 +286,13 @@ import sys
 from datetime import datetime
 from pathlib import Path
 import pyarrow as pa
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.storage.compaction import compact
 from pipeline.storage.data_directory import DataDirectory
 
 data = DataDirectory(Path(sys.argv[1]))
 with data.exclusive():
-    compact(data, datetime.fromisoformat(sys.argv[2]))
+    compact(data, STATUS_RESPONSES, datetime.fromisoformat(sys.argv[2]))
 print(pa.default_memory_pool().max_memory())
 """
 
@@ -298,7 +300,7 @@ print(pa.default_memory_pool().max_memory())
 def test_a_merge_holds_a_small_part_of_the_day_in_memory(workspace):
     at = int(PAST.timestamp() * 1_000_000)
     for _ in range(3):
-        log = ResponseLog(workspace.data, PAST)
+        log = ResponseLog(workspace.data, STATUS_RESPONSES, PAST)
         for i in range(400):
             log.append(Response(f"s{i}", at, at, 200, None, os.urandom(100_000), "malformed", "x"))
             if log.is_full:
@@ -335,11 +337,11 @@ def test_answers_that_come_for_a_merged_day_are_merged_into_it_and_change_only_t
 
 
 def test_a_journal_that_is_sealed_once_more_after_the_merge_doubles_nothing(workspace):
-    log = ResponseLog(workspace.data, PAST)
+    log = ResponseLog(workspace.data, STATUS_RESPONSES, PAST)
     at = int(PAST.timestamp() * 1_000_000)
     log.append(Response("s0", at, at, 200, None, PENDING.body, "pending", None))
     log.write(log.take())
-    (journal,) = workspace.data.journal.glob("*.journal")
+    (journal,) = workspace.data.journal(STATUS_RESPONSES).glob("*.journal")
     content = journal.read_bytes()
     log.close()
     before = raw_rows(workspace.data)
@@ -348,7 +350,7 @@ def test_a_journal_that_is_sealed_once_more_after_the_merge_doubles_nothing(work
         let_an_hour_pass(workspace.data)
         journal.write_bytes(content)
         with workspace.data.exclusive():
-            raw_log.recover(workspace.data)
+            raw_log.recover(workspace.data, STATUS_RESPONSES)
         assert raw_rows(workspace.data) == before
     answer(workspace, PAST)
     let_an_hour_pass(workspace.data)
@@ -361,7 +363,7 @@ def test_a_journal_that_is_sealed_once_more_after_the_merge_doubles_nothing(work
     before = raw_rows(workspace.data)
     journal.write_bytes(content)
     with workspace.data.exclusive():
-        raw_log.recover(workspace.data)
+        raw_log.recover(workspace.data, STATUS_RESPONSES)
     assert raw_rows(workspace.data) == before
 
 

@@ -168,7 +168,7 @@ def test_a_disk_that_is_full_at_intake_leaves_the_file_to_the_next_run(disk, api
 def test_a_disk_that_is_full_when_the_journal_is_sealed_keeps_the_journal_for_the_next_run(disk, api):
     workspace = filled(api)
     known = count_raw(workspace)
-    log = ResponseLog(workspace.data, PAST)
+    log = ResponseLog(workspace.data, STATUS_RESPONSES, PAST)
     answers(log, 500)
     log.write(log.take())
     with disk.full(), one_line(StoreError, "make room"):
@@ -178,23 +178,23 @@ def test_a_disk_that_is_full_when_the_journal_is_sealed_keeps_the_journal_for_th
     assert count_raw(workspace) == known
     workspace.take_in()
     assert count_raw(workspace) == known + 500
-    assert list(workspace.data.journal.iterdir()) == []
+    assert list(workspace.data.journal(STATUS_RESPONSES).iterdir()) == []
 
 
 def test_a_journal_that_cannot_be_begun_is_refused_by_name(disk, api):
     workspace = filled(api)
     with disk.full(), one_line(StoreError, ".journal", "their sessions stay pending"):
-        log = ResponseLog(workspace.data, PAST)
+        log = ResponseLog(workspace.data, STATUS_RESPONSES, PAST)
         answers(log, 1)
         log.close()
     with disk.read_only(), one_line(StoreError, ".journal", "Read-only file system"):
-        ResponseLog(workspace.data, PAST)
+        ResponseLog(workspace.data, STATUS_RESPONSES, PAST)
 
 
 def test_what_was_synced_before_a_write_failed_is_kept_and_nothing_comes_after_the_torn_end(disk, api):
     workspace = filled(api)
     known = count_raw(workspace)
-    log = ResponseLog(workspace.data, PAST)
+    log = ResponseLog(workspace.data, STATUS_RESPONSES, PAST)
     answers(log, 50)
     log.write(log.take())
     with disk.full(but_for=100_000):
@@ -228,12 +228,12 @@ def test_a_disk_that_is_full_while_a_query_puts_rows_aside_is_said_in_one_line(d
 def test_a_disk_that_is_full_while_objects_are_merged_keeps_every_row(disk, api):
     workspace = filled(api)
     for _ in range(3):
-        log = ResponseLog(workspace.data, PAST)
+        log = ResponseLog(workspace.data, STATUS_RESPONSES, PAST)
         answers(log, 500)
         log.close()
     before, known = contents(workspace, "raw"), count_raw(workspace)
     with disk.full(), one_line(StoreError, "merged-", "could not be written"), workspace.data.exclusive():
-        compact(workspace.data, now())
+        compact(workspace.data, STATUS_RESPONSES, now())
     assert contents(workspace, "raw") == before
     workspace.compact()
     assert len(workspace.data.store.parts(STATUS_RESPONSES)["2026-03-01"]) == 1

@@ -56,7 +56,7 @@ def keep_object(workspace: Workspace, *session_ids: str) -> None:
 
 def keep_answers_of_now(workspace: Workspace, *session_ids: str) -> None:
     """Puts an object of this version into raw, of the same day, with repeated keys in each answer."""
-    log = ResponseLog(workspace.data, PAST)
+    log = ResponseLog(workspace.data, STATUS_RESPONSES, PAST)
     at = int(PAST.timestamp() * 1_000_000)
     for number, session_id in enumerate(session_ids):
         body = REPEATING.replace("%s", session_id).encode()
@@ -120,7 +120,7 @@ def test_objects_with_and_without_the_column_are_merged_and_read_as_before(works
 
 @pytest.mark.parametrize("suffix", [".journal", ".arrows"])
 def test_a_journal_that_an_earlier_version_left_is_sealed(suffix, workspace):
-    path = workspace.data.journal / f"20260301T120000-earlier{suffix}"
+    path = workspace.data.journal(STATUS_RESPONSES) / f"20260301T120000-earlier{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     batch = earlier_rows("a", "b")
     if suffix == ".journal":

@@ -101,7 +101,7 @@ def filled(data: DataDirectory) -> DataDirectory:
     with data.exclusive():
         take_in(data, lambda: MOMENT, Inbox(data, SESSIONS))
         for session in ("s1", "s2"):  # two runs of one day, so that there is something to merge
-            log = ResponseLog(data, MOMENT)
+            log = ResponseLog(data, STATUS_RESPONSES, MOMENT)
             body = fulfilled(session, {"id": f"item-{session}", "type": "enft", "buyback_price": 40}).body
             log.append(Response(session, at, at, 200, "application/json", body, "fulfilled", None))
             log.close()

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from pipeline.polling.answers import Answer, Meaning, Outcome, interpret
 from pipeline.quality.checker import CHECKS
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.settings import Settings
 from pipeline.steps import Workspace
 from pipeline.storage.data_directory import DataDirectory
@@ -247,7 +248,7 @@ def tables_of(answers: dict[str, bytes]) -> Iterator[tuple[Workspace, dict[str, 
         workspace = Workspace(Settings.load(), DataDirectory(Path(folder)))
         drop(workspace, "ids.csv", "session_id,pack_id,price_usd\n" + "".join(f"{s},p,10\n" for s in answers))
         workspace.take_in()
-        log = ResponseLog(workspace.data, NOW)
+        log = ResponseLog(workspace.data, STATUS_RESPONSES, NOW)
         meanings = {s: interpret(s, Answer(200, {}, body)) for s, body in answers.items()}
         at = int(NOW.timestamp()) * MICROSECONDS
         for number, (session_id, body) in enumerate(answers.items()):

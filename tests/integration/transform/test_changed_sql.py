@@ -14,6 +14,7 @@ from pipeline.clock import now
 from pipeline.orchestration.composition import build_definitions
 from pipeline.orchestration.resources import workspace_resource
 from pipeline.schema import PUBLISHED, TABLES
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.schema.staging import PULLS
 from pipeline.simulator.server import FAILED, Simulator
 from pipeline.steps import Workspace
@@ -30,7 +31,11 @@ CHANGES = {
         ("SELECT DISTINCT name FROM pulls", [("GLIMMERWING",)]),
     ),
     "the query of a step on the way": (
-        ("slow_path_results.sql", "json_text(result.public_id) AS", "'strange' AS"),
+        (
+            "slow_path_results.sql",
+            "{{ result_texts }}",
+            "NULL::VARCHAR AS user_id, 'strange' AS public_id, NULL::VARCHAR AS tx_hash",
+        ),
         "fulfilled_results",
         ("SELECT session_id FROM purchases WHERE public_id = 'strange'", [("odd",)]),
     ),
@@ -55,7 +60,7 @@ def workspace(copy_of):
         workspace.take_in()
         yesterday = now() - timedelta(days=1)
         at = int(yesterday.timestamp() * 1_000_000)
-        log = ResponseLog(workspace.data, yesterday)
+        log = ResponseLog(workspace.data, STATUS_RESPONSES, yesterday)
         answer = fulfilled("earlier", card).body
         log.append(Response("earlier", at, at, 200, "application/json", answer, "fulfilled", None))
         log.close()

@@ -13,15 +13,18 @@ from statistics import fmean
 
 import pytest
 
+from pipeline.polling.endpoint import BUY_STATUS
 from pipeline.polling.engine import MICROSECONDS, Engine, Limits
 from pipeline.polling.pace import Pace
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.schedule import Schedule
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.simulator.limiters import AtRandom, Changing, ClockSecond, Rate, Shared, SlidingWindow, TokenBucket
 from pipeline.simulator.virtual_api import Asked, Conduct, Fate, VirtualApi
 from pipeline.simulator.virtual_time import VirtualTimeLoop
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.raw_log import ResponseLog
+from tests.support.journals import kill
 
 LIMIT = 40
 MINUTE = 60.0
@@ -66,12 +69,14 @@ def run(folder: Path, conduct: Conduct, ceiling: float, seed: int, sessions: int
     loop.advance(rng.random())
     ids = [f"session-{i}" for i in range(sessions)]
     api = VirtualApi(dict.fromkeys(ids, Fate(0.0)), conduct, rng)
-    log = ResponseLog(DataDirectory(folder), datetime.now(UTC))
+    log = ResponseLog(DataDirectory(folder), STATUS_RESPONSES, datetime.now(UTC))
     limits = Limits(160, ceiling, MINUTE, 2.0)
-    engine = Engine(api.ask, log, limits, "virtual", lambda: round(loop.time() * MICROSECONDS), lambda _: None)
+    engine = Engine(
+        BUY_STATUS, api.ask, log, limits, "virtual", lambda: round(loop.time() * MICROSECONDS), lambda _: None
+    )
     loop.run_until_complete(engine.run(Schedule(PendingSessions.of(iter(ids), 0.0), limits.poll_interval, rng)))
     loop.close()
-    log.close()
+    kill(log)
     return api.requests
 
 

@@ -36,9 +36,10 @@ def test_polling_and_its_log_do_without_pandas(tmp_path):
     script = """
 import sys, pathlib, datetime
 import pipeline.polling.run
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.raw_log import Response, ResponseLog
-log = ResponseLog(DataDirectory(pathlib.Path(sys.argv[1])), datetime.datetime.now(datetime.UTC))
+log = ResponseLog(DataDirectory(pathlib.Path(sys.argv[1])), STATUS_RESPONSES, datetime.datetime.now(datetime.UTC))
 log.append(Response("a", 1, 2, 200, None, b"{}", "pending", None))
 log.close()
 assert "pandas" not in sys.modules, "pandas was imported"

@@ -49,13 +49,14 @@ def read(result: dict[str, Any]) -> dict[str, Any]:
         types = dict.fromkeys(answer, pa.string()) | {"body": pa.binary(), "received_at": pa.timestamp("us", "UTC")}
         types |= {"has_repeated_keys": pa.bool_()}
         connection.register("status_responses", pa.Table.from_pylist([answer], pa.schema(types)))
+        row: dict[str, Any]
         (row,) = [row for batch in read_results(connection, Redaction(None)) for row in batch.to_pylist()]
     return row
 
 
 def replaced(place: tuple[str, ...], value: object) -> dict[str, Any]:
     """The result with another value in a place of its item."""
-    result = value_of(RESULT)
+    result: dict[str, Any] = value_of(RESULT)
     owner = result[ITEM.key][0]
     for key in place[:-1]:
         owner = owner[key]
