@@ -62,7 +62,7 @@ class Age:
 
 @dataclass(frozen=True)
 class PendingSession:
-    """One pending session; `last_polled_at` is NULL if it was never polled."""
+    """One pending session; `last_polled_at` is None if it was never polled."""
 
     session_id: str
     submitted_at: datetime

@@ -1,7 +1,7 @@
 """Reads the run history without Dagster, whose import takes longer than everything else that `status` does.
 
-It reads the SQLite files of Dagster's default storage, in which Dagster has kept runs, tags, heartbeats and switches
-under these names for years; the lock of dependencies pins its version. It starts nothing and writes nothing.
+It reads the SQLite files of Dagster's default storage; the dependencies pin Dagster's version, and so the tables. It
+starts nothing and writes nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WAITING = ("QUEUED", "NOT_STARTED")
 _IN_THE_UI = "the run failed; its page in the Dagster UI shows the error"
 _RUNS = """
     SELECT run_id, status, create_timestamp, start_time, end_time, tag.value IS NOT NULL AS took_the_lock
-    FROM runs LEFT JOIN (SELECT run_id AS tagged, value FROM run_tags WHERE key = 'data_directory') AS tag
+    FROM runs LEFT JOIN (SELECT run_id AS tagged, value FROM run_tags WHERE key = $tag) AS tag
         ON tagged = run_id
     WHERE pipeline_name = 'refresh' AND coalesce(tag.value, $root) = $root
     ORDER BY id DESC
@@ -46,8 +46,8 @@ class Run:
     """One run of the job `refresh`.
 
     `result` is `succeeded`, `failed`, `canceled`, `queued`, `running`, or `unfinished`: started, but nobody holds the
-    lock. `started_at` is the time of creation until the run starts. `seconds` is NULL until the run ends, `what_to_do`
-    unless it failed.
+    lock. `started_at` is the time of creation until the run starts. `seconds` is None until the run ends,
+    `what_to_do` unless it failed.
     """
 
     run_id: str
@@ -120,7 +120,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _first(runs: sqlite3.Connection, folder: Path, root: Path, is_being_written: bool, condition: str) -> Run | None:
     query = f"SELECT * FROM ({_RUNS}) WHERE {condition} LIMIT 1"
-    row = runs.execute(query, {"root": str(root)}).fetchone()
+    row = runs.execute(query, {"root": str(root), "tag": DATA_DIRECTORY}).fetchone()
     if row is None:
         return None
     run_id, status, created, start, end, _ = row
