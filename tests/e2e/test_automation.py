@@ -208,7 +208,7 @@ def test_an_error_that_nobody_foresaw_says_what_to_do_in_its_first_line(api, mon
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     assert failure.user_failure_data is not None and failure.user_failure_data.description is not None
     assert failure.user_failure_data.description.startswith(
-        "IndexError: list index out of range (this is unexpected: start the run once more"
+        "IndexError: list index out of range (this is unexpected: start the run again"
     )
     assert failure.error is not None and failure.error.cause is not None
     assert failure.error.cause.cls_name == "IndexError"
