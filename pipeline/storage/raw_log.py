@@ -59,8 +59,10 @@ class ResponseLog:
         self._failed = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("xb")
-            sync(folder)
+            with contextlib.ExitStack() as opened:
+                self._file = opened.enter_context(self._path.open("xb"))
+                sync(folder)
+                opened.pop_all()  # the file stays open, unless the sync has failed
         except OSError as error:
             raise self._error(error) from error
         self._data = data
