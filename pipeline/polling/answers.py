@@ -213,7 +213,7 @@ def _parse_any(body: bytes) -> dict[str, Any] | str:
         try:
             document = _JSON.decode(text)
         except _RepeatedKeyError:
-            document = _JSON_WITHREPEATED_KEYS.decode(text)
+            document = _JSON_WITH_REPEATED_KEYS.decode(text)
     except UnicodeDecodeError:
         return "the body is not UTF-8"
     except RecursionError:
@@ -254,6 +254,6 @@ def _refuse_constant(name: str) -> None:
 _FAST = msgspec.json.Decoder()
 # Integers as floats: no rule depends on their value, and Python refuses very long integers.
 _JSON = json.JSONDecoder(parse_int=float, parse_constant=_refuse_constant, object_pairs_hook=_without_repeated_keys)
-_JSON_WITHREPEATED_KEYS = json.JSONDecoder(
+_JSON_WITH_REPEATED_KEYS = json.JSONDecoder(
     parse_int=float, parse_constant=_refuse_constant, object_pairs_hook=_Repeating
 )

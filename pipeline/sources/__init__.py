@@ -2,5 +2,5 @@
 
 `kinds` declares the kind of record of each folder, `listing` lists and opens files, `formats` reads a file into
 records, `rows` validates a record, `inbox` tracks the files that were read and writes new ones into the inbox, `intake`
-connects these parts. A SQL source would be another producer of records beside `formats`.
+reads a `Source` into raw. The inbox is one; a database would be another.
 """
