@@ -54,7 +54,7 @@ fix: setup ## Format and mend what the linter can
 
 lock: setup ## Pin the newest allowed dependencies, with hashes, into requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-strip-extras \
-	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra dev pyproject.toml -o requirements.lock
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra dev --extra distributed pyproject.toml -o requirements.lock
 
 benchmarks: setup ## Measure against named baselines; takes an hour and a half
 	$(BIN)/python -m benchmarks.polling
