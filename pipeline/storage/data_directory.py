@@ -71,7 +71,7 @@ class DataDirectory(Layout):
         )
 
     def offer_inbox(self) -> None:
-        """Creates the inbox and leaves the directory unbound. Raises DataDirectoryError."""
+        """Creates the inbox without binding the directory. Raises DataDirectoryError."""
         with self._usable(), for_owner_and_group():
             self.inbox.mkdir(parents=True, exist_ok=True)
 
