@@ -1,6 +1,6 @@
--- The tables that the pipeline makes of a day's answers, in the same columns, as one would write them who trusts every
--- answer and every disk: nothing is checked, noted or put in order, and what is half written is in place. The views
--- `status_responses` and `session_submissions` are there; the files go to FOLDER.
+-- A baseline without safeguards: derives the same tables and columns from a day's answers as the pipeline. It checks
+-- nothing, records no findings, does not sort, and does not write atomically. It needs the views `status_responses` and
+-- `session_submissions`, and writes the files to FOLDER.
 COPY (
     SELECT session_id, count(*) AS poll_count, min(requested_at) AS first_polled_at, max(requested_at) AS last_polled_at,
         max(received_at) FILTER (outcome = 'pending') AS last_pending_at,

@@ -1,12 +1,11 @@
-"""How often 95 % intervals of what a pack pays hold the truth, and how wide they are, by simulation. It takes minutes.
+"""Coverage and mean width of the 95 % intervals of a pack's multiples and win rate, by simulation. It takes minutes.
 
-Many samples of sessions are drawn from a population that is known, each sample as a pack of its own, and the
-pipeline's own query makes its intervals. The first mix is a pack for $50 whose tiers weigh 80, 15, 4 and 1 %, filled
-with card values whose median is $105 and whose mean is $359: nearly all variance comes from the 1 % tier. The others
-are those on which simpler intervals fail: sessions of 1 to 10 pulls of which half are alike, and flat prices with a
-rare jackpot. An interval of the raw mean, which the tables do not give, is Student's t over sessions, for comparison;
-so is the plain Wilson interval of the win rate, which takes pulls as independent. `coverage.py 2` takes twice as many
-samples.
+Many samples of sessions are drawn from a known population. Each sample is a pack of its own, and the pipeline's query
+computes its intervals. The first mix is a pack for $50 with tiers of 80, 15, 4 and 1 %, and card values with a median
+of $105 and a mean of $359: nearly all variance comes from the 1 % tier. Simpler intervals fail on the other mixes:
+sessions of 1 to 10 pulls, half of which have equal values, and flat prices with a rare jackpot. Two intervals that the
+tables do not have serve for comparison: Student's t over sessions for the raw mean, and the plain Wilson interval of
+the win rate, which assumes independent pulls. `coverage.py 2` draws twice as many samples.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ VALUES = stats.lognorm(s=math.sqrt(2 * math.log(359 / 105)), scale=105)
 TIERS = ((0.80, 20, 50), (0.15, 50, 100), (0.04, 100, 500), (0.01, 500, 20_000))  # weight, FMV from, to
 FEW = {1: 0.80, 2: 0.10, 3: 0.06, 5: 0.04}  # share of sessions by their number of pulls
 MANY = dict.fromkeys(range(1, 11), 0.1)
-SAMPLES = {30: 4_000, 100: 4_000, 300: 3_000, 1_000: 2_000}  # by sessions in each
+SAMPLES = {30: 4_000, 100: 4_000, 300: 3_000, 1_000: 2_000}  # number of samples by sessions per sample
 SESSIONS_AT_ONCE = 300_000
 POPULATION = 2_000_000
-INTERVALS = {  # what it is of: the true value's name, and the two bounds
+INTERVALS = {  # by label: the true value's name, and the columns of both bounds
     "mean, raw": ("mean", "raw_low", "raw_high"),
     "mean, capped at 5": ("capped", "multiple_mean_capped_5x_low", "multiple_mean_capped_5x_high"),
     "median": ("median", "multiple_median_low", "multiple_median_high"),
@@ -45,8 +44,8 @@ INTERVALS = {  # what it is of: the true value's name, and the two bounds
 
 
 class Mix(NamedTuple):
-    """What sessions are drawn from: quotes, the shares of numbers of pulls, and how often a pull has its session's
-    first value."""
+    """A population of sessions: quotes, the shares of session sizes in pulls, and the probability that a pull repeats
+    the first value of its session."""
 
     quotes: np.ndarray
     sizes: dict[int, float] = FEW
@@ -54,7 +53,7 @@ class Mix(NamedTuple):
 
 
 class Held(NamedTuple):
-    """How often an interval held the truth, of how often it was given, and its mean width; NaN where it never was."""
+    """An interval's coverage among the samples with an interval, and its mean width. Coverage is NaN without any."""
 
     share: float
     width: float
@@ -97,7 +96,7 @@ def mixes(rng: np.random.Generator) -> dict[str, Mix]:
 
 
 def drawn(rng: np.random.Generator, mix: Mix, sessions: int, samples: int) -> pa.Table:
-    """Pulls of many samples. Each pull has, with the mix's probability, its session's first value."""
+    """Pulls of many samples. With the mix's probability, a pull repeats the first value of its session."""
     quantity = rng.choice(list(mix.sizes), sessions * samples, p=list(mix.sizes.values()))
     session = np.repeat(np.arange(sessions * samples), quantity)
     quote = rng.choice(mix.quotes, len(session))
@@ -107,7 +106,7 @@ def drawn(rng: np.random.Generator, mix: Mix, sessions: int, samples: int) -> pa
 
 
 def intervals(pulls: pa.Table) -> dict[str, np.ndarray]:
-    """Bounds for each sample: those of the table `pack_economics`, and those of a raw mean."""
+    """The bounds of each sample's intervals: from the table `pack_economics`, and the two for comparison."""
     with duckdb.connect() as connection:
         connection.execute(macros())
         connection.register("drawn", pulls)
@@ -145,7 +144,7 @@ def intervals(pulls: pa.Table) -> dict[str, np.ndarray]:
 
 
 def batches(sessions: int, samples: int) -> Iterator[int]:
-    """The samples in portions of about so many sessions as are drawn at once."""
+    """The samples in portions of about SESSIONS_AT_ONCE sessions."""
     portion = max(1, SESSIONS_AT_ONCE // sessions)
     while samples > 0:
         yield min(portion, samples)
@@ -153,7 +152,7 @@ def batches(sessions: int, samples: int) -> Iterator[int]:
 
 
 def coverage(mix: Mix, sessions: int, samples: int) -> dict[str, Held]:
-    """For each interval: how often it held the true value, and how wide it was."""
+    """The coverage and mean width of each interval."""
     rng = np.random.default_rng(sessions)
     found = [intervals(drawn(rng, mix, sessions, size)) for size in batches(sessions, samples)]
     true = truth(mix.quotes)
@@ -163,7 +162,7 @@ def coverage(mix: Mix, sessions: int, samples: int) -> dict[str, Held]:
             np.concatenate([np.ma.filled(f[bound].astype(float), np.nan) for f in found]) for bound in (low, high)
         )
         given = ~np.isnan(lows)
-        # A bound is the nearest double to a quotient of decimals, as the true value is.
+        # Bounds and true values are rounded to doubles, so an exact comparison could fail by rounding alone.
         held = (lows <= true[parameter] * (1 + 1e-12)) & (true[parameter] * (1 - 1e-12) <= highs)
         result[name] = (
             Held(float(held[given].mean()), float((highs - lows)[given].mean())) if given.any() else Held(math.nan, 0)
@@ -172,7 +171,7 @@ def coverage(mix: Mix, sessions: int, samples: int) -> dict[str, Held]:
 
 
 def beside_scipy() -> Table:
-    """The largest differences between what the macros give and what scipy does, for counts from few to many."""
+    """The largest differences between the results of the macros and of scipy, for counts of 100 to 1,000,000."""
     rng = np.random.default_rng(7)
     n = np.unique(np.geomspace(100, 1e6, 60).astype(int))
     p = rng.random(len(n))
@@ -205,7 +204,7 @@ def main() -> None:
     console = Console(width=110)
     console.print(beside_scipy())
     for title, mix in mixes(np.random.default_rng(20260301)).items():
-        table = Table(title=f"How often a 95 % interval holds the truth, in percent, and its mean width; {title}")
+        table = Table(title=f"Coverage of 95 % intervals in percent, and their mean width; {title}")
         for heading in ("sessions", "samples", *INTERVALS):
             table.add_column(heading, justify="right")
         for sessions, samples in SAMPLES.items():

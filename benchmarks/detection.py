@@ -1,20 +1,20 @@
-"""How soon a fulfilled session is noticed, and for how many requests: this schedule beside the usual ones.
+"""Lag of detecting final sessions, and the requests that detection takes: this schedule beside common ones.
 
-Runs the engine on a virtual clock, against an API that answers pending calls at once and against one that holds them
-for up to six seconds, and answers the moment that the purchase is fulfilled. Two kinds of purchases:
+Runs the engine on a virtual clock, against two APIs: one answers pending calls at once, the other holds them for up to
+six seconds and answers as soon as the purchase is fulfilled. There are two kinds of purchases:
 
-- long-tailed: completion times are lognormal; some purchases are new, some were found pending by earlier runs;
-- late: all complete about ten minutes after they were initiated, as the law that the schedule assumes does not expect;
-  these show what learning the law is worth, and are not asked in the usual ways.
+- long-tailed: completion times are lognormal. Some purchases are new, and earlier runs found the others pending.
+- late: all complete about ten minutes after they were initiated, contrary to the completion-time distribution that the
+  schedule assumes. They show the benefit of a learned distribution, and are not polled by the common schedules.
 
-`law learned` is this schedule with the law that the answers of a run over other purchases of the kind give.
+`law learned` is this schedule with the completion-time distribution learned from a run over other purchases.
 
-`best possible` knows when each purchase completes and asks once: as soon as a call would be held until then, within
-the ceiling and the requests in flight, so that what it asked in time is noticed without delay. Its answers take no
-time on the way, and it uses the whole ceiling, of which `pace` leaves 7 % as a margin.
+`best possible` knows the completion time of each purchase and polls it once, early enough that the held call ends at
+completion, within the ceiling and the requests in flight. A purchase that it polls in time has no lag. Its answers have
+no network delay, and it uses the whole ceiling; `pace` leaves a margin of 7 %.
 
-The demand is the mean rate of fixed-interval polling of the first kind without a ceiling. Ceilings are shares of it,
-in whole requests, as a run uses them; requests in flight are in proportion to the ceiling as the defaults are.
+The demand is the mean rate of fixed-interval polling of the first kind without a ceiling. Ceilings are shares of the
+demand, rounded to whole requests per second. Requests in flight are proportional to the ceiling, as in the defaults.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ from pipeline.storage.raw_log import ResponseLog
 
 SESSIONS = 3_000
 SEEDS = (1, 2, 3)
-TAUGHT_BY = 4  # the seed of the purchases from which the law is learned
+TAUGHT_BY = 4  # the seed of the purchases from which the distribution is learned
 BUDGET = 900.0
 INTERVAL = 2.0
-WALL = 1_800_000_000.0  # the wall clock when the run starts, seconds since the epoch
+WALL = 1_800_000_000.0  # wall-clock time at the start of the run, in seconds since the epoch
 HOLDS = (0.0, 6.0)  # seconds
 CEILINGS = (0.1, 0.5, 2.0)
 IN_FLIGHT_PER_CEILING = Settings.model_fields["max_concurrency"].default / 25.0
@@ -61,7 +61,7 @@ UNLIMITED = 100_000
 
 @dataclass(frozen=True)
 class Purchase:
-    """Times in seconds of the run's clock, which starts at 0. `asked` is when an earlier run found it pending."""
+    """Times in seconds of the run's clock, which starts at 0. `asked` is the last poll of an earlier run."""
 
     started: float
     asked: float
@@ -69,7 +69,7 @@ class Purchase:
 
 
 class FixedInterval(Schedule):
-    """Asks again after the same interval each time, in the order in which sessions fall due."""
+    """Polls at a fixed interval, in the order in which sessions fall due."""
 
     def interval(self, _step: int) -> float:
         return INTERVAL
@@ -93,7 +93,7 @@ class ExponentialBackoff(FixedInterval):
 
 @dataclass(frozen=True)
 class Limit:
-    """What the API and the run allow: requests per second (0 = no ceiling), requests in flight, seconds of a hold."""
+    """The ceiling in requests per second (0 = none), the requests in flight, and the API's hold in seconds."""
 
     ceiling: float
     in_flight: int
@@ -102,7 +102,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Polled:
-    """Of one run: when each purchase's completion was noticed, the requests that it took, and what they taught."""
+    """One run's result: detection times by purchase, the number of requests, and the learned distribution."""
 
     noticed: dict[int, float]
     requests: int
@@ -110,14 +110,14 @@ class Polled:
 
 
 def long_tailed(rng: random.Random) -> list[Purchase]:
-    """Three in four are new, of the last five minutes; the others are of the last two days and were asked before."""
+    """Three in four were initiated in the last five minutes; the others in the last two days, and polled before."""
     found: list[Purchase] = []
     while len(found) < SESSIONS:
         is_new = len(found) % 4 != 0
         started = -rng.uniform(0.0, 300.0 if is_new else 172_800.0)
         asked = -math.inf if is_new else rng.uniform(started, 0.0)
         completed = started + 20.0 * rng.lognormvariate(0.0, 2.0)
-        # An old purchase is here because it was pending when it was asked last.
+        # An earlier poll found an old purchase pending, so it completed later than that.
         while completed <= asked:
             completed = started + 20.0 * rng.lognormvariate(0.0, 4.0)
         found.append(Purchase(started, asked, completed))
@@ -125,7 +125,7 @@ def long_tailed(rng: random.Random) -> list[Purchase]:
 
 
 def late(rng: random.Random) -> list[Purchase]:
-    """Of the last half-hour. Half were asked before, at any time since."""
+    """All were initiated in the last half-hour. Half were polled before, at a random time."""
     found: list[Purchase] = []
     while len(found) < SESSIONS:
         started = -rng.uniform(0.0, 1_800.0)
@@ -166,7 +166,7 @@ def poll(policy: type[Schedule], chosen: list[Purchase], limit: Limit, seed: int
 
 
 def intervals(chosen: list[Purchase], requests: list[Asked]) -> list[tuple[int, int | None, int]]:
-    """Each purchase that was asked, by the bands of age in which it was last pending and first final."""
+    """The age bands of the last pending and the first final answer of each polled purchase."""
     first = [0 if p.asked == -math.inf else band(p.asked - p.started) for p in chosen]
     last: dict[int, int | None] = {}
     for asked in requests:
@@ -180,10 +180,9 @@ def intervals(chosen: list[Purchase], requests: list[Asked]) -> list[tuple[int, 
 
 
 def best_possible(chosen: list[Purchase], limit: Limit) -> Polled:
-    """The same for somebody who knows when each purchase completes.
+    """The result of a schedule that knows all completion times.
 
-    Asking in the order of completion makes the mean lag smallest: purchases alike in all else, the first to be
-    late is the first to be served.
+    Polling in the order of completion minimizes the mean lag, because every purchase takes one request.
     """
     times: dict[int, float] = {}
     free_at, busy_until = 0.0, [0.0] * limit.in_flight
@@ -197,7 +196,7 @@ def best_possible(chosen: list[Purchase], limit: Limit) -> Polled:
 
 
 def mean_lag(chosen: list[Purchase], times: dict[int, float]) -> float:
-    """Seconds from completion, or the run's start, to its being noticed; those not noticed count to the run's end."""
+    """Mean seconds from completion, or the run's start if later, to detection, or the run's end if undetected."""
     lags = [times.get(i, BUDGET) - max(p.completed, 0.0) for i, p in enumerate(chosen) if p.completed < BUDGET]
     return statistics.fmean(max(0.0, lag) for lag in lags)
 
@@ -209,7 +208,7 @@ def compare(
     demand: float,
     usual: Mapping[str, type[Schedule]],
 ) -> Table:
-    """One table: every way of asking, at every ceiling."""
+    """One table: all schedules at all ceilings."""
     drawn = {seed: draw(random.Random(seed)) for seed in SEEDS}
     others, assumed = draw(random.Random(TAUGHT_BY)), CompletionLaw.assumed()
     table = Table(

@@ -1,8 +1,8 @@
-"""What a user of dlt would write for the same work, run by an environment that has dlt: see `refresh.py`.
+"""The same work as a typical dlt pipeline, run in an environment with dlt. See `refresh.py`.
 
-Asks the status of every session of a CSV file and loads the answers into DuckDB, where dlt makes child tables of items
-and attributes. Rows come in pages, as dlt's guide to performance advises. The format of the files between dlt and
-DuckDB may be named as a fourth argument. Nothing is kept for a second run, and nothing is checked.
+Polls every session of a CSV file and loads the answers into DuckDB, where dlt makes child tables of items and
+attributes. Rows are yielded in pages, as dlt's performance guide advises. The optional fourth argument is the format of
+the files between dlt and DuckDB. The pipeline keeps no state for a second run, and checks nothing.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""How often published odds are called wrong by somebody who looks every day for 90 days, by simulation.
+"""False and true alarms of the test of published odds under daily looks over 90 days, by simulation.
 
-The pipeline's own query looks at each pack of a simulation as at one of its own: an alarm is a p-value that Holm's
-correction over the pack's tiers leaves below 5 %. With true odds at most 5 % of the packs may ever be called wrong;
-with changed odds it tells after how many days they are found. Beside it stands the exact binomial test, corrected
-alike, which holds for one look only. Packs with 1,000 pulls a day are a tenth as many. `looks.py 2` simulates twice as
-many packs.
+The pipeline's query tests each simulated pack. An alarm is a p-value below 5 % after Holm's correction over the pack's
+tiers. With true odds, at most 5 % of the packs may ever raise an alarm. With changed odds, the table shows the median
+number of days until the alarm. The exact binomial test, which is valid for one look only, is corrected in the same way
+for comparison. A tenth as many packs are simulated with 1,000 pulls a day. `looks.py 2` simulates twice as many packs.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from pipeline.schema import TABLES
 from pipeline.transform.queries import macros, query
 
 DAYS = 90
-LOOKS = (7, 14, 21, 30, 60, 90)  # days on which the exact test is made; daily it would be worse still
+LOOKS = (7, 14, 21, 30, 60, 90)  # days of the tests; daily exact tests would raise even more false alarms
 PUBLISHED = (0.80, 0.15, 0.04, 0.01)
 RICHER = (0.79, 0.15, 0.04, 0.02)  # the rarest tier twice as often as published
 PACKS = 400
@@ -30,7 +29,7 @@ ALONE, TO_FIVE, TO_TEN = ({1: 1.0}, {1: 0.80, 2: 0.10, 3: 0.06, 5: 0.04}, dict.f
 
 
 class Case(NamedTuple):
-    """Sessions a day by their number of pulls, how often a pull is like its session's first, and the true odds."""
+    """Pulls a day, session sizes, the probability that a pull repeats its session's first tier, and the true odds."""
 
     pulls_a_day: int
     sizes: dict[int, float]
@@ -51,8 +50,8 @@ CASES = {
 
 
 class Found(NamedTuple):
-    """The shares of packs that were ever called wrong, daily and by the exact test, and the median of the days until
-    then; NaN where fewer than half were."""
+    """The shares of packs that ever raised an alarm, by the anytime-valid and by the exact test, and the median number
+    of days until the former; NaN if fewer than half raised one."""
 
     ever: float
     ever_by_exact_test: float
@@ -60,7 +59,7 @@ class Found(NamedTuple):
 
 
 def drawn(rng: np.random.Generator, case: Case, packs: int) -> pa.Table:
-    """Sessions with the tier of each pull, alike ones of a day in one row, as the table `tier_days` has them."""
+    """Pulls with their session, day, pack and tier."""
     mean_size = sum(size * share for size, share in case.sizes.items())
     a_day = round(case.pulls_a_day / mean_size)
     size = rng.choice(list(case.sizes), packs * DAYS * a_day, p=list(case.sizes.values()))
@@ -74,7 +73,10 @@ def drawn(rng: np.random.Generator, case: Case, packs: int) -> pa.Table:
 
 
 def looked_at(connection: duckdb.DuckDBPyConnection, pulls: pa.Table) -> None:
-    """Makes the tables of which `tier_hit_rates` is made, for packs of the published odds."""
+    """Creates the source tables of `tier_hit_rates`, for packs with the published odds.
+
+    Equal sessions of a day are one row of `all_days`, as in `tier_days`.
+    """
     connection.execute(macros())
     connection.register("drawn", pulls)
     for name in (*TABLES["tier_hit_rates"].sources, "all_days"):
@@ -99,7 +101,7 @@ def looked_at(connection: duckdb.DuckDBPyConnection, pulls: pa.Table) -> None:
 
 
 def found(case: Case, packs: int, looks: tuple[int, ...] = LOOKS) -> Found:
-    """Looks at so many packs; the p-values of a day are at most those of the days before."""
+    """Tests simulated packs on the days `looks`. An alarm is never withdrawn."""
     rng = np.random.default_rng(len(case.sizes) + case.pulls_a_day)
     any_time, exact = np.ones((len(looks), packs)), np.ones((len(looks), packs))
     with duckdb.connect() as connection:
@@ -115,7 +117,7 @@ def found(case: Case, packs: int, looks: tuple[int, ...] = LOOKS) -> Found:
             ).fetchnumpy()
             pack = next(iter(rows.values()))
             any_time[at, pack], exact[at, pack] = list(rows.values())[1:]
-    # Holm's first step, which decides whether anything is called wrong.
+    # The first step of Holm's correction decides whether there is any alarm.
     alarms, exact_alarms = (p * len(PUBLISHED) < 0.05 for p in (any_time, exact))
     first = np.where(alarms.any(axis=0), np.array(looks)[alarms.argmax(axis=0)], np.inf)
     median = float(np.median(first))
@@ -129,8 +131,8 @@ def found(case: Case, packs: int, looks: tuple[int, ...] = LOOKS) -> Found:
 def main() -> None:
     packs = round(PACKS * (float(sys.argv[1]) if len(sys.argv) > 1 else 1.0))
     console = Console(width=110)
-    table = Table(title=f"{packs} packs looked at every day for {DAYS} days")
-    for heading in ("", "ever called wrong", "by the exact test, six looks", "half of them found by day"):
+    table = Table(title=f"{packs} packs, tested for {DAYS} days")
+    for heading in ("", "packs with an alarm", "exact test, six looks", "median day of the alarm"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, case in CASES.items():
         seen = found(case, max(20, packs // max(1, case.pulls_a_day // 100)))

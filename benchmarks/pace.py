@@ -1,7 +1,7 @@
-"""How much of an API's limit a run gets: the pace that learns it, beside additive increase, multiplicative decrease.
+"""Share of an API's limit that a run uses: the learned pace beside additive increase, multiplicative decrease (AIMD).
 
-The engine asks for 60 seconds, on a virtual clock with answers after 20 to 200 ms, and over HTTP against the
-bundled simulator. `of limit` is what was accepted of what the limiter would have let through.
+The engine polls for 60 seconds, on a virtual clock with answers after 20 to 200 ms, and over HTTP against the bundled
+simulator. `of limit` is the number of accepted requests over the number that the limiter would have accepted.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ LIMITERS: dict[str, Callable[[], Rate]] = {
     "clock second": lambda: ClockSecond(LIMIT),
     "token bucket of 10": lambda: TokenBucket(LIMIT, burst=10),
 }
-# With the mean of what they let through, in requests per second.
+# With their mean limits, in requests per second.
 CHANGES: dict[str, tuple[Callable[[], Limiter], float]] = {
     "40, then 10, then 80": (lambda: Changing(LIMITERS["sliding window"](), [(20.0, 10), (40.0, 80)]), 130 / 3),
     "half taken for 20 s": (lambda: Shared(LIMITERS["sliding window"](), LIMIT / 2, 20.0, 40.0), LIMIT * 5 / 6),
@@ -67,7 +67,7 @@ Asked = list[tuple[float, bool]]
 
 
 class IncreaseAndDecrease(Pace):
-    """Half the rate at a 429, then a twentieth of the former rate more each second (Chiu and Jain, 1989)."""
+    """AIMD (Chiu and Jain, 1989): a 429 halves the rate; then each second adds a twentieth of the former rate."""
 
     def __init__(self, ceiling: float) -> None:
         super().__init__(ceiling)
@@ -89,7 +89,7 @@ class IncreaseAndDecrease(Pace):
             self._next = max(self._next, now - 0.02) + 1.0 / self._rate
 
     def accepted(self, asked_at: float) -> bool:  # noqa: ARG002
-        return False  # it has no pauses
+        return False  # it never pauses
 
     def refused(self, asked_at: float, now: float, retry_after: float | None) -> None:
         self._blocked_until = max(self._blocked_until, now + (1.0 if retry_after is None else retry_after))
@@ -123,7 +123,7 @@ def schedule(count: int, seed: int) -> Schedule:
 
 
 def on_virtual_clock(pace: type[Pace], conduct: Conduct, ceiling: float, seed: int) -> tuple[float, float]:
-    """Requests accepted per second, and the share that was refused."""
+    """Accepted requests per second, and the share of refused requests."""
     loop = VirtualTimeLoop()
     rng = random.Random(seed)
     loop.advance(rng.random())

@@ -1,4 +1,4 @@
-"""What answers hold: as the simulator has it, with numbers among the trait values, and some of them strange."""
+"""Mixes of answers: the simulator's, with numbers among the trait values, and with some answers that are not plain."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 import re
 from collections.abc import Callable
 
-Mix = Callable[[int, str], str]  # what becomes of an answer of the simulator, given its number and its body
+Mix = Callable[[int, str], str]  # maps the number and the body of a simulated answer to a body
 
-# What a pattern finds in an ordinary answer, and what makes it strange instead. DuckDB reads each as JSON, so that bare
-# queries, which trust every answer, can read them, too.
+# A pattern in a plain answer, and its replacement, which sends the answer to the slow path. All results are valid JSON
+# for DuckDB, so that the bare queries can read them, too.
 STRANGE = (
     (r'"buyback_price": [0-9.]+', '"buyback_price": true'),
     (r'"buyback_price": [0-9.]+', '"buyback_price": "$1,250.00"'),
@@ -42,7 +42,7 @@ def _with_numbers(_: int, body: str) -> str:
 
 
 def _with_strange(number: int, body: str) -> str:
-    """The answer, or, as often as the share says, one with something strange in it: of each kind as many."""
+    """The answer, for STRANGE_SHARE of the numbers with a replacement from STRANGE, each of them equally often."""
     every = round(1 / STRANGE_SHARE)
     if number % every:
         return body

@@ -1,9 +1,8 @@
-"""Sessions resolved per second, and the memory that it takes, beside the usual ways in the same run.
+"""Resolved sessions per second and peak memory of polling, beside common clients in the same run.
 
-The server answers at once and runs in a process of its own; every client asks the same sessions at the same
-concurrency. Ratios are what counts: `of bare` is the share of a bare aiohttp loop's speed, each round measured
-beside its own bare loop, and the median of the rounds. The tables of the pace, which `pace.py` measures, come last.
-Takes about twenty minutes.
+The server answers at once and runs in a process of its own. All clients poll the same sessions with the same number of
+requests in flight. `of bare` is the share of a bare aiohttp loop's speed in the same round, as the median of the
+rounds; compare these ratios rather than absolute speeds. The tables of `pace.py` follow. Takes about twenty minutes.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from pipeline.storage.raw_log import ResponseLog
 
 SESSIONS = 20_000
 CONCURRENCY = (50, 500, 2_000)
-SLOW_SESSIONS = 600  # for httpx on its own transport, which takes long at high concurrency
+SLOW_SESSIONS = 600  # for httpx on its own transport, which is slow with many requests in flight
 ROUNDS = 3
 MEMORY_SESSIONS = (10_000, 100_000, 1_000_000)
 MEMORY_CONCURRENCY = 100
@@ -110,7 +109,7 @@ async def engine(url: str, count: int, concurrency: int) -> None:
 def measure(
     run: Callable[[str, int, int], Awaitable[None]], url: str, count: int, concurrency: int
 ) -> tuple[float, float]:
-    """Sessions per second, and milliseconds of processor time a session."""
+    """Sessions per second, and milliseconds of processor time per session."""
     started, used = time.perf_counter(), time.process_time()
     asyncio.run(run(url, count, concurrency))  # type: ignore[arg-type]
     return count / (time.perf_counter() - started), 1000 * (time.process_time() - used) / count
@@ -140,7 +139,7 @@ def throughput(url: str) -> Table:
 def peak_memory(url: str, count: int, result: multiprocessing.Queue[float]) -> None:
     allow_many_connections()
     asyncio.run(engine(url, count, MEMORY_CONCURRENCY))
-    # Not ru_maxrss: that begins with what the process had that started this one.
+    # Not ru_maxrss, which includes memory of the parent process.
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     result.put(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
@@ -149,7 +148,7 @@ def memory(url: str) -> Table:
     table = Table(title=f"Peak memory of a polling process, {MEMORY_CONCURRENCY} in flight")
     for name in ("sessions", "MiB"):
         table.add_column(name, justify="right")
-    fresh = multiprocessing.get_context("spawn")  # a fork would begin with this process's memory
+    fresh = multiprocessing.get_context("spawn")  # a fork would inherit this process's memory
     for count in MEMORY_SESSIONS:
         result = fresh.Queue()
         process = fresh.Process(target=peak_memory, args=(url, count, result))

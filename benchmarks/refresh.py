@@ -1,18 +1,18 @@
-"""What a refresh costs from the shell, and how soon a file is an answer; takes about half an hour.
+"""Cost of a refresh from the shell, and the time from a file to its published answer. Takes about half an hour.
 
-Commands are measured as users start them, each in a process of its own, on a data directory that holds some thousands
-of sessions of the last month, against a server that answers at once. The baseline of the first table is Dagster's own
-command with one asset that does nothing, in a DAGSTER_HOME of the same configuration; that of the second is dlt, which
-asks and loads the same sessions (`dlt_pipeline.py`) as it comes, and with Parquet files, which are its fastest. Ratios
-are medians of the rounds, each of which measures everything once.
+Commands are measured as users start them, each in a process of its own, on a data directory with 6,000 sessions of the
+last month, against a server that answers at once. The baseline of the first table is Dagster's own command with one
+asset that does nothing, in a DAGSTER_HOME with the same configuration. The baseline of the second table is dlt, which
+polls and loads the same sessions (`dlt_pipeline.py`), once with its default file format and once with Parquet, its
+fastest. Each round measures everything once, and ratios are medians of the rounds.
 
-dlt is measured where `DLT_PYTHON` names an interpreter that has it, in an environment of its own:
+dlt is measured if `DLT_PYTHON` names a Python interpreter with dlt, in an environment of its own:
 
     python3 -m venv build/dlt && build/dlt/bin/pip install --require-hashes -r benchmarks/dlt-requirements.txt
     DLT_PYTHON=build/dlt/bin/python .venv/bin/python -m benchmarks.refresh
 
-From file to answer is the time from the renaming of a file into the inbox to the session's row in the published file,
-while `dagster dev` runs. Files come at moments spread evenly between two ticks of the sensor that looks for them.
+The time from file to answer begins when a file is renamed into the inbox and ends when the published file has the
+session as fulfilled, while `dagster dev` runs. Files arrive at times spread evenly between two ticks of the sensor.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ COMMANDS = {"dagster job execute": REFRESH, "phygitals refresh": OWN_REFRESH}
 TRIVIAL_NAME = "one trivial asset"
 DLT_PYTHON = os.environ.get("DLT_PYTHON")
 DLT_FORMATS = {"dlt": [], "dlt, Parquet": ["parquet"]}
-TICK = 5.0  # seconds between two looks into the inbox
+TICK = 5.0  # seconds between two ticks of the inbox sensor
 NOT_PUBLISHED_AFTER = 300.0  # seconds
 BETWEEN_LOOKS = 0.05  # seconds
 
 
 class Cost(NamedTuple):
-    """What a command took: seconds, seconds of processor time, and the peak memory of its largest process, in bytes."""
+    """A command's cost: seconds, seconds of processor time, and peak memory of its largest process in bytes."""
 
     seconds: float
     cpu: float
@@ -66,7 +66,7 @@ class Cost(NamedTuple):
 
 @dataclass
 class Place:
-    """A DAGSTER_HOME and a data directory below one folder, and a server to ask."""
+    """A DAGSTER_HOME and a data directory below one folder, and the server to poll."""
 
     folder: Path
     port: int
@@ -95,7 +95,7 @@ class Place:
         return self
 
     def cost(self, command: list[str]) -> Cost:
-        """Runs the command to its end. Leaves with what it printed if it fails."""
+        """Runs the command to its end. If it fails, exits with its output."""
         log = self.folder / "last-command.log"
         started = time.perf_counter()
         with started_process(command, self.environment, log) as process:
@@ -104,11 +104,11 @@ class Place:
             process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             sys.exit(f"{' '.join(command)} failed:\n{log.read_text(errors='replace')[-5_000:]}")
-        # What the system counts as a process's peak begins with this one's memory, which is smaller than any refresh.
+        # A process's peak includes this parent's memory, which is smaller than that of any refresh.
         return Cost(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 
     def drop(self, count: int, is_fulfilled: bool = False) -> tuple[Path, str]:
-        """Puts so many new sessions into the inbox, whole; returns the file and the first session."""
+        """Moves a complete file of new sessions into the inbox. Returns the file and its first session."""
         inbox = self.data / "inbox"
         beside = self.folder / "being-written.csv"
         first, *_ = write_submissions(beside, self.rng, count, is_fulfilled)
@@ -117,7 +117,7 @@ class Place:
 
 @contextlib.contextmanager
 def started_process(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that leads a group of its own, of which nothing is left at the end of the block."""
+    """A process with a process group of its own. The end of the block kills the whole group."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=PROJECT_ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
@@ -130,11 +130,11 @@ def started_process(command: list[str], environment: dict[str, str], log: Path) 
         process.wait()
 
 
-Rounds = dict[tuple[str, str], list[Cost]]  # by what there was to do, and the command
+Rounds = dict[tuple[str, str], list[Cost]]  # by load and command
 
 
 def rounds(place: Place, trivial: Place, count: int, sessions: int) -> Rounds:
-    """Everything once a round, so that what else the machine does concerns all alike."""
+    """Measures everything once per round, so that other load of the machine affects all commands equally."""
     found: Rounds = {}
     url = place.environment["PHYGITALS_API_URL"] + PATH
     many = f"{sessions:,} new sessions"
@@ -157,7 +157,7 @@ def ratio(these: list[Cost], those: list[Cost], figure: str = "seconds") -> floa
 
 
 def beside_dagster(found: Rounds) -> Table:
-    """Every load beside the trivial asset."""
+    """The cost of each load beside that of the trivial asset."""
     table = Table(title="A refresh, beside Dagster's command with one trivial asset")
     for name in ("new", "command", "s, median", "s, least", "of trivial", "CPU s", "of trivial", "peak MB"):
         table.add_column(name, justify="left" if name in ("new", "command") else "right")
@@ -168,7 +168,7 @@ def beside_dagster(found: Rounds) -> Table:
         seconds = [cost.seconds for cost in costs]
         figures = (f"{statistics.median(seconds):.2f}", f"{min(seconds):.2f}", f"{ratio(costs, trivial):.2f}")
         used = (f"{statistics.median(cost.cpu for cost in costs):.1f}", f"{ratio(costs, trivial, 'cpu'):.2f}")
-        # Of a process as small as the trivial one, the system tells this one's memory instead.
+        # The trivial process is smaller than this parent, so its reported peak would be the parent's.
         peak = f"{max(cost.peak for cost in costs) / 1e6:,.0f}" if load else ""
         table.add_row(load, name, *figures, *used, peak)
     return table
@@ -192,7 +192,7 @@ def beside_dlt(found: Rounds, sessions: int) -> Table:
 
 
 def memory(place: Place, sizes: tuple[int, ...]) -> Table:
-    """Peak memory of a refresh by its size, each on top of the ones before."""
+    """Peak memory of refreshes by their number of new sessions, one after the other on the same data."""
     table = Table(title="Peak memory of the largest process of a refresh")
     for name in ("new sessions", "s", "sessions/s", "peak MB"):
         table.add_column(name, justify="right")
@@ -204,7 +204,7 @@ def memory(place: Place, sizes: tuple[int, ...]) -> Table:
 
 
 def file_to_answer(place: Place, files: int) -> Table:
-    """How soon sessions are published. The first file, by which all is shown to be up, does not count."""
+    """Seconds from file to answer. The first file shows that all processes are up, and does not count."""
     offsets = [TICK * i / files for i in range(files)]
     place.rng.shuffle(offsets)
     with socket.socket() as probe:
@@ -219,7 +219,7 @@ def file_to_answer(place: Place, files: int) -> Table:
                 time.sleep(TICK + offset)
                 taken.append(until_published(place))
         finally:
-            server.terminate()  # so that it ends its own processes; what is left is killed
+            server.terminate()  # lets it end its own processes; the rest of the group is killed later
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.wait(30)
     table = Table(title=f"From file to answer while `dagster dev` runs, {files} files")
@@ -230,7 +230,7 @@ def file_to_answer(place: Place, files: int) -> Table:
 
 
 def until_published(place: Place) -> float:
-    """Drops a file with one session, and waits; seconds until the session is fulfilled in the published file."""
+    """Drops a file with one session. Returns the seconds until the published file has the session as fulfilled."""
     published = place.data / "phygitals.duckdb"
     _, session_id = place.drop(1, is_fulfilled=True)
     started = time.perf_counter()
@@ -244,17 +244,19 @@ def until_published(place: Place) -> float:
             if found == ("fulfilled",):
                 return time.perf_counter() - started
         time.sleep(BETWEEN_LOOKS)
-    sys.exit(f"not published within {NOT_PUBLISHED_AFTER:g} s: {session_id}, see {place.folder}")
+    sys.exit(f"session {session_id} was not published within {NOT_PUBLISHED_AFTER:g} s: see the logs in {place.folder}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What a refresh costs; 0 leaves a part out.")
+    parser = argparse.ArgumentParser(description="Cost of a refresh. 0 omits a part.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sessions", type=int, default=20_000, help="new sessions of a large refresh")
-    parser.add_argument("--most-sessions", type=int, default=200_000, help="of which peak memory is measured, too")
-    parser.add_argument("--files", type=int, default=10, help="from file to answer")
+    parser.add_argument(
+        "--most-sessions", type=int, default=200_000, help="new sessions of the refresh whose peak memory is measured"
+    )
+    parser.add_argument("--files", type=int, default=10, help="files of the measurement from file to answer")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that nothing is left running
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that no process is left running
     console = Console(width=110)
     port: multiprocessing.Queue[int] = multiprocessing.Queue()
     server = multiprocessing.Process(target=serve, args=(port,), daemon=True)

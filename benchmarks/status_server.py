@@ -1,8 +1,8 @@
-"""A stand-in for buy/status that answers at once and at little cost, and the sessions that are asked of it.
+"""A cheap server of buy/status that answers at once, and the sessions to poll.
 
-Sessions of a history (UUIDs of version 7, as `phygitals simulate` makes them) are answered as the bundled simulator
-answers once all is final. New ones (version 4) get one of two thousand of its answers under ids of their own: making
-each anew would keep the server busier than those whom it measures. Of HTTP it speaks what a kept connection needs.
+Sessions of the history (UUIDs of version 7, as `phygitals simulate` makes them) get the final answers of the bundled
+simulator. New sessions (version 4) get one of two thousand of its answers with ids of their own, because generating
+each answer would make the server slower than the measured clients. It supports only the HTTP of keep-alive connections.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from pipeline.sources.columns import COLUMNS
 
 PATH = f"/api/v1{STATUS_PATH}"
 _TEMPLATES = 2_000
-_ID, _TWELVE, _ONE = "<id>", "<12>", "<1>"  # stand in a template for the id, and for characters that follow from it
-_TO_BASE58 = str.maketrans("0abcdef", "GABCDEF")  # hexadecimal digits as they may stand in addresses
+_ID, _TWELVE, _ONE = "<id>", "<12>", "<1>"  # placeholders of a template: the id, and characters derived from it
+_TO_BASE58 = str.maketrans("0abcdef", "GABCDEF")  # hexadecimal digits to characters of an address
 _CAPACITY_REQUESTS, _CAPACITY_CONNECTIONS = 20_000, 50
 
 
@@ -69,7 +69,7 @@ def _with_places(result: dict[str, Any]) -> dict[str, Any]:
 def _item_with_places(item: dict[str, Any], number: int) -> dict[str, Any]:
     if item["mint_address"] is None:
         return {**item, "id": f"v1|{_TWELVE}|{number}"}
-    mint = item["mint_address"][:-1] + _ONE  # some are pulled again after they were sold back
+    mint = item["mint_address"][:-1] + _ONE  # few suffixes, so that some items are pulled again
     return {**item, "id": mint, "mint_address": mint}
 
 
@@ -78,7 +78,7 @@ def _template_of(session_id: str) -> int:
 
 
 def answer(session_id: str) -> Answer:
-    """What the server answers; the same each time."""
+    """The server's answer for a session, the same for every request."""
     if uuid.UUID(session_id).version == 7:
         fate = catalogue.session(DEFAULT_SEED, session_id, is_sandbox=False)
         return _FAILED if fate.is_failed else _fulfilled(fate.result)
@@ -89,7 +89,7 @@ def answer(session_id: str) -> Answer:
 
 
 def write_submissions(path: Path, rng: random.Random, count: int, is_fulfilled: bool = False) -> list[str]:
-    """Writes new sessions of the last hour, if so wished only such as are fulfilled, and returns their ids."""
+    """Writes a CSV file of new sessions of the last hour and returns their ids. With `is_fulfilled`, none fails."""
     now = datetime.now(UTC)
     written: list[str] = []
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -109,7 +109,7 @@ def write_submissions(path: Path, rng: random.Random, count: int, is_fulfilled: 
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, which answers each request when all of it has come."""
+    """One connection. It answers each request once it is complete."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -128,7 +128,7 @@ class _Connection(asyncio.Protocol):
 
 
 def serve(port: multiprocessing.Queue[int]) -> None:
-    """Serves on a free port of loopback, which it tells, until the process is killed."""
+    """Serves on a free loopback port until the process is killed. Puts the port into the queue."""
 
     async def run() -> None:
         _templates()
@@ -140,7 +140,7 @@ def serve(port: multiprocessing.Queue[int]) -> None:
 
 
 def capacity(port: int) -> float:
-    """Requests that the server answers in a second, asked for by next to nothing over several connections."""
+    """Requests per second that the server answers to a minimal client with several connections."""
     fulfilled = next(i for i, template in enumerate(_templates()) if template is not _FAILED)
     session_id = str(uuid.UUID(int=fulfilled << 96, version=4))
     body = json.dumps({"session_id": session_id}).encode()

@@ -1,9 +1,9 @@
-"""Normalizing, daily runs, publishing and queries, on generated history.
+"""Speed of normalizing, daily runs, publishing and queries, on generated history.
 
-`python -m benchmarks.tables` from the project's root; `benchmarks.tables 100000 1000000` names other sizes.
+Run `python -m benchmarks.tables` from the project's root. `benchmarks.tables 100000 1000000` sets other sizes.
 
-Answers are the simulator's, two thousand of them repeated under other session ids. Ratios are what counts:
-each is against a named baseline measured in the same run. The largest default history takes half an hour.
+Answers are two thousand answers of the simulator, repeated under other session ids. Compare ratios rather than absolute
+speeds: each has a named baseline measured in the same run. The largest default history takes half an hour.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from pipeline.transform.builder import Builder
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 30
 HISTORIES = (100_000, 1_000_000, 10_000_000)  # pulls
-PULLS_A_SESSION = 1.4  # as the simulator's packs have it, on average
+PULLS_A_SESSION = 1.4  # the mean of the simulator's packs
 NEW_SESSIONS = 10_000
 NORMALIZED = 100_000  # answers
-NORMALIZED_ROW_BY_ROW = 10_000  # fewer, for it takes long
+NORMALIZED_ROW_BY_ROW = 10_000  # fewer answers, because it is slow
 TEMPLATES = 2_000
 FLAT_ITEM = """{"result":{"nfts":[{"id":"VARCHAR","type":"VARCHAR","buyback_price":"DOUBLE","mint_address":"VARCHAR",
     "collection_address":"VARCHAR","token_standard":"VARCHAR","content":{"metadata":{"name":"VARCHAR","image":"VARCHAR",
@@ -77,7 +77,7 @@ def templates(mix: Mix) -> pa.Table:
 
 
 def add_day(data: DataDirectory, day: int, sessions: int, mix: Mix = MIXES[SIMULATED]) -> None:
-    """A day of raw: its submissions, and a fulfilled answer for each."""
+    """Adds a day of raw: submissions, and a fulfilled answer for each."""
     start = FIRST_DAY + timedelta(days=day)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -114,7 +114,7 @@ def add_day(data: DataDirectory, day: int, sessions: int, mix: Mix = MIXES[SIMUL
 
 
 def refresh_tables(data: DataDirectory) -> tuple[float, float, int]:
-    """Brings every table up to date and publishes; seconds for the tables, for publishing, and the file's bytes."""
+    """Updates and publishes all tables. Returns the seconds for both, and the size of the published file in bytes."""
     moment = FIRST_DAY + timedelta(days=DAYS + 2)
     with data.exclusive():
         started = time.perf_counter()
@@ -133,10 +133,10 @@ def fresh(folder: Path) -> DataDirectory:
 
 
 def normalized(folder: Path) -> Table:
-    """Answers per second into pulls and attributes, beside pandas and bare queries over the same text.
+    """Answers per second normalized into pulls and attributes, beside pandas and bare queries over the same text.
 
-    The pipeline makes three tables more on the way. Of the bare queries some do, too; none puts rows in order or looks
-    for what is wrong with an answer.
+    The pipeline also derives three tables on the way, as one of the bare variants does. No bare variant sorts rows or
+    checks answers.
     """
     data = fresh(folder)
     add_day(data, 0, NORMALIZED)
@@ -164,8 +164,8 @@ def normalized(folder: Path) -> Table:
 
 
 def normalized_mixes(folder: Path) -> Table:
-    """Answers per second of each mix into all five tables, beside bare queries; of three turns the fastest."""
-    table = Table(title=f"{NORMALIZED:,} answers to five tables, by what is in them")
+    """Answers per second of each mix normalized into all five tables, beside bare queries; the fastest of three."""
+    table = Table(title=f"{NORMALIZED:,} answers to five tables, by mix of answers")
     for name in ("mix", "bare, answers/s", "this pipeline, answers/s", "of bare"):
         table.add_column(name, justify="right")
     for name, mix in MIXES.items():
@@ -186,7 +186,7 @@ def our_tables(data: DataDirectory) -> None:
 
 
 def bare_query(data: DataDirectory, is_written: bool) -> None:
-    """Pulls and attributes alone, with the columns that the answers have for them."""
+    """Derives pulls and attributes only, with the fields of the answers as columns."""
     with connect(data) as connection:
 
         def made(name: str, sql: str) -> None:
@@ -202,7 +202,7 @@ def bare_query(data: DataDirectory, is_written: bool) -> None:
 
 
 def bare_tables(data: DataDirectory) -> None:
-    """All that the pipeline makes of answers on the way to pulls and attributes, in Parquet files, too."""
+    """Derives the same five tables as the pipeline, as Parquet files."""
     with connect(data) as connection:
         for raw in (STATUS_RESPONSES, SESSION_SUBMISSIONS):
             connection.execute(f"CREATE TEMP VIEW {raw.name} AS FROM {data.store.scan(raw)}")
@@ -283,7 +283,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 class Refreshed(NamedTuple):
-    """Seconds for the tables and for publishing, the published file's bytes, and the peak memory in bytes."""
+    """Seconds for the tables and for publishing, the size of the published file, and peak memory, both in bytes."""
 
     built: float
     published: float
@@ -292,7 +292,7 @@ class Refreshed(NamedTuple):
 
 
 def refreshed(data: DataDirectory) -> Refreshed:
-    """`refresh_tables` in a process of its own, whose peak memory is that of this work alone."""
+    """Runs `refresh_tables` in a new process, so that peak memory includes nothing else."""
     clean = multiprocessing.get_context("spawn")
     result = clean.Queue()
     process = clean.Process(target=_refresh_and_tell, args=(data.root, result))
@@ -308,7 +308,7 @@ def _refresh_and_tell(folder: Path, result: multiprocessing.Queue[Refreshed]) ->
 
 
 def peak_memory() -> int:
-    """This process's, in bytes. What getrusage says begins at the memory of the process that started this one."""
+    """This process's peak memory in bytes. `getrusage` would include memory of the parent process."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].removesuffix("kB")) * 1024
 

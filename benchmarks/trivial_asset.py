@@ -1,4 +1,4 @@
-"""One asset that does nothing: what Dagster's command costs by itself. See `refresh.py`."""
+"""One asset that does nothing, to measure the cost of Dagster's command alone. See `refresh.py`."""
 
 import dagster as dg
 
@@ -11,5 +11,5 @@ def nothing() -> None:
 defs = dg.Definitions(
     assets=[nothing],
     jobs=[dg.define_asset_job("trivial")],
-    executor=dg.in_process_executor,  # as the pipeline's; a process for each step would cost more
+    executor=dg.in_process_executor,  # as in the pipeline; a process per step would cost more
 )

@@ -8,7 +8,7 @@ from collections import defaultdict
 from pipeline.report.queries import Row
 from pipeline.report.wording import counted, day, duration, money, percent, short
 
-_NEWS, _NO_NEWS = ("more often than published", "less often than published"), "no difference shown"
+_NEWS, _NO_NEWS = ("more often than published", "less often than published"), "no significant difference"
 _TO_COMPARE = 2  # packs
 _CLEARLY_ABOVE = 1.5  # ratio of mean to median from which the page says that few pulls decide the mean
 

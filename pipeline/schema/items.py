@@ -1,6 +1,6 @@
-"""The items: of each day as in the day's latest pull, and of all days as in the latest one.
+"""The items of each day, as in that day's latest pull, and of all days, as in the latest pull.
 
-Both tables show the same columns of the latest pull and of its card, which are declared once.
+Both tables have the same columns of the latest pull and its card; they are declared once.
 """
 
 from pipeline.schema.table import MONEY, TIME, Column, Partition, Reference, Table, Zone
@@ -46,8 +46,8 @@ CARD_COLUMNS = (
     Column(
         "print_run",
         "INTEGER",
-        "How many copies were printed: 25 of `/25` or `12/25`, from the trait Print Run, Numbered or Parallel, else "
-        "from the name; NULL where it may be the card's number in its set, a grade or a season",
+        "Number of printed copies: 25 of `/25` or `12/25`, from the trait Print Run, Numbered or Parallel, else from "
+        "the name; NULL if it may be the card's number in its set, a grade or a season",
     ),
     Column("language", "VARCHAR", "From the trait Language, as text"),
     Column("insured_value_usd", MONEY, "From the trait Insured Value; NULL in another currency than dollars"),

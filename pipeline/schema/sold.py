@@ -19,7 +19,7 @@ SELLBACK_RECORDS = Table(
         Column("buyback_price_usd", MONEY, "As in the pull"),
         Column("pulled_date", "DATE", "As in the pull"),
         Column("resolved_at", TIME, "As in the pull"),
-        Column("occurrence", "BIGINT", "1 for the first record of the pull, which stands"),
+        Column("occurrence", "BIGINT", "1 for the first record of the pull, which counts"),
     ),
     zone=Zone.STAGING,
     sources=("sellback_submissions", "pulls"),

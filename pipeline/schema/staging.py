@@ -24,9 +24,9 @@ SESSION_DAY_POLLS = Table(
         Column("final_at", TIME, "When that answer came"),
         Column("last_final_at", TIME, "When the day's last final answer came"),
         Column("final_body_sha256", "VARCHAR", "SHA-256 of the body of the day's first final answer"),
-        Column("has_reply", "BOOLEAN", "Whether any answer came that day, whatever it said", nullable=False),
-        Column("lost_count", "BIGINT", "Requests that day, after its last answer, whose answer broke", nullable=False),
-        Column("last_loss", "VARCHAR", "How the last of these broke"),
+        Column("has_reply", "BOOLEAN", "Whether any answer came that day, with any outcome", nullable=False),
+        Column("lost_count", "BIGINT", "Requests after that day's last answer that brought none", nullable=False),
+        Column("last_loss", "VARCHAR", "Problem of the last of these requests"),
         Column(
             "may_have_late_answer",
             "BOOLEAN",
@@ -78,7 +78,7 @@ FULFILLED_RESULTS = Table(
 
 FINAL_AND_MALFORMED_ANSWERS = Table(
     "final_and_malformed_answers",
-    "One row per answer of a day that a finding may be about, without its body: final, malformed and the like.",
+    "One row per final, unconfirmed or malformed answer, or with an implausible Retry-After, without its body.",
     (
         Column("session_id", "VARCHAR", "The session", nullable=False),
         Column("received_at", TIME, "When the answer came", nullable=False),
@@ -98,13 +98,13 @@ ANSWER_FINDINGS = Table(
     (
         Column("rule", "VARCHAR", "Short name of the rule that found it", nullable=False),
         Column("severity", "VARCHAR", "`error`, `warning` or `info`", nullable=False),
-        Column("table_name", "VARCHAR", "Table that the finding is about", nullable=False),
+        Column("table_name", "VARCHAR", "Table with the problem", nullable=False),
         Column("session_id", "VARCHAR", "The session; NULL for a problem of all of the day's answers"),
         Column("pull_number", "INTEGER", "The pull; NULL if the problem concerns no single pull"),
         Column("body_sha256", "VARCHAR", "SHA-256 of the body of the (first) answer concerned", nullable=False),
         Column("field", "VARCHAR", "Field or JSON path"),
-        Column("detail", "VARCHAR", "What was found", nullable=False),
-        Column("raw_value", "VARCHAR", "First 200 characters of what was received"),
+        Column("detail", "VARCHAR", "Description of the problem", nullable=False),
+        Column("raw_value", "VARCHAR", "First 200 characters of the received value"),
         Column("received_at", TIME, "When the answer came", nullable=False),
     ),
     zone=Zone.STAGING,
@@ -157,7 +157,7 @@ PURCHASES = Table(
         Column(
             "last_pending_at",
             TIME,
-            "Latest answer that said pending: it was not final before; NULL where the first answer was final",
+            "Time of the latest pending answer, before which the session was not final; NULL if there is none",
         ),
         Column("source_file", "VARCHAR", "Inbox file that first named the session", nullable=False),
     ),
@@ -181,17 +181,15 @@ PULLS = Table(
         Column(
             "session_price_usd",
             MONEY,
-            "Price of the whole session: the submitted one, else the reference's for the packs bought; NULL where not "
-            "known",
+            "Price of the session: as submitted, else from the packs file times the packs bought; NULL if unknown",
         ),
         Column("price_per_pull_usd", MONEY, "`session_price_usd` over the session's pulls, rounded half up"),
         Column(
             "multiple",
             "DOUBLE",
-            "Quote over price per pull, which is not rounded for it; NULL without a quote, without a price, and where "
-            "the session was free",
+            "Quote over unrounded price per pull; NULL without a quote, without a price and for free sessions",
         ),
-        Column("pulled_at", TIME, "When the purchase was initiated, or resolved if that is not known", nullable=False),
+        Column("pulled_at", TIME, "When the purchase was initiated, or resolved if that is unknown", nullable=False),
         Column("pulled_date", "DATE", "UTC day of `pulled_at`", nullable=False),
         Column("resolved_at", TIME, "When the fulfilled answer came", nullable=False),
         Column("resolved_date", "DATE", "UTC day of `resolved_at`", nullable=False),

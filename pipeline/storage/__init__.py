@@ -1,1 +1,1 @@
-"""The data directory on disk: layout and lock, Parquet objects written whole, raw log of answers, manifest."""
+"""The data directory on disk: layout, lock, atomically written Parquet objects, raw log of answers, manifest."""

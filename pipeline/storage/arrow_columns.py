@@ -1,6 +1,6 @@
 """Arrow arrays from plain Python values, buffer by buffer.
 
-`pyarrow.array` imports pandas, a fifth of a polling process's memory, only to recognize pandas values.
+`pyarrow.array` imports pandas only to recognize pandas values. The import takes a fifth of a polling process's memory.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-_CODES = {2: "h", 4: "i", 8: "q"}  # bytes a number: its code in an `array`
+_CODES = {2: "h", 4: "i", 8: "q"}  # bytes per number: type code of `array`
 
 
 def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     """The values as an array. None becomes NULL.
 
-    They are strings, bytes, whole numbers, booleans, or times as numbers of their unit.
+    Values are strings, bytes, integers, booleans, or times as integers in the unit of `kind`.
     """
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         pieces = [value.encode() if isinstance(value, str) else value or b"" for value in values]

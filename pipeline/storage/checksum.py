@@ -1,10 +1,11 @@
-"""Checksums of what is kept: of a whole Parquet object, within itself, and of each answer.
+"""Checksums of Parquet objects and of the answers in them.
 
-DuckDB verifies no checksum of a Parquet page, and nobody has one of the footer, which says where values lie and which
-rows may be passed over. So an object has one over all its bytes. It stands between the pages and the footer, where no
-reader looks: pages are found by their distance from the beginning, and the footer by its distance from the end.
+DuckDB does not verify the checksums of Parquet pages, and Parquet has no checksum of the footer, which locates the
+values and lets readers skip rows. Each object therefore contains a checksum of all its bytes. It is stored between the
+pages and the footer. Readers ignore that place: they find pages by their offset from the start of the file, and the
+footer by its offset from the end.
 
-CRC-32 tells every run of damaged bits of up to 32, so any byte, and all but one in four billion of anything else.
+CRC-32 detects every burst of up to 32 damaged bits, and misses one in four billion other damages.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from typing import BinaryIO
 import pyarrow as pa
 
 _MARK = b"PHYG-CRC"
-_BLOCK = struct.Struct("<8sI")  # the mark, and the CRC-32 of all bytes before and behind this block
-_END = struct.Struct("<I4s")  # how every Parquet file ends: the footer's size, and PAR1
+_BLOCK = struct.Struct("<8sI")  # the mark, and the CRC-32 of all bytes before and after this block
+_END = struct.Struct("<I4s")  # the last bytes of every Parquet file: the footer's size, and PAR1
 _PIECE = 4 << 20  # bytes
 
 
 def end_with_checksum(file: BinaryIO) -> tuple[int, bytes, int]:
-    """Where the end of a Parquet file begins that is to be replaced, by what, and the checksum that it has then."""
+    """The offset at which to replace the end of a Parquet file, the new end, and the checksum that it contains."""
     footer = _footer_at(file)
     file.seek(footer)
     end = file.read()
@@ -32,7 +33,7 @@ def end_with_checksum(file: BinaryIO) -> tuple[int, bytes, int]:
 
 
 def checksum_of(file: BinaryIO) -> int | None:
-    """The checksum that a Parquet file says that it has; None where it has none."""
+    """The checksum stored in a Parquet file; None if it has none."""
     footer = _footer_at(file)
     if footer < _BLOCK.size:
         return None
@@ -42,7 +43,7 @@ def checksum_of(file: BinaryIO) -> int | None:
 
 
 def is_intact(file: BinaryIO) -> bool | None:
-    """Whether a Parquet file is what its writer wrote; None where it has no checksum, as those of others do not."""
+    """Whether a Parquet file matches its checksum; None if it has none, as files of other writers do not."""
     expected = checksum_of(file)
     if expected is None:
         return None
@@ -51,7 +52,7 @@ def is_intact(file: BinaryIO) -> bool | None:
 
 
 def bodies_are_whole(rows: pa.RecordBatch) -> bool:
-    """Whether each answer in the rows is the one whose SHA-256 stands beside it; true of rows without answers."""
+    """Whether each answer in the rows matches its SHA-256; true if the rows have no answers."""
     if "body_sha256" not in rows.schema.names:
         return True
     answers = zip((body.as_buffer() for body in rows["body"]), rows["body_sha256"].to_pylist(), strict=True)
@@ -59,7 +60,7 @@ def bodies_are_whole(rows: pa.RecordBatch) -> bool:
 
 
 def crc_until(file: BinaryIO, end: int) -> int:
-    """The CRC-32 of a file's first bytes."""
+    """The CRC-32 of the bytes before offset `end`."""
     crc = 0
     file.seek(0)
     while (left := end - file.tell()) > 0:
@@ -71,7 +72,7 @@ def crc_until(file: BinaryIO, end: int) -> int:
 
 
 def _footer_at(file: BinaryIO) -> int:
-    """Where the footer begins, as the file's last bytes tell; 0 where they cannot be right."""
+    """The offset of the footer, computed from the file's last bytes; 0 if these are impossible."""
     size = file.seek(0, 2)
     if size < _END.size:
         return 0

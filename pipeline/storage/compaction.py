@@ -1,11 +1,11 @@
 """Merges the raw answers of a past day into one object: runs every few minutes leave hundreds of objects.
 
-The merged object is published atomically and names the objects that it replaces. From then on the store
-lists only the merged object, so no reader misses or doubles a row. A later run deletes the originals, when readers
-that had listed them have finished. After a kill between any two steps the next run continues.
+The merged object is published atomically and names the objects that it replaces. From then on the store lists only
+the merged object, so no reader misses a row or reads it twice. A later run deletes the originals, once readers that had
+listed them have finished. If a run is killed between two steps, the next run continues.
 
-Rows keep the order of the objects' names and their order within, which is the order in which they came:
-it takes no sort, no more memory than a row group, and readers get the same rows in the same order as before.
+Rows are ordered by object name and by their order within the object, which is the order of their arrival. Merging
+therefore needs no sort and no more memory than a row group, and readers get the same rows in the same order as before.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pipeline.storage.missing_columns import with_missing_columns
 from pipeline.storage.objects import MERGED, Store, file_name, is_merged
 from pipeline.storage.parquet_query import read_parquet
 
-GRACE = timedelta(hours=1)  # replaced objects stay, for readers that listed them before
+GRACE = timedelta(hours=1)  # replaced objects are kept this long for readers that have listed them
 
 
 def compact(data: DataDirectory, table: Table, now: datetime) -> None:
     """Merges past days and deletes replaced objects. Needs the directory's lock.
 
-    Raises StoreError where the disk refuses, and rather than delete what the merged object does not hold;
-    every row is still there then.
+    Raises StoreError if a disk operation fails, or if a merged object does not contain the rows of its originals.
+    No row is lost in either case.
     """
     store = data.store
     replaced = store.replaced(table)
@@ -45,7 +45,7 @@ def compact(data: DataDirectory, table: Table, now: datetime) -> None:
 
 
 def identity(paths: Iterable[str]) -> str:
-    """The identity of a part's rows whose objects never change; merging preserves it."""
+    """The identity of a raw part's rows, derived from the names of its immutable objects. Merging preserves it."""
     names = [file_name(path) for path in paths]
     if len(names) == 1 and is_merged(names[0]):
         return names[0].removeprefix(MERGED).removesuffix(".parquet")
@@ -54,7 +54,7 @@ def identity(paths: Iterable[str]) -> str:
 
 def _merge(store: Store, table: Table, day: str, paths: list[str]) -> None:
     replaces = {file_name(path) for path in paths}
-    # A journal may be sealed again much later, under a name that was merged before.
+    # A journal may be sealed again much later, into an object whose name was already merged.
     replaces.update(*(store.names_replaced(path) for path in paths if is_merged(path)))
     with store.writer(table, day, MERGED + identity(paths), replaces) as writer:
         store.verify(paths)
@@ -64,11 +64,11 @@ def _merge(store: Store, table: Table, day: str, paths: list[str]) -> None:
 
 
 def _delete(data: DataDirectory, table: Table, merged: str, originals: list[str]) -> None:
-    # Where some are gone, an earlier run has compared them and was stopped between two deletions.
+    # If some are missing, an earlier run compared them and was stopped between two deletions.
     are_all_there = identity(originals) == identity([merged])
     if are_all_there and _content(data, table, [merged]) != _content(data, table, originals):
         raise StoreError(
-            f"{merged} does not hold the rows of the objects that it replaces, so these are kept: "
+            f"{merged} does not contain the rows of the objects that it replaces, so these are kept: "
             "delete it, and the next run merges them again"
         )
     for path in originals:
@@ -76,7 +76,7 @@ def _delete(data: DataDirectory, table: Table, merged: str, originals: list[str]
 
 
 def _content(data: DataDirectory, table: Table, paths: list[str]) -> object:
-    """A digest of the rows in any order. It reads every byte."""
+    """A digest of the rows, independent of their order. Reads every byte."""
     columns = ", ".join(column.name for column in table.columns)
     rows = read_parquet(table, paths)
     with connect(data) as connection:

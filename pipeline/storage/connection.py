@@ -1,4 +1,4 @@
-"""DuckDB connections for working on the data directory, with limits set and time in UTC."""
+"""DuckDB connections for queries on the data directory, with limits set and times in UTC."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pipeline.storage.error_translation import explain
 from pipeline.storage.layout import Layout
 from pipeline.storage.spill import spill_folder
 
-# DuckDB's own limit. Arrow and Python take up to 0.8 GB more, at 50 million pulls.
+# The limit of DuckDB alone. At 50 million pulls, Arrow and Python take up to 0.8 GB more.
 _MEMORY_LIMIT = "1100MB"
 ROWS_A_BATCH = 20_480  # small enough to write one batch while the next is derived
 
 
 @contextlib.contextmanager
 def connect(data: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory DuckDB connection that spills into its own folder beside the data, removed at the end.
+    """An in-memory DuckDB connection that spills into its own folder beside the data, which the block's end removes.
 
-    Within the block, a query that fails because of the disk or of a damaged file ends in a StoreError that says so.
+    Within the block, a query that fails because of the disk or of a damaged file raises a StoreError.
     """
     with spill_folder(data.scratch) as spill:
         config: dict[str, str | bool | int | float | list[str]] = {
@@ -30,8 +30,8 @@ def connect(data: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
         }
         with duckdb.connect(config=config) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            connection.execute("SET enable_progress_bar = false")  # what is printed is the command line's to decide
-            # Row order is part of a table's content, and some queries sort rows before they take them apart.
+            connection.execute("SET enable_progress_bar = false")  # the command line decides about output
+            # Row order is part of a table's content, and some queries sort rows before they unnest them.
             connection.execute("SET preserve_insertion_order = true")
             with explained(data):
                 yield connection
@@ -39,9 +39,9 @@ def connect(data: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @contextlib.contextmanager
 def explained(data: Layout) -> Iterator[None]:
-    """Within the block, a query that fails because of the disk or of a damaged file ends in a StoreError that says so.
+    """Within the block, a query that fails because of the disk or of a damaged file raises a StoreError.
 
-    For work on a connection that outlives the block; `connect` does the same for its own.
+    For a connection that outlives the block; `connect` does the same for its own connections.
     """
     try:
         yield
@@ -54,5 +54,5 @@ def explained(data: Layout) -> Iterator[None]:
 
 
 def stream(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.RecordBatch]:
-    """A query's rows in batches. It runs when the first of them is asked for."""
+    """A query's rows in batches. The query runs when the first batch is requested."""
     yield from connection.execute(sql).to_arrow_reader(ROWS_A_BATCH)

@@ -22,7 +22,7 @@ from pipeline.storage.spill import remove_dead
 class DataDirectory(Layout):
     """The paths of one environment's data, with its objects (`store`) and its lock.
 
-    Code that only needs paths takes a `Layout`, code that reads or writes objects a `Store`.
+    Code that only needs paths takes a `Layout`; code that only reads or writes objects takes a `Store`.
     """
 
     def __init__(self, root: Path) -> None:
@@ -32,10 +32,11 @@ class DataDirectory(Layout):
         self._is_held = False
 
     def claim(self, environment: str, api_url: str) -> None:
-        """Makes the directory if need be and binds it to one environment and API URL.
+        """Creates the directory if it is missing, and binds it to one environment and API URL.
 
-        That is for good once something was submitted to it or received into it; until then it may be bound anew.
-        Raises DataDirectoryError when it is bound to others, cannot be written, or has a path that DuckDB cannot open.
+        The binding is permanent once the directory contains submissions or answers. An empty directory may be bound
+        anew. Raises DataDirectoryError if the directory is bound to another environment or URL, is not writable, or has
+        a path that DuckDB cannot open.
         """
         if not has_literal_path(str(self.root)):
             raise DataDirectoryError(
@@ -49,12 +50,12 @@ class DataDirectory(Layout):
             theirs = self._bound_to()
             if theirs is None or (theirs != mine and self._holds_nothing() and not self.is_being_written()):
                 replace_file(self.environment_file, json.dumps(mine, indent=2) + "\n")
-                theirs = self._bound_to()  # of two that bind it at once, the one that came later has it
+                theirs = self._bound_to()  # if two processes bind it at once, the later one wins
         if theirs != mine:
             raise self._anothers(theirs, mine)
 
     def check(self, environment: str, api_url: str) -> None:
-        """Raises DataDirectoryError where `claim` would for the environment and the API URL. Changes nothing."""
+        """Raises DataDirectoryError if `claim` would refuse the environment and the API URL. Changes nothing."""
         mine = {"environment": environment, "api_url": api_url}
         with self._usable():
             theirs = self._bound_to()
@@ -70,7 +71,7 @@ class DataDirectory(Layout):
         )
 
     def offer_inbox(self) -> None:
-        """Makes the inbox, for people to drop files into, and binds nothing. Raises DataDirectoryError."""
+        """Creates the inbox without binding the directory. Raises DataDirectoryError."""
         with self._usable(), for_owner_and_group():
             self.inbox.mkdir(parents=True, exist_ok=True)
 
@@ -83,12 +84,13 @@ class DataDirectory(Layout):
             bound = None
         if not isinstance(bound, dict) or not bound.keys() >= {"environment", "api_url"}:
             raise DataDirectoryError(
-                f"{self.environment_file} is damaged, and does not tell whose data this is: restore it from a backup"
+                f"{self.environment_file} is damaged, so the environment of these data is unknown: "
+                "restore it from a backup"
             )
         return bound
 
     def _holds_nothing(self) -> bool:
-        """Whether nothing was submitted and nothing received; everything else is derived from these."""
+        """Whether there are no submissions and no answers. Everything else is derived from these."""
 
         def unreadable(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError):
@@ -102,17 +104,17 @@ class DataDirectory(Layout):
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Holds the lock. The operating system frees it when the process ends, however it ends.
+        """Holds the lock. The operating system releases it when the process ends, even after a kill.
 
-        Blocks of the same DataDirectory may be nested. Raises DataDirectoryError
-        at once if another process or DataDirectory holds the lock, or the directory is not writable.
+        Blocks of the same DataDirectory may be nested. Raises DataDirectoryError at once if another process or
+        DataDirectory holds the lock, or if the directory is missing or not writable.
         """
         if self._is_held:
             yield
             return
         if not self.root.is_dir():
             raise DataDirectoryError(
-                f"{self.root} does not exist yet: `phygitals submit` or `phygitals refresh` makes it"
+                f"{self.root} does not exist yet: create it with `phygitals submit` or `phygitals refresh`"
             )
         with contextlib.ExitStack() as held:
             with self._usable():

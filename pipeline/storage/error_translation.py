@@ -1,4 +1,4 @@
-"""Translates query failures caused by the disk or by a damaged file into one line for people."""
+"""Error translation: turns query failures caused by the disk or by a damaged file into one line for people."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def explain(error: Exception, data: Layout) -> PipelineError | None:
     text, store = str(error), Store(LocalFolder(data.root))
     if any(words in text for words in _NO_ROOM):
         return StoreError(
-            f"there is no room in {data.root} for what a query puts aside or writes: {first_line(error)}; "
-            "what was there before is untouched: make room, then run again"
+            f"{data.root} has no room for a query's spilled rows or output: {first_line(error)}; "
+            "existing files are unchanged: free some space, then run again"
         )
     if any(words in text for words in _NO_RIGHT):
-        return StoreError(f"{data.root} cannot be used: {first_line(error)}; mend the permissions, then run again")
+        return StoreError(f"{data.root} cannot be used: {first_line(error)}; correct the permissions, then run again")
     for named in _NAMED.findall(text):
         path = named.replace(literal_path(str(data.root)), str(data.root), 1)
         if not Path(path).is_relative_to(data.root):
             continue
         if not Path(path).exists():
-            return MissingFileError(f"{path} was removed while it was being read: run again")
+            return MissingFileError(f"{path} was deleted while it was being read: run again")
         return store.damaged(path, error)
     if isinstance(error, _OF_THE_QUERY):
         return None
-    # DuckDB does not name the file if its structure is broken rather than its content.
+    # DuckDB names the file if its content is damaged, but not if its structure is.
     for reads_all in (False, True):
         for table in TABLES.values():
             for _, damage in store.damaged_objects(table, reads_all):

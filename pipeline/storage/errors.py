@@ -6,7 +6,7 @@ from pipeline.errors import PipelineError
 
 
 class DataDirectoryError(PipelineError):
-    """The data directory cannot be used: another environment's, locked, or not writable."""
+    """The data directory cannot be used: it belongs to another environment, is locked, or is not writable."""
 
 
 class StoreError(PipelineError):
@@ -14,8 +14,8 @@ class StoreError(PipelineError):
 
 
 class DamagedFileError(StoreError):
-    """A Parquet file cannot be read. The message names it and says how to get it back."""
+    """A Parquet file is damaged. The message names it and the remedy: restore it, or delete it to derive it again."""
 
 
 class MissingFileError(StoreError):
-    """An object was removed after it had been listed."""
+    """An object was deleted after it had been listed."""

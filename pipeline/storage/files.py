@@ -1,4 +1,4 @@
-"""How files come into being: for whom they can be read, what they take over from those they replace, how they last."""
+"""Creation of files: permissions, replacement, and durability."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _NO_SYNC_OF_FOLDERS = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTS
 
 @contextlib.contextmanager
 def for_owner_and_group() -> Iterator[None]:
-    """Within the block, the process creates files and folders that others cannot read, and no wider than its umask."""
-    umask = os.umask(0o077)  # there is no reading it without setting it
+    """Within the block, new files and folders are closed to other users, in addition to the process's umask."""
+    umask = os.umask(0o077)  # the umask can be read only by setting it
     os.umask(umask | 0o007)
     try:
         yield
@@ -26,22 +26,22 @@ def for_owner_and_group() -> Iterator[None]:
 
 
 def open_for_owner_and_group(path: str, flags: int) -> int:
-    """The same for one file, as the `opener` of `open`."""
+    """The `opener` of `open` for one new file that is closed to other users."""
     return os.open(path, flags, 0o660)
 
 
 def place_of(path: Path) -> Path:
-    """Where a file lies that is to be replaced: where somebody put a link in its place, that to which it leads."""
+    """The path at which to replace a file: the link's target if the path is a symbolic link."""
     return path.resolve() if path.is_symlink() else path
 
 
 def keep_access(made: Path, former: Path) -> None:
-    """Gives a new file the mode and the group of the one that it is about to replace, as far as the system allows."""
+    """Gives a new file the mode and group of the file that it will replace, as far as the system allows."""
     try:
         wanted = former.stat()
     except FileNotFoundError:
         return
-    # Whether a group may be given, and whether there are modes at all, depends on the user and on the file system.
+    # The user may lack the right to set the group, and the file system may have no modes.
     if made.stat().st_gid != wanted.st_gid:
         with contextlib.suppress(OSError):
             os.chown(made, -1, wanted.st_gid)
@@ -50,9 +50,9 @@ def keep_access(made: Path, former: Path) -> None:
 
 
 def sync(path: str | Path) -> None:
-    """Makes a file, or the entries of a folder, survive a power cut, as far as the file system can do so.
+    """Makes a file, or the entries of a folder, survive a power cut, as far as the file system supports this.
 
-    Network shares, and Windows' disks as WSL shows them, cannot for folders.
+    Network shares, and Windows disks mounted in WSL, do not support it for folders.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -65,9 +65,9 @@ def sync(path: str | Path) -> None:
 
 
 def replace_file(path: Path, content: str | bytes) -> None:
-    """Writes a small file whole, text as UTF-8: readers see the old one or the new one. Raises DataDirectoryError.
+    """Replaces a small file atomically; text is encoded as UTF-8. Raises DataDirectoryError.
 
-    A new file is for owner and group only; one that is replaced keeps its mode, its group and a link to it.
+    A new file is readable by owner and group only. A replaced file keeps its mode, its group and links to it.
     """
     place = place_of(path)
     temporary = place.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -83,6 +83,6 @@ def replace_file(path: Path, content: str | bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise DataDirectoryError(
-            f"{path} could not be written: {error.strerror}; what was there before is untouched: "
-            "make room or mend the permissions, then run again"
+            f"{path} could not be written: {error.strerror}; its former content is unchanged: "
+            "free some space or correct the permissions, then run again"
         ) from error

@@ -1,11 +1,11 @@
-"""The file of a journal: batches of answers in frames, each with its length and its checksum.
+"""The format of a journal: frames, each with a batch of answers, its length and its checksum.
 
-A frame is a header of 16 bytes and an Arrow IPC stream of one batch, schema included, so that whatever happens to one
-frame concerns no other. CRC-32 tells every run of damaged bits of up to 32, and all but one in four billion of
-anything else. Behind a damaged frame reading goes on with the next header.
+A frame is a header of 16 bytes and an Arrow IPC stream of one batch. The stream includes the schema, so each frame can
+be read without the others. CRC-32 detects every burst of up to 32 damaged bits, and misses one in four billion other
+damages. After a damaged frame, reading continues at the next valid header.
 
-A kill or a power cut tears the end: the last frame is cut off, or ends in zeros that were never written over. What is
-torn had not been synced, so nobody was told that it is kept. Anything else is damage.
+A kill or a power cut tears the end: the last frame is cut off, or ends in zeros that were not yet overwritten. A torn
+frame was never synced, so its answers were never reported as saved. All other invalid bytes are damage.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from pipeline.storage.errors import StoreError
 from pipeline.storage.missing_columns import with_missing_columns
 
 SUFFIX = ".journal"
-_FORMER_SUFFIX = ".arrows"  # one Arrow IPC stream, without checksums, as earlier versions wrote it
+_FORMER_SUFFIX = ".arrows"  # the journal of earlier versions: one Arrow IPC stream without checksums
 _DAMAGED = ".damaged"
 _MARK = b"PHJ1"
-_HEADER = struct.Struct("<4sII")  # the mark, the payload's bytes, and their CRC-32; behind them that of these three
+_HEADER = struct.Struct("<4sII")  # the mark, the payload's size and CRC-32; the CRC-32 of these three follows
 _CRC = struct.Struct("<I")
 _HEADER_BYTES = _HEADER.size + _CRC.size
 _SEARCHED_AT_ONCE = 1 << 20
-_NEVER_WRITTEN = bytes(8)  # no frame ends so
+_NEVER_WRITTEN = bytes(8)  # no complete frame ends in eight zero bytes
 
 
 @dataclass
 class Account:
-    """What of a journal's bytes could not be read as batches: how many were torn off at the end, how many damaged."""
+    """The bytes of a journal that could not be read as batches: torn at the end, or damaged."""
 
     torn_bytes: int = 0
     damaged_bytes: int = 0
 
 
 def frame(rows: pa.RecordBatch) -> tuple[bytes, pa.Buffer]:
-    """The rows as a header and a payload, to be appended to a journal one behind the other."""
+    """The rows as a header and a payload, to be appended to a journal in this order."""
     sink = pa.BufferOutputStream()
-    schema = rows.schema.remove_metadata()  # the columns' descriptions, which would be in each frame
+    schema = rows.schema.remove_metadata()  # otherwise each frame would repeat the columns' descriptions
     schema = pa.schema(field.remove_metadata() for field in schema)
     with pa.ipc.new_stream(sink, schema) as stream:
         stream.write_batch(rows.cast(schema))
@@ -57,20 +57,19 @@ def frame(rows: pa.RecordBatch) -> tuple[bytes, pa.Buffer]:
 
 
 def left_over(folder: Path) -> list[Path]:
-    """The journals in a folder, by name, which begins with the time at which each was begun."""
+    """The journals in a folder, sorted by name, thus by starting time."""
     return sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*{_FORMER_SUFFIX}")])
 
 
 def set_aside(journal: Path) -> Path:
-    """Renames a journal so that it is not read again, and is there for who can mend it; returns where it is."""
+    """Renames a damaged journal, so that no run reads it again, and returns its new path."""
     return journal.rename(journal.with_name(journal.name + _DAMAGED))
 
 
 def read(journal: Path, table: Table, account: Account) -> Iterator[pa.RecordBatch]:
-    """The batches that are whole, in their order; what is not is counted in the account, complete at the end.
+    """The intact batches in order. The account counts the other bytes; it is complete when the iterator is exhausted.
 
-    Columns that an earlier version did not know are NULL.
-    Raises StoreError where the disk fails to give back what it holds.
+    Columns that an earlier version did not write are NULL. Raises StoreError if the disk cannot be read.
     """
     try:
         with journal.open("rb") as file:
@@ -78,7 +77,7 @@ def read(journal: Path, table: Table, account: Account) -> Iterator[pa.RecordBat
                 yield with_missing_columns(table, rows)
     except OSError as error:
         raise StoreError(
-            f"{journal} could not be read: {error}; the answers in it are kept: mend the disk, then run again"
+            f"{journal} could not be read: {error}; its answers are kept: repair the disk, then run again"
         ) from error
 
 
@@ -104,7 +103,7 @@ def _frames(file: BinaryIO, account: Account) -> Iterator[pa.RecordBatch]:
 
 
 def _frame_at(file: BinaryIO, at: int) -> tuple[int | None, pa.RecordBatch | None]:
-    """The length that a valid header tells, and the rows where what follows is whole."""
+    """The payload's length if the header is valid, and the rows if the payload is intact."""
     file.seek(at)
     header = file.read(_HEADER_BYTES)
     if len(header) < _HEADER_BYTES or zlib.crc32(header[: _HEADER.size]) != _CRC.unpack_from(header, _HEADER.size)[0]:
@@ -121,7 +120,7 @@ def _frame_at(file: BinaryIO, at: int) -> tuple[int | None, pa.RecordBatch | Non
 
 
 def _next_header(file: BinaryIO, at: int) -> int | None:
-    """Where the next valid header begins, at a position or behind it."""
+    """The offset of the first valid header at or after an offset."""
     while True:
         file.seek(at)
         piece = file.read(_SEARCHED_AT_ONCE)
@@ -132,7 +131,7 @@ def _next_header(file: BinaryIO, at: int) -> int | None:
             found = piece.find(_MARK, found + 1)
         if len(piece) < _SEARCHED_AT_ONCE:
             return None
-        at += len(piece) - _HEADER_BYTES + 1  # a header may lie across
+        at += len(piece) - _HEADER_BYTES + 1  # a header may cross the boundary
 
 
 def _is_torn(file: BinaryIO, at: int, size: int, length: int | None) -> bool:
@@ -143,7 +142,7 @@ def _is_torn(file: BinaryIO, at: int, size: int, length: int | None) -> bool:
 
 
 def _former(file: BinaryIO, account: Account) -> Iterator[pa.RecordBatch]:
-    """The batches of a journal without checksums, of status responses: those before the first implausible one."""
+    """The batches of a journal of status responses without checksums, up to the first implausible one."""
     size = file.seek(0, 2)
     read_until = file.seek(0)
     try:
@@ -156,7 +155,7 @@ def _former(file: BinaryIO, account: Account) -> Iterator[pa.RecordBatch]:
         else:
             read_until = file.tell()
     except (pa.ArrowException, StopIteration, EOFError, OSError) as error:
-        # Arrow calls damage an OSError, too, but one that no system call failed with.
+        # Arrow reports damage as an OSError without an errno.
         if isinstance(error, OSError) and error.errno is not None:
             raise
     if read_until < size:

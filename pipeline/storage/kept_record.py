@@ -1,7 +1,7 @@
-"""Small files of what was learned, such as the manifest, so that a later run need not find it out again.
+"""Records: small files that save a later run work, such as the manifest.
 
-They are caches: what is absent, damaged or of another shape counts as lost, and is found out anew. A checksum makes
-sure that a file is what was written; those of earlier versions have none, and are judged by their shape alone.
+Records are caches. A record that is missing, damaged or of another type counts as lost, and its content is computed
+again. Each record has a checksum. Records of earlier versions have none; for them only the type is checked.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Kind = TypeVar("Kind")
 
 
 def save_record(path: Path, content: object) -> None:
-    """Writes what has a JSON form. Raises DataDirectoryError."""
+    """Writes content that has a JSON form. Raises DataDirectoryError."""
     replace_file(path, json.dumps({"crc32": _crc(content), "content": content}))
 
 
 def load_record(path: Path, kind: type[Kind]) -> Kind | None:
-    """What was written, as this type; None where it is lost."""
+    """The record's content as the given type; None if it is lost."""
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(found, dict) and found.keys() == {"crc32", "content"}:

@@ -1,4 +1,4 @@
-"""The paths below a data directory. No other package composes one; the paths of objects follow from their keys."""
+"""The paths below a data directory. No other package composes them; the paths of objects follow from their keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Layout:
     """The paths of one environment's data, below `root`.
 
     Users write `inbox/`, `sellbacks/` and `reference/`. The pipeline writes `raw/`, `staging/`, `lake/`,
-    `phygitals.duckdb` and `report.html`. `staging/` also holds the records: small files that save work and can be lost.
+    `phygitals.duckdb` and `report.html`. `staging/` also holds the records: small files that save work and may be lost.
     """
 
     def __init__(self, root: Path) -> None:
@@ -28,13 +28,13 @@ class Layout:
         self.report = root / "report.html"
 
     def journal(self, table: Table) -> Path:
-        """The folder of the journals that become a raw table."""
+        """The folder of a raw table's journals."""
         return self.raw / table.name / ".journal"
 
     def record(self, name: str) -> Path:
-        """The file of the record with this name."""
+        """The path of a record."""
         return self.root / "staging" / f"{name}.json"
 
     def intake_folder(self, name: str) -> Path:
-        """The folder into which users drop files of one kind."""
+        """The folder for users' files of one kind."""
         return self.root / name

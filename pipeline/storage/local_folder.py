@@ -13,7 +13,7 @@ from pipeline.storage.object_storage import Entry
 
 
 class LocalFolder:
-    """An `ObjectStorage` in a folder. Files whose names begin with a dot are not complete, and are no objects."""
+    """An `ObjectStorage` in a folder. Files whose names begin with a dot are incomplete and do not count as objects."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -43,7 +43,7 @@ class LocalFolder:
         sync(target.parent)
         entry = self.find(key)
         if entry is None:
-            raise FileNotFoundError(f"{target} was removed as soon as it was written")
+            raise FileNotFoundError(f"{target} was deleted right after it had been written")
         return entry
 
     def delete(self, key: str) -> None:
@@ -53,5 +53,5 @@ class LocalFolder:
     def _entry(self, info: fs.FileInfo) -> Entry | None:
         if info.type != fs.FileType.File or info.base_name.startswith("."):
             return None
-        # The name of a file that is replaced stays, and its size may; the time of its writing does not.
+        # Replacing a file keeps its name and may keep its size, but changes its modification time.
         return Entry(info.path.removeprefix(self._prefix), info.size, f"{info.size}-{info.mtime_ns}", info.mtime_ns)

@@ -17,7 +17,7 @@ _BETWEEN_TRIES = 0.05  # seconds
 
 
 class WriterLock:
-    """A lock on a file in the directory that it protects. The operating system frees it when the process ends."""
+    """A lock on a file in the protected directory. The operating system releases it when the process ends."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -26,8 +26,8 @@ class WriterLock:
     def hold(self) -> Iterator[None]:
         """Holds the lock within the block.
 
-        Raises DataDirectoryError at once if another process or WriterLock holds it, or the file system has no locks;
-        OSError where the file cannot be opened.
+        Raises DataDirectoryError at once if another process or WriterLock holds it, or if the file system has no locks.
+        Raises OSError if the file cannot be opened.
         """
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o660)
         try:
@@ -37,7 +37,7 @@ class WriterLock:
             os.close(descriptor)
 
     def is_held(self) -> bool:
-        """Whether a process holds the lock. Raises DataDirectoryError where the file system has no locks."""
+        """Whether a process holds the lock. Raises DataDirectoryError if the file system has no locks."""
         try:
             descriptor = os.open(self._path, os.O_RDONLY)
         except FileNotFoundError:
@@ -63,20 +63,20 @@ class WriterLock:
                 f"another run is writing to {self._path.parent} ({holder or 'just started'}): "
                 "wait for it to end, or stop it"
             )
-        # Only a note for people; a full disk is reported by the writes that need space.
+        # The note is only for people. If the disk is full, the writes that need space report it.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC".encode(), 0)
 
     def _without_locks(self, error: OSError) -> DataDirectoryError:
         return DataDirectoryError(
-            f"the file system of {self._path.parent} does not lock files ({error.strerror}), and without locks two "
-            "runs could write at once: mount the share with locks, or set PHYGITALS_DATA_DIR to a local folder"
+            f"the file system of {self._path.parent} does not lock files ({error.strerror}), so two runs could "
+            "write at once: mount the share with locks, or set PHYGITALS_DATA_DIR to a local folder"
         )
 
 
 def _locked(descriptor: int) -> bool:
-    """Takes the lock; retries briefly, because `is_held` holds it for a moment."""
+    """Takes the lock. Retries briefly, because `is_held` of another process holds it for a moment."""
     for _ in range(_TRIES):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

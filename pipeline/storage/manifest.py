@@ -1,7 +1,7 @@
 """Records the parts of each derived table and their inputs, so that only changed parts are rebuilt.
 
-The manifest is a cache: losing it costs a rebuild, never data. It is saved after the objects that it describes; after
-a kill in between they are rebuilt with the same content.
+The manifest is a cache: its loss costs a rebuild, never data. It is saved after the objects that it describes. If the
+process is killed in between, these objects are rebuilt with the same content.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ _SAVED_EVERY = 2.0  # seconds; parts of this interval are rebuilt after a kill
 class Part(msgspec.Struct, frozen=True):
     """One object of a derived table: the fingerprint of its inputs, and a version that changes with each write.
 
-    An object with this `etag` is the one that was written, so nothing has to open it. One with another etag is the same
-    if it has this `checksum`: a restored backup changes the time of writing.
-    `resolved_from` and `resolved_until` are the UTC days between which its rows were resolved, and `pending_count` the
-    rows that time alone may change; both are of purchases only. By them a run finds the days that it has to open.
+    An unchanged `etag` shows that the object is unchanged, without opening it. If the etag differs, the object is still
+    unchanged if its `checksum` is equal: restoring a backup changes the modification time.
+
+    The remaining fields are set for parts of purchases only. `resolved_from` and `resolved_until` are the first and the
+    last UTC day on which its rows were resolved. `pending_count` is the number of rows whose status may change with
+    time alone. A run uses them to find the days that it has to open.
     """
 
     inputs: str
@@ -41,11 +43,11 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class TableState(msgspec.Struct, forbid_unknown_fields=True):
-    """The parts of one table, and the fingerprint of the derivation that made them.
+    """The parts of one table, and the fingerprint of their derivation.
 
-    `verified_on` is the UTC day on which all objects were verified last. `taken_in` has the version of each day of
-    observation that the table includes, and `out_of_date` a version of each day of resolution whose rows were replaced:
-    tables that join them there are derived again.
+    `verified_on` is the UTC day on which all objects were last verified. `taken_in` maps each day of observation in the
+    table to its version. `out_of_date` maps each day of resolution whose rows were replaced to a version; tables that
+    join rows of such a day are derived again.
     """
 
     derivation: str | None = None
@@ -65,7 +67,7 @@ class Manifest:
         self._tables = load_record(self._path, dict[str, TableState]) or {}
 
     def state(self, table: Table) -> TableState:
-        """The table's state, to read. Changes go through the methods below, which note what there is to save."""
+        """The table's state, read-only. To change it, use the methods below: they mark the manifest as unsaved."""
         return self._tables.get(table.name) or TableState()
 
     def versions(self, table: Table) -> dict[str, str]:
@@ -73,53 +75,53 @@ class Manifest:
         return {name: part.version for name, part in self.state(table).parts.items()}
 
     def written(self, table: Table, name: str, part: Part) -> None:
-        """Notes a part that was written."""
+        """Records a written part."""
         self._changed(table).parts[name] = part
 
     def confirmed(self, table: Table, name: str, inputs: str) -> None:
-        """Notes new inputs for an unchanged part and keeps its version."""
+        """Records new inputs of an unchanged part and keeps its version."""
         parts = self._changed(table).parts
         parts[name] = msgspec.structs.replace(parts[name], inputs=inputs)
 
     def moved(self, table: Table, name: str, etag: str) -> None:
-        """Notes the new etag of an unchanged object, and keeps its version."""
+        """Records the new etag of an unchanged object and keeps its version."""
         parts = self._changed(table).parts
         parts[name] = msgspec.structs.replace(parts[name], etag=etag)
 
     def forget(self, table: Table, name: str) -> None:
-        """Notes that a part is gone, or not to be relied on."""
+        """Removes a part that was deleted or is no longer valid."""
         self._changed(table).parts.pop(name, None)
 
     def derived(self, table: Table, derivation: str) -> None:
-        """Notes the derivation of which all parts of the table are."""
+        """Records the derivation of all parts of the table."""
         self._changed(table).derivation = derivation
 
     def verified(self, table: Table, day: str | None) -> None:
-        """Notes the day on which all objects were verified; None has the next run verify them."""
+        """Records the day on which all objects were verified. None makes the next run verify them."""
         self._changed(table).verified_on = day
 
     def take_in(self, table: Table, versions: dict[str, str]) -> None:
-        """Notes the versions of the days of observation that the table includes, and no others."""
+        """Replaces the versions of the days of observation that the table includes."""
         self._changed(table).taken_in = versions
 
     def put_out_of_date(self, table: Table, day: str) -> None:
-        """Notes that rows resolved on a day were replaced."""
+        """Records that rows resolved on a day were replaced."""
         self._changed(table).out_of_date[day] = new_version()
 
     def clear(self) -> None:
-        """Forgets everything, so that everything is rebuilt."""
+        """Removes all entries, so that all tables are rebuilt."""
         self._tables = {}
         self._is_changed = True
 
     def save(self) -> None:
-        """Writes what has changed. Raises DataDirectoryError."""
+        """Writes the manifest if it has changed. Raises DataDirectoryError."""
         if self._is_changed:
             save_record(self._path, msgspec.to_builtins(self._tables))
             self._is_changed = False
         self._saved_at = time.monotonic()
 
     def save_now_and_then(self) -> None:
-        """Saves unless the last save was a moment ago: a run may write dozens of small tables a second."""
+        """Saves at most every two seconds, because a run may write dozens of small tables per second."""
         if time.monotonic() - self._saved_at >= _SAVED_EVERY:
             self.save()
 
@@ -129,7 +131,7 @@ class Manifest:
 
 
 def new_version() -> str:
-    """A version that no part had before."""
+    """A version that no part has had before."""
     return uuid.uuid4().hex
 
 

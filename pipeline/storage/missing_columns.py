@@ -1,4 +1,4 @@
-"""Rows that an earlier version wrote, with the columns that have been declared since."""
+"""Adds the columns that were declared after an earlier version had written rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pipeline.schema.table import Table
 
 
 def with_missing_columns(table: Table, rows: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows with a NULL column, in its declared place, for each that may be missing and is."""
+    """The rows with a NULL column, at its declared position, for each missing column that may be missing."""
     names = rows.schema.names
     for place, column in enumerate(table.columns):
         if column.may_be_missing and column.name not in names:

@@ -1,7 +1,7 @@
-"""The interface through which objects are kept: a folder today, an object store without a change of its users.
+"""The interface of object storage. The local folder implements it today; an object store can without changing callers.
 
-A key is the POSIX path of an object below the root, such as `lake/pulls/2026-03-01.parquet`. Readers work on files, so
-an implementation for an object store fetches an object before it is read.
+A key is the POSIX path of an object below the root, such as `lake/pulls/2026-03-01.parquet`. Readers open files, so an
+implementation for an object store fetches an object before it is read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 
 class Entry(NamedTuple):
-    """A complete object: size in bytes, etag, which each replacement changes, and when it was written, in ns."""
+    """A complete object: size in bytes, etag, which each replacement changes, and modification time in nanoseconds."""
 
     key: str
     size: int
@@ -21,27 +21,27 @@ class Entry(NamedTuple):
 
 
 class ObjectStorage(Protocol):
-    """Complete objects by key. A reader sees the former object or the new one, and nothing in between."""
+    """Complete objects by key. A reader sees either the former object or the new one."""
 
     @property
     def root(self) -> Path:
         """The folder of the files. The file of an object is `root / key`."""
 
     def listing(self, prefix: str) -> list[Entry]:
-        """The objects in the folder `prefix` and below, by key; none if there is no such folder. Raises OSError."""
+        """The objects in the folder `prefix` and below, sorted by key; empty if it does not exist. Raises OSError."""
 
     def find(self, key: str) -> Entry | None:
-        """One object; None if there is none. Raises OSError."""
+        """The object; None if it does not exist. Raises OSError."""
 
     def fetch(self, keys: Iterable[str]) -> None:
-        """Makes sure that the files of these objects are the current ones. An object that is gone has no file."""
+        """Brings the files of these objects up to date. A deleted object has no file."""
 
     def put(self, file: Path, key: str) -> Entry:
-        """Publishes a file as an object, in place of a former one, and removes it from where it was.
+        """Moves a file to an object's place and replaces a former object atomically.
 
         The file must be on the file system of `root`. When this returns, the object survives a power cut.
-        Raises OSError, and the former object is untouched then.
+        Raises OSError and leaves the former object unchanged.
         """
 
     def delete(self, key: str) -> None:
-        """Removes an object; one that is gone is no error. Raises OSError."""
+        """Deletes an object; does nothing if it does not exist. Raises OSError."""

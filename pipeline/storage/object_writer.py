@@ -1,4 +1,4 @@
-"""Writes one Parquet object under a temporary name, and moves it to its place when it is complete and synced."""
+"""Writes one Parquet object under a temporary name, and renames it when it is complete and synced."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.storage.errors import StoreError
 from pipeline.storage.object_storage import ObjectStorage
 from pipeline.storage.replaced_names import replaces_note
 
-_ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group, one unit of its parallelism
+_ROWS_PER_GROUP = 122_880  # DuckDB's row-group size: DuckDB reads row groups in parallel
 
 
 class ObjectWriter:
@@ -80,7 +80,7 @@ class ObjectWriter:
         except OSError as error:
             raise self._error(error) from error
         finally:
-            # Closing an abandoned file may fail again; that adds no information.
+            # Closing an abandoned file may fail again; a second error adds no information.
             with contextlib.suppress(OSError, pa.ArrowException):
                 self._writer.close()
             with contextlib.suppress(OSError):
@@ -109,6 +109,6 @@ class ObjectWriter:
 
     def _error(self, error: OSError) -> StoreError:
         return StoreError(
-            f"{self._target} could not be written: {error}; what was there before is untouched: "
-            "make room or mend the permissions, then run again"
+            f"{self._target} could not be written: {error}; its former content is unchanged: "
+            "free some space or correct the permissions, then run again"
         )

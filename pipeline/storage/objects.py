@@ -1,10 +1,11 @@
 """Stores Parquet objects: their paths, and their atomic replacement.
 
-A table's object is `<zone>/<table>/<part>.parquet`; the part is a UTC day, or the table's name
-for a table without days. Paths are those of the objects' files, as text: a history has very many.
+A table's object is `<zone>/<table>/<part>.parquet`. The part is a UTC day, or the table's name for a table without
+days. A raw table has several objects per part, in the folder `<zone>/<table>/<part>/`. Paths are kept as text to save
+memory, because a long history has very many.
 
-A merged raw object names the replaced objects in its metadata; replaced objects are not
-listed, so publishing the merged object and hiding the others is one step.
+A merged raw object names the replaced objects in its metadata. Replaced objects are not listed, so publishing the
+merged object also hides the others, in one step.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from pipeline.storage.write_behind import WriteBehind
 
 MERGED = "merged-"  # prefix of the names of merged objects
 _ROWS_READ = 8_192
-# Groups of large rows are closed earlier to save memory, and earlier still in processes that should stay small.
+# Row groups also end at a size in bytes, to save memory with large rows. Only the builder's `write` allows more.
 _GROUP_BYTES = 16 * 1024 * 1024
 _SMALL_GROUP_BYTES = 8 * 1024 * 1024
 _BATCHES_AHEAD = 2
-_FILES = fs.LocalFileSystem()  # named, so that no path is taken for a URL
-_FAILURES = (OSError, pa.ArrowException, ValueError)  # of reading: text that is none is a ValueError
+_FILES = fs.LocalFileSystem()  # passed explicitly, so that Arrow takes no path for a URL
+_FAILURES = (OSError, pa.ArrowException, ValueError)  # errors of reading; invalid UTF-8 is a ValueError
 
 
 class Store:
@@ -45,18 +46,15 @@ class Store:
         self._names_replaced: dict[str, frozenset[str]] = {}
 
     def folder(self, table: Table) -> str:
-        """The folder of the table's objects, for people."""
+        """The path of the folder of the table's objects."""
         return f"{self._root}/{table.zone.value}/{table.name}"
 
     def parts(self, table: Table) -> dict[str, list[str]]:
-        """The table's objects by part. Raw tables have several objects a part, in a folder of its name.
-
-        Raises StoreError when it cannot be read what a merged object replaces.
-        """
+        """The paths of the table's objects, by part. Raises StoreError if a merged object cannot be read."""
         return self._without_replaced(table, self._found(table))
 
     def part(self, table: Table, part: str) -> list[str]:
-        """The objects of one part, at a cost independent of the other parts. Raises as `parts` does."""
+        """The paths of one part's objects, at a cost independent of the other parts. Raises StoreError like `parts`."""
         if table.zone is Zone.RAW:
             found = self._files(f"{self.folder(table)}/{part}")
         else:
@@ -86,14 +84,14 @@ class Store:
         return replaced
 
     def names_replaced(self, merged: str) -> frozenset[str]:
-        """The names that a merged object replaces: those it was merged from, and those that these replaced."""
+        """The names of all objects that a merged object replaces, directly or through an earlier merged object."""
         # A merged object's name is derived from the replaced objects, so its list never changes.
         if merged not in self._names_replaced:
             try:
                 with self._open(merged) as file:
                     metadata = file.metadata.metadata or {}
             except MissingFileError:
-                return frozenset()  # another object replaces it and everything it replaced
+                return frozenset()  # another object replaces it and all objects that it replaced
             try:
                 self._names_replaced[merged] = names_replaced(metadata)
             except ValueError as error:
@@ -127,35 +125,35 @@ class Store:
         replaces: Iterable[str] = (),
         group_bytes: int = _SMALL_GROUP_BYTES,
     ) -> ObjectWriter:
-        """A writer of one object, which becomes visible as a whole if the `with` block ends without an error.
+        """A writer of one object, which becomes visible when the `with` block ends without an error.
 
-        From then on the objects of the part whose names it `replaces` are not listed any more.
+        From then on the part's objects named in `replaces` are not listed.
         """
         target = f"{self.folder(table)}/{part}/{name}.parquet" if name else f"{self.folder(table)}/{part}.parquet"
         return ObjectWriter(self._storage, self._key(target), table.arrow_schema, sorted(replaces), group_bytes)
 
     def write(self, table: Table, part: str, batches: Iterable[pa.RecordBatch]) -> ObjectWriter:
-        """Replaces the object of one part by these rows and returns its writer. Writing overlaps with deriving."""
+        """Replaces one part's object and returns its writer. Rows are written while later rows are derived."""
         with self.writer(table, part, group_bytes=_GROUP_BYTES) as writer, WriteBehind(_BATCHES_AHEAD) as behind:
             for batch in batches:
                 behind.submit(writer.write, batch)
         return writer
 
     def read(self, path: str) -> Iterator[pa.RecordBatch]:
-        """An object's rows in their order, in pieces, each page's checksum verified. Raises StoreError."""
+        """An object's rows in order, in batches. Verifies the checksum of each page. Raises StoreError."""
         try:
             with self._open(path) as file:
-                # Group by group: a batch that spans groups of large rows would hold them all at once.
+                # Read by row group: a batch across groups of large rows would keep all of them in memory.
                 for group in range(file.num_row_groups):
                     yield from file.iter_batches(_ROWS_READ, row_groups=[group])
         except _FAILURES as error:
             raise self._unreadable(path, error) from error
 
     def verify(self, paths: Iterable[str]) -> None:
-        """Reads every byte of the objects. Raises StoreError where one is not what was written, DamagedFileError.
+        """Reads every byte of the objects. Raises DamagedFileError if one is damaged, StoreError if one cannot be read.
 
-        Of an object without a checksum, as earlier versions wrote them, the pages are decoded, and each answer is held
-        against its SHA-256.
+        Objects of earlier versions have no checksum. For these, all pages are decoded, and each answer is compared with
+        its SHA-256.
         """
         for path in paths:
             try:
@@ -165,24 +163,24 @@ class Store:
             except _FAILURES as error:
                 raise self._unreadable(path, error) from error
             if intact is False:
-                raise self.damaged(path, "its content is not what its checksum was made of")
+                raise self.damaged(path, "its content does not match its checksum")
             if intact is None and not all(bodies_are_whole(rows) for rows in self.read(path)):
-                raise self.damaged(path, "an answer in it is not the one whose SHA-256 stands beside it")
+                raise self.damaged(path, "an answer in it does not match its SHA-256")
 
     def modified_at(self, path: str) -> datetime:
-        """When the object was published, by the clock of its storage. Raises MissingFileError."""
+        """The time at which the object was published, by the clock of its storage. Raises MissingFileError."""
         entry = self._storage.find(self._key(path))
         if entry is None:
             raise _missing(path)
         return datetime.fromtimestamp(entry.modified_ns / 1e9, UTC)
 
     def byte_count(self, table: Table) -> int:
-        """The size of the table's objects."""
+        """The total size of the table's objects, without replaced ones."""
         current = {path for of_part in self.parts(table).values() for path in of_part}
         return sum(entry.size for entry in self._entries(self.folder(table)) if self._path(entry) in current)
 
     def etags(self, table: Table) -> dict[str, str]:
-        """The etag of each of the table's objects, by path. Every replacement changes it."""
+        """The etags of the table's objects, by path. Every replacement changes an object's etag."""
         return {self._path(entry): entry.etag for entry in self._entries(self.folder(table))}
 
     def delete(self, table: Table, part: str) -> None:
@@ -194,18 +192,20 @@ class Store:
         try:
             self._storage.delete(self._key(path))
         except OSError as error:
-            raise StoreError(f"{path} could not be deleted: {error}; mend the permissions, then run again") from error
+            raise StoreError(
+                f"{path} could not be deleted: {error}; correct the permissions, then run again"
+            ) from error
 
     def checksum(self, path: str) -> int | None:
-        """The checksum that the object was written with; None without one. Raises StoreError, DamagedFileError."""
+        """The object's verified checksum; None if it has none. Raises StoreError, DamagedFileError."""
         self.verify([path])
         with Path(path).open("rb") as file:
             return checksum_of(file)
 
     def damaged_objects(self, table: Table, reads_all: bool = False) -> Iterator[tuple[str, DamagedFileError]]:
-        """The table's damaged objects, found by opening or reading them, each with its error.
+        """The paths of the table's damaged objects, each with its error. Raises StoreError.
 
-        Raises StoreError.
+        Opens each object; with `reads_all`, also reads every byte.
         """
         for path in (path for paths in self._found(table).values() for path in paths):
             try:
@@ -219,9 +219,9 @@ class Store:
         """The error for an unreadable object, with the remedy."""
         is_raw = PurePosixPath(path).is_relative_to(f"{self._root}/{Zone.RAW.value}")
         remedy = (
-            "it is part of what everything else is derived from: restore it from a backup"
+            "a raw object cannot be derived again: restore it from a backup"
             if is_raw
-            else "delete it: the next run derives it anew from raw"
+            else "delete it: the next run derives it again from raw"
         )
         return DamagedFileError(f"{path} cannot be read: {first_line(cause)}; {remedy}")
 
@@ -238,12 +238,14 @@ class Store:
         # Arrow reports damage as an OSError without an errno.
         if getattr(error, "errno", None) is None:
             return self.damaged(path, error)
-        return StoreError(f"{path} could not be read: {error}; mend the disk or the permissions, then run again")
+        return StoreError(
+            f"{path} could not be read: {error}; repair the disk or correct the permissions, then run again"
+        )
 
     def scan(self, table: Table, parts: Iterable[str] | None = None) -> str:
-        """A FROM expression for DuckDB over the table's objects, or over those of some parts.
+        """A FROM expression for DuckDB over the table's objects, or over those of the given parts.
 
-        A table without objects is an empty relation of its declared columns.
+        If there are no objects, it is an empty relation with the declared columns.
         """
         chosen = self.parts(table) if parts is None else {part: self.part(table, part) for part in parts}
         paths = [path for part in sorted(chosen) for path in chosen[part]]
@@ -254,7 +256,10 @@ class Store:
         return read_parquet(table, paths)
 
     def scan_with_origin(self, table: Table) -> str:
-        """A query for DuckDB of all rows, with `raw_file`, the object below the root, and `raw_row` in it, from 1."""
+        """A DuckDB query for all rows with their origin.
+
+        `raw_file` is the object's path below the root, `raw_row` the row's number in it, from 1.
+        """
         paths = [path for paths in self.parts(table).values() for path in paths]
         if not paths:
             return f"SELECT *, NULL::VARCHAR AS raw_file, NULL::BIGINT AS raw_row FROM {self.scan(table)}"
@@ -267,13 +272,13 @@ class Store:
 
     def sweep(self) -> None:
         """Removes temporary files of dead writers. Needs the directory's lock."""
-        # Only the zones belong to the store: hidden files in the inbox are users' unfinished files.
+        # Only the zones belong to the store: hidden files in the inbox are users' incomplete files.
         for path in (path for zone in Zone for path in (self._storage.root / zone.value).glob("**/.*.tmp")):
             path.unlink(missing_ok=True)
 
 
 def _missing(path: str) -> MissingFileError:
-    return MissingFileError(f"{path} was removed while it was being read: run again")
+    return MissingFileError(f"{path} was deleted while it was being read: run again")
 
 
 def file_name(path: str) -> str:
@@ -286,5 +291,5 @@ def is_merged(path: str) -> bool:
 
 
 def first_line(cause: object) -> str:
-    """The first line of an error's text, without the libraries' advice and positions."""
+    """The first line of an error's text, without the library's advice and positions."""
     return (str(cause).splitlines() or [type(cause).__name__])[0].strip()

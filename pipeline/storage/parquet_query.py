@@ -1,7 +1,7 @@
-"""How DuckDB is told to read Parquet objects: what the text of a query says of them is written here alone.
+"""SQL expressions by which DuckDB reads Parquet objects. No other module writes them.
 
-Left to itself, DuckDB reads columns out of the names of folders (`pack_id=live`), takes `*`, `?` and `[` in a path for
-a pattern, and gives whatever columns a file has.
+By default, DuckDB adds columns from folder names (`pack_id=live`), takes `*`, `?` and `[` in a path for a pattern, and
+returns all columns of a file.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ _PATTERN_CHARACTER = re.compile(r"[*?\[]")
 
 
 def read_parquet(table: Table, paths: Iterable[str]) -> str:
-    """A FROM expression over the objects' rows, in the order of the paths: their declared columns, and no other.
+    """A FROM expression over the objects' rows, in the order of the paths, with the declared columns only.
 
-    The first object says what the columns are, and one that has others is an error that names it. Its own types count,
-    which its writer took from the declaration: what an earlier version wrote can still be compared with.
+    The first object determines the columns; DuckDB's error names an object that differs. Column types are those of the
+    objects, so that objects of an earlier version can still be compared.
     """
     return f"(SELECT {_declared(table)} FROM read_parquet([{_list(paths)}], {_OPTIONS}{_schema(table)}))"
 
 
 def read_parquet_with_origin(table: Table, paths: Iterable[str]) -> str:
-    """The same with `filename`, the object's path, and `file_row_number`, its rows counted from 0."""
+    """As `read_parquet`, with `filename`, the object's path, and `file_row_number`, the row's number in it, from 0."""
     columns = f"{_declared(table)}, filename, file_row_number"
     return f"(SELECT {columns} FROM read_parquet([{_list(paths)}], {_OPTIONS}{_schema(table)}))"
 
 
 def row_counts_of(connection: duckdb.DuckDBPyConnection, paths: Iterable[str]) -> dict[str, int]:
-    """The rows of each object, as it says itself: nothing of what is in it has to be read."""
+    """The number of rows of each object, by path, read from the footers alone."""
     sql = "SELECT file_name, num_rows FROM parquet_file_metadata($paths)"
     return dict(connection.execute(sql, {"paths": [literal_path(path) for path in paths]}).fetchall())
 
 
 def literal_path(path: str) -> str:
-    """The path for where DuckDB takes patterns: it stands for itself, whatever characters it has."""
+    """The path as a DuckDB pattern that matches this path only."""
     if not _PATTERN_CHARACTER.search(path):
         return path
     return _PATTERN_CHARACTER.sub(lambda match: f"[{match[0]}]", path)
 
 
 def has_literal_path(path: str) -> bool:
-    """Whether DuckDB can be told of the path at all: in a pattern it takes each backslash for a separator."""
+    """Whether DuckDB can open the path. In a pattern, DuckDB takes each backslash for a separator."""
     return "\\" not in path or not _PATTERN_CHARACTER.search(path)
 
 
 def quoted(text: object) -> str:
-    """The text as what stands between the quotes of an SQL string."""
+    """The text escaped for use between the quotes of an SQL string."""
     return str(text).replace("'", "''")
 
 
@@ -63,7 +63,7 @@ def _declared(table: Table) -> str:
 
 
 def _schema(table: Table) -> str:
-    """The option by which columns that objects of earlier versions lack are NULL. All types are the declared ones."""
+    """The option that makes columns missing in objects of earlier versions NULL. It sets all types as declared."""
     if not any(c.may_be_missing for c in table.columns):
         return ""
     columns = ", ".join(

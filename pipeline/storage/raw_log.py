@@ -1,9 +1,9 @@
 """The raw log of answers: synced to disk within a second of arrival, sealed into Parquet later.
 
 While a run polls, answers are appended to a journal (`journal.py`), so that a torn end costs no complete batch before
-it. When the run ends, the journal is sealed into one Parquet object per day of observation and removed. A journal that
-a killed run left is sealed by the next run. One with damage in it is kept under another name, and what is whole in it
-is sealed.
+it. When polling ends, the journal is sealed into one Parquet object per day of observation and removed. The next run
+seals the journal of a killed run. If a journal is damaged, its intact batches are sealed, and the file is kept under
+another name.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipeline.storage.files import sync
 from pipeline.storage.object_writer import ObjectWriter
 
 FLUSH_BYTES = 4 * 1024 * 1024
-_PIECE_BYTES = 2 * 1024 * 1024  # of a journal, at a time, when it is sealed
+_PIECE_BYTES = 2 * 1024 * 1024  # bytes of a journal that are sealed at a time
 
 
 class Response(NamedTuple):
@@ -50,7 +50,7 @@ class Response(NamedTuple):
 class ResponseLog:
     """The journal of one run. Not thread-safe: appends and flushes come from one thread at a time.
 
-    Raises StoreError when the disk does not take a journal.
+    Raises StoreError if the journal cannot be created.
     """
 
     def __init__(self, data: DataDirectory, table: Table, now: datetime) -> None:
@@ -80,11 +80,11 @@ class ResponseLog:
 
     @property
     def is_full(self) -> bool:
-        """Whether the buffer should be flushed before more requests are sent, to save memory."""
+        """Whether the buffer should be flushed before more requests are sent. This bounds memory."""
         return self._buffered_bytes >= FLUSH_BYTES
 
     async def room(self) -> None:
-        """Waits while the log is full. Call it before a large append."""
+        """Waits while the buffer is full. Call it before a large append."""
         await self._has_room.wait()
 
     def take(self) -> list[Response]:
@@ -96,7 +96,7 @@ class ResponseLog:
     def write(self, responses: list[Response]) -> None:
         """Appends to the journal and syncs: when this returns, the responses survive a power cut.
 
-        Raises StoreError if the disk fails; after that the log writes nothing more.
+        Raises StoreError if writing fails; from then on the log writes nothing.
         """
         if not responses or self._failed:
             return
@@ -106,15 +106,15 @@ class ResponseLog:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            # Recovery would not find batches after a torn one.
+            # A batch written after a torn one would turn the torn end into damage.
             self._failed = True
             raise self._error(error) from error
 
     def close(self) -> None:
         """Writes the rest of the buffer and seals the journal into the raw table.
 
-        Raises StoreError when the disk refuses, and the journal is kept then, for the next run to seal; and where it
-        gives back other bytes than were written.
+        Raises StoreError if a disk operation fails; the journal is then kept, and the next run seals it. Also raises
+        StoreError if the journal is damaged.
         """
         try:
             self.write(self.take())
@@ -127,21 +127,21 @@ class ResponseLog:
     def _error(self, error: OSError) -> StoreError:
         return StoreError(
             f"answers could not be written to {self._path}: {error}; their sessions stay pending: "
-            "make room or mend the permissions, then run again"
+            "free some space or correct the permissions, then run again"
         )
 
 
 def recover(data: DataDirectory, table: Table) -> list[str]:
-    """Seals the journals that killed runs left. Returns a line on each that was not whole. Needs the directory's lock.
+    """Seals the journals of killed runs. Returns a line on each torn or damaged one. Needs the directory's lock.
 
-    Raises StoreError where the disk refuses; the journal is kept then.
+    Raises StoreError if a disk operation fails; the journal is then kept.
     """
     lines = (_seal(data, table, path) for path in journal.left_over(data.journal(table)))
     return [line for line in lines if line]
 
 
 def _parts(responses: list[Response]) -> Iterator[list[Response]]:
-    """The responses in runs of about FLUSH_BYTES: a frame is in memory several times while it is made."""
+    """The responses in groups of about FLUSH_BYTES, because making a frame keeps several copies of it in memory."""
     part, size = list[Response](), 0
     for response in responses:
         part.append(response)
@@ -161,9 +161,9 @@ def _batch(table: Table, responses: list[Response]) -> pa.RecordBatch:
 
 
 def _seal(data: DataDirectory, table: Table, path: Path) -> str | None:
-    """Turns a journal into one Parquet object a day. Sealing twice gives the same objects. Raises StoreError.
+    """Turns a journal into one Parquet object per day. Sealing twice gives the same objects. Raises StoreError.
 
-    Returns what a person should know of it, if anything.
+    Returns a line for people if the journal was torn or damaged.
     """
     account = journal.Account()
     with contextlib.ExitStack() as objects:
@@ -178,21 +178,21 @@ def _seal(data: DataDirectory, table: Table, path: Path) -> str | None:
     try:
         if account.damaged_bytes:
             return (
-                f"{path} is damaged: {account.damaged_bytes:,} of its bytes are not what was written; "
-                f"the other answers in it were kept, and it was set aside as {journal.set_aside(path).name}"
+                f"{path} is damaged: {account.damaged_bytes:,} of its bytes do not match their checksum; "
+                f"its other answers were saved, and the file was renamed to {journal.set_aside(path).name}"
             )
         path.unlink()
     except OSError as error:
         raise StoreError(
-            f"{path} could not be removed: {error}; its answers are in raw: mend the permissions, then run again"
+            f"{path} could not be removed: {error}; its answers are in raw: correct the permissions, then run again"
         ) from error
     if account.torn_bytes:
-        return f"{path} was torn at its end by a kill or a power cut: {account.torn_bytes:,} bytes were not complete"
+        return f"{path} was torn at its end by a kill or a power cut: {account.torn_bytes:,} bytes were incomplete"
     return None
 
 
 def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The same rows in fewer, larger pieces."""
+    """The same rows in fewer, larger batches."""
     waiting: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:

@@ -1,4 +1,4 @@
-"""The note in a merged object's metadata of which objects it replaces, with a checksum: rows count by it, or do not."""
+"""The list of replaced objects in a merged object's metadata, with a checksum: the list decides which rows count."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ _KEY = b"replaces"
 
 
 def replaces_note(names: Iterable[str]) -> dict[str, str]:
-    """The metadata that says that the named objects are replaced."""
+    """The metadata that lists the replaced objects."""
     listed = json.dumps(sorted(names))
     return {_KEY.decode(): json.dumps({"names": listed, "crc32": zlib.crc32(listed.encode())})}
 
 
 def names_replaced(metadata: Mapping[bytes, bytes]) -> frozenset[str]:
-    """The names of the objects that are replaced. Raises ValueError where the note is absent or not what was written.
+    """The names of the replaced objects. Raises ValueError if the list is missing or damaged.
 
-    Earlier versions wrote the names alone.
+    Earlier versions wrote the list without a checksum.
     """
     try:
         note = json.loads(metadata[_KEY])
         if isinstance(note, dict):
             if zlib.crc32(note["names"].encode()) != note["crc32"]:
-                raise ValueError("its list of replaced objects is not what its checksum was made of")
+                raise ValueError("its list of replaced objects does not match its checksum")
             note = json.loads(note["names"])
     except (KeyError, AttributeError, UnicodeError) as error:
         raise ValueError("its list of replaced objects is missing or damaged") from error
     if not isinstance(note, list) or not all(isinstance(name, str) for name in note):
-        raise ValueError("its list of replaced objects is no list of names")
+        raise ValueError("its list of replaced objects is not a list of names")
     return frozenset(note)

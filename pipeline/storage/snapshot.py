@@ -24,7 +24,7 @@ _RECEIVED = {
 
 
 def copy_raw(source: Store, target: Store, until: datetime) -> None:
-    """Copies the raw rows received until `until`, inclusive. Objects keep their names and row order."""
+    """Copies the raw rows received up to and including `until`. Objects keep their names and row order."""
     latest = pa.scalar(until, pa.timestamp("us", "UTC"))
     for table, received in _RECEIVED.items():
         for part, paths in source.parts(table).items():

@@ -1,6 +1,6 @@
-"""Folders in which queries put rows aside, each held by a lock, so that those of dead processes are told from others.
+"""Folders for the spilled rows of queries. A lock on each folder shows whether a living process uses it.
 
-A process number would not tell: two containers that share a data directory count their processes apart.
+Process numbers cannot, because containers that share a data directory number their processes separately.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-# Whoever may only read the data directory, and a file system without locks: rows are put aside elsewhere.
+# If the data directory is read-only for the user, or its file system has no locks, rows are spilled elsewhere.
 _NOT_HERE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR),
     *(errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EWOULDBLOCK),
@@ -24,9 +24,9 @@ _NOT_HERE = {
 
 @contextlib.contextmanager
 def spill_folder(scratch: Path) -> Iterator[Path]:
-    """A folder below `scratch` that is removed at the end of the block, or after a kill by `remove_dead`.
+    """A folder below `scratch`. The end of the block removes it; after a kill, `remove_dead` does.
 
-    Where none can be made and locked there, one of the system's folder for temporary files.
+    If no folder can be created and locked there, it is below the system's folder for temporary files.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -40,7 +40,7 @@ def spill_folder(scratch: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder of this process alone, outside of the data directory."""
+    """A folder for this process only, outside the data directory."""
     with tempfile.TemporaryDirectory(prefix="phygitals-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
@@ -48,7 +48,7 @@ def temporary_folder() -> Iterator[Path]:
 def remove_dead(scratch: Path) -> None:
     """Removes the folders that no process holds."""
     for lock in scratch.glob("*.lock"):
-        with contextlib.suppress(OSError):  # it is held, or just removed by its holder
+        with contextlib.suppress(OSError):  # a process holds it, or has just removed it
             descriptor = os.open(lock, os.O_RDWR)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,7 +56,7 @@ def remove_dead(scratch: Path) -> None:
                 lock.unlink()
             finally:
                 os.close(descriptor)
-    # A folder is made after its lock and removed before it, so one without a lock is nobody's.
+    # A folder is created after its lock and removed before it, so a folder without a lock is not in use.
     for folder in scratch.glob("*/"):
         if not _lock_of(folder).exists():
             shutil.rmtree(folder, ignore_errors=True)

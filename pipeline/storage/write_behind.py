@@ -1,4 +1,4 @@
-"""Writes on a separate thread, a few steps behind the producer."""
+"""Writes on a separate thread while the producer continues."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 
 class WriteBehind:
-    """Runs steps in order on one thread, with at most `steps_behind` of them unfinished.
+    """Runs steps in order on one thread, with at most `steps_behind` unfinished steps.
 
-    Use as a context manager. An error of a step is raised by a later `submit`, or at the end of the block.
+    Use as a context manager. A later `submit`, or the end of the block, raises the error of a step.
     """
 
     def __init__(self, steps_behind: int) -> None:

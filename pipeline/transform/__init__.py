@@ -1,1 +1,1 @@
-"""Builds the derived tables from raw: one SQL query a table, and only the days that something new came for."""
+"""Builds the derived tables from raw: one SQL query per table, and only the days with new data."""

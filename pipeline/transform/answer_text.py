@@ -1,12 +1,14 @@
 """Prepares the text of a day's answers for DuckDB.
 
-DuckDB can read nearly every answer as received. The others are rewritten: the same document, with a
-replacement character for each lone surrogate, which is no character, with the last of each
-repeated key, which is the one that counted when the answer was given its meaning, with plain
-letters where escapes stood for them, by which alone SQL finds a price's digits, and with an escape
-for a colon that begins a text, which SQL would take for the end of a key. Numbers keep their
-digits. The raw body stays as it is. An API key that older versions stored in another spelling is
-taken out before it would be read in the clear.
+DuckDB can read nearly every answer as received. The others are rewritten:
+
+- A lone surrogate, which is not a valid character, becomes a replacement character.
+- Of repeated keys only the last is kept. It also determined the outcome when the answer was interpreted.
+- Escapes of ASCII letters become these letters, because SQL finds a price's digits by the plain key.
+- A colon at the beginning of a text is escaped, because SQL would take its opening quote for the end of a key.
+
+Numbers keep their digits, and the raw body is unchanged. Earlier versions may have stored the API key in another
+spelling; it is redacted before decoding would reveal it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from pipeline.schema.raw import STATUS_RESPONSES
 
 _READABLE = "('fulfilled', 'failed', 'unconfirmed', 'pending')"
 _BYTE_ORDER_MARK = 65279
-TEXT = f"ltrim(decode(body), chr({_BYTE_ORDER_MARK}))"  # of a body, as it came
+TEXT = f"ltrim(decode(body), chr({_BYTE_ORDER_MARK}))"  # the text of a body as received
 
 
 def create_answers(
@@ -34,7 +36,7 @@ def create_answers(
 ) -> None:
     """Defines the view `answers` (session_id, received_at, body_sha256, outcome, text) over a relation of responses.
 
-    With `quotes_numbers` the query over it may call `numbers_as_text`.
+    With `quotes_numbers`, a query over it may call `numbers_as_text`.
     """
     hides_numbers = f"seems_to_end_a_key({TEXT})" if quotes_numbers else "false"
     unreadable = connection.execute(
@@ -45,7 +47,7 @@ def create_answers(
     ).fetchall()
     connection.execute("CREATE OR REPLACE TEMP TABLE rewritten (body_sha256 VARCHAR, text VARCHAR)")
     if unreadable:
-        # A new thread has a full stack, so a document that could be read on arrival can be read again.
+        # A new thread starts with an empty stack, so a document that was parsed on arrival can be parsed again.
         with ThreadPoolExecutor(1) as thread:
             texts = thread.map(_rewrite, [redaction.body(bytes(body), is_cut=False) for _, body in unreadable])
             connection.execute(
@@ -68,7 +70,7 @@ def _rewrite(body: bytes) -> str:
 
 
 class _Verbatim(str):
-    """A number as it was written, or punctuation."""
+    """A number as sent, or punctuation."""
 
 
 _LEADING_COLON = re.compile('^(" *):')
@@ -76,7 +78,7 @@ _COMMA, _COLON = _Verbatim(","), _Verbatim(":")
 
 
 def _text(document: Any) -> str:
-    """The document as JSON. Not recursive: a document may be nested as deeply as Python can just read."""
+    """The document as JSON. Not recursive, because documents may be nested as deeply as Python's parser allows."""
     pieces: list[str] = []
     waiting = [document]
     while waiting:

@@ -11,7 +11,7 @@ from pipeline.schema.table import Table
 class BuildReport:
     """The result of building one table. Parts are days, or the whole table.
 
-    `is_rederived` if its rules or columns, or those of its sources, have changed since the last build.
+    `is_rederived` is true if the rules or columns of the table or of its sources have changed since the last build.
     """
 
     table: Table

@@ -1,4 +1,4 @@
-"""Builds the derived tables from raw and rebuilds only the days with new data."""
+"""Builds the derived tables from raw. Only days with new data are rebuilt."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Builder:
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *rest: Any) -> None:
-        # What failed is the news; an unsaved manifest costs one more build.
+        # Report the first failure only; an unsaved manifest costs one more build.
         with contextlib.suppress(DataDirectoryError) if failed else contextlib.nullcontext():
             self._context.manifest.save()
         self._context.__exit__(failed, *rest)
@@ -48,7 +48,7 @@ class Builder:
     def build(self, table: Table) -> BuildReport:
         """Updates the table and the intermediate tables that it reads.
 
-        A part that does not open counts as missing. Raises StoreError if the disk or a damaged file stops the work.
+        Damaged parts of the table count as missing. Raises StoreError if the disk or a damaged source stops the build.
         """
         context = self._context
         context.inspection.look_through(table)
@@ -65,13 +65,13 @@ class Builder:
         return report
 
     def build_published(self) -> None:
-        """Updates every published table, so that all are of one state of the data."""
+        """Updates every published table, so that all describe the same state of the data."""
         # Tables already built by this builder are up to date, because it holds the lock.
         for table in (table for table in PUBLISHED if table.name not in self._current):
             self.build(table)
 
     def forget_all(self) -> None:
-        """Forces the next builds to rebuild everything."""
+        """Makes the next builds rebuild all parts."""
         self._context.manifest.clear()
         self._context.manifest.save()
         self._current.clear()

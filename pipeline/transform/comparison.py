@@ -1,4 +1,4 @@
-"""Whether what would be written is there already: neither it nor what follows from it need be written then."""
+"""Comparison of derived rows with stored rows. If they are equal, neither the part nor its readers are rebuilt."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pipeline.transform.queries import CONTENT_BY_DAY
 
 
 def is_same(connection: duckdb.DuckDBPyConnection, made: str, kept: str) -> bool:
-    """Whether two queries, of a small table each, have the same rows in the same order."""
+    """Whether two queries return the same rows in the same order. For small tables only."""
     first, second = (connection.execute(sql).fetchall() for sql in (made, kept))
     return first == second
 
 
 def changed_days(connection: duckdb.DuckDBPyConnection, made: str, kept: str, days: Iterable[str]) -> set[str]:
-    """The days of submission on which two relations of purchases differ, as far as fingerprints tell.
+    """The days of submission on which two relations of purchases have different fingerprints.
 
-    A session that was asked today touches its day with each of today's runs, and changes it with one.
+    Each run derives the days of all sessions polled today again, but only sessions polled since the last run change.
     """
     contents = []
     for source in (made, kept):

@@ -1,7 +1,7 @@
-"""Learns the distribution of completion times from the tables.
+"""Learns the completion-time distribution from the tables.
 
-Polling uses it (`polling/completion_law.py`). The amount of data read is bounded for any history: the latest
-days of submission, and of many purchases an even sample.
+Polling uses it (`polling/completion_law.py`). The amount of data read is bounded for any history: only the latest days
+of submission are read, and large numbers of purchases are sampled uniformly.
 """
 
 from __future__ import annotations
@@ -18,19 +18,23 @@ _SAMPLE = 200_000  # purchases
 
 
 def learned_law(data: DataDirectory) -> CompletionLaw:
-    """The law learned from the purchases; the assumed law if there are none or their files are damaged.
+    """The distribution learned from purchases; an assumed one if there are none or their objects are damaged.
 
-    Failed purchases count as completed, because both end polling. Raises StoreError if the disk fails.
+    Failed purchases count as complete, like fulfilled ones, because both end polling. Raises StoreError if the disk
+    fails.
     """
     try:
         return CompletionLaw.learned(_intervals(data))
     except (DamagedFileError, MissingFileError):
-        # The next build mends the tables. Until then polling goes on, only less well informed.
+        # The next build derives the tables again. Until then, polling uses the assumed distribution.
         return CompletionLaw.assumed()
 
 
 def _intervals(data: DataDirectory) -> list[tuple[int, int | None, int]]:
-    """Purchases by the bands of age in which they were last pending and first final; NULL where they are not."""
+    """The number of purchases by the age bands of their last pending and their first final answer.
+
+    The second band is None for a purchase without a final answer.
+    """
     store = data.store
     days = sorted(store.parts(PURCHASES))[-_DAYS:]
     if not days:

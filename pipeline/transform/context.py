@@ -1,4 +1,4 @@
-"""What the strategies of building share: the connection, the objects, the manifest, and how a part is written."""
+"""The context shared by the build strategies: connection, objects, manifest, and the writing of parts."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ class BuildContext:
         self._stack.__exit__(*failure)
 
     def name(self, sources: Iterable[Table], days: list[str] | None = None) -> None:
-        """Creates a view of each source for SQL, of all days or of some."""
+        """Creates a view of each source, over all days or the given ones. Queries refer to sources by these names."""
         for source in sources:
             relation = self.store.scan(source, days)
             self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {source.name} AS FROM {relation}")
 
     def name_days(self, days: list[str]) -> None:
-        """Creates the table `days`, the days of submission for the query of purchases."""
+        """Creates the table `days`: the days of submission that the query of purchases derives."""
         self.connection.execute(
             "CREATE OR REPLACE TEMP TABLE days AS SELECT unnest($days::DATE[]) AS day", {"days": days}
         )
 
     def rows(self, table: Table) -> Iterator[pa.RecordBatch]:
-        """The table's rows, derived from the sources as they are named now."""
+        """The table's rows, derived from the current views of its sources."""
         if table is FULFILLED_RESULTS:
             return read_results(self.connection, self._redaction)
         if table.reads_answer_text:
@@ -88,7 +88,10 @@ class BuildContext:
         resolved: tuple[str | None, str | None] = (None, None),
         pending_count: int = 0,
     ) -> None:
-        """Writes a part and notes it in the manifest and the report. The last two are what `Part` says of purchases."""
+        """Writes a part and records it in the manifest and the report.
+
+        `resolved` and `pending_count` are for purchases only; `Part` explains them.
+        """
         table = report.table
         try:
             written = self.store.write(table, name, rows)
@@ -106,7 +109,7 @@ class BuildContext:
         report.written.append(name)
 
     def remove_other_days(self, report: BuildReport, days: set[str]) -> None:
-        """Removes the days that are gone from raw. If there are none, one empty object declares the columns."""
+        """Removes the days that are no longer in raw. If no days are left, one empty object declares the columns."""
         table, inputs = report.table, self.derivations.of(report.table)
         if not days and not self.is_current(table, _NO_DAYS, inputs):
             self.write(report, _NO_DAYS, inputs, stream(self.connection, f"FROM {self.store.scan(table, [])}"))
@@ -115,34 +118,37 @@ class BuildContext:
             self.manifest.forget(table, part)
 
     def is_current(self, table: Table, name: str, inputs: str) -> bool:
-        """Whether the part is there and was derived from these inputs."""
+        """Whether the part exists and was derived from these inputs."""
         return self.exists(table, name) and self.manifest.state(table).parts[name].inputs == inputs
 
     def exists(self, table: Table, name: str) -> bool:
-        """Whether the part is there and the manifest knows it."""
+        """Whether the part exists and is in the manifest."""
         if table.name not in self._existing:
             self._existing[table.name] = set(self.store.parts(table))
         return name in self._existing[table.name] and name in self.manifest.state(table).parts
 
     def state(self, table: Table) -> dict[str, str]:
-        """The identity of the content of a table's parts: names of raw objects, versions of derived ones."""
+        """The identity of each part's content: from object names for raw tables, versions for derived tables."""
         return self.raw_state(table) if table.zone is Zone.RAW else self.manifest.versions(table)
 
     def raw_state(self, table: Table) -> dict[str, str]:
-        """The same of a raw table, by UTC day, listed once."""
-        # Nothing is added to raw while the lock is held, and a history of years takes long to list.
+        """The identity of a raw table's parts, by UTC day."""
+        # Cached: the holder of the lock adds nothing to raw meanwhile, and listing years of history is slow.
         if table.name not in self._raw:
             self._raw[table.name] = {part: identity(paths) for part, paths in self.store.parts(table).items()}
         return self._raw[table.name]
 
     def days_ahead(self, table: Table) -> list[str]:
-        """The raw days in the future, if the table's query tells the future apart: a later run reads them otherwise."""
+        """The raw days in the future if the table's query treats future times differently, otherwise none.
+
+        A fingerprint with these days changes when one of them is no longer in the future.
+        """
         if "is_future(" not in query(table):
             return []
         today = f"{self._now:%Y-%m-%d}"
         return sorted({day for raw in _DATED_BY_CLOCK for day in self.raw_state(raw) if day > today})
 
     def inputs_of_whole(self, table: Table) -> str:
-        """The fingerprint of everything that the table's sources hold."""
+        """The fingerprint of a table that is derived from all parts of its sources."""
         states = [self.state(TABLES[name]) for name in table.sources]
         return digest(self.derivations.of(table), states, *self.days_ahead(table))

@@ -1,8 +1,8 @@
 """Decides when pending sessions are due for another run without a new file.
 
-A run asks until its budget ends, and what is pending then waits for the next run. How long it should wait grows
-with its age, for the same reason for which the questions within a run do (`polling/schedule.py`): what has been
-pending for days rarely completes in the next minutes.
+A run polls until its budget ends. Sessions still pending then wait for the next run. The wait grows with a session's
+age, like the poll interval within a run (`polling/schedule.py`): a session that has been pending for days rarely
+becomes final in the next minutes.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from pipeline.storage.manifest import Manifest, digest
 from pipeline.transform.queries import run
 
 _SHORTEST_WAIT = 900  # seconds between the end of one run and the start of the next
-_SHARE_OF_AGE = 1 / 8  # a session of two hours waits as long as the shortest; one of a week, 21 hours
+_SHARE_OF_AGE = 1 / 8  # up to an age of two hours, a session waits 15 minutes; at one week, 21 hours
 
 
 @dataclass(frozen=True)
 class Due:
-    """The number of pending sessions, and when the first is due, in seconds since the epoch."""
+    """The number of pending sessions, and the time at which the first is due, in seconds since the epoch."""
 
     pending: int
     at: float
 
 
 def due_state(data: DataDirectory) -> str:
-    """A fingerprint of the tables that `due` reads, from one small file. `due` changes only with it."""
+    """A fingerprint of the tables that `due` reads, from the manifest alone. While it is unchanged, so is `due`."""
     manifest = Manifest(data)
     return digest(manifest.versions(PURCHASES), manifest.versions(PENDING_SESSIONS))
 
 
 def due(data: DataDirectory) -> Due | None:
-    """The due state; None if nothing is pending. Raises StoreError.
+    """The pending sessions and their due time; None if no session is pending. Raises StoreError.
 
-    Sessions that a failed run took in and did not come to publish count as well.
+    Includes sessions that a failed run took in but did not add to the purchases.
     """
     store = data.store
     with connect(data) as connection:

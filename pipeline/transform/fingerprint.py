@@ -1,4 +1,4 @@
-"""Fingerprints of derivations, by which a run detects changed rules or columns."""
+"""Fingerprints of derivations. A run uses them to detect changed rules and columns."""
 
 from __future__ import annotations
 

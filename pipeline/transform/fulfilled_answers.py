@@ -1,9 +1,9 @@
 """Reads the fulfilled answers of a day into the rows of `fulfilled_results`.
 
-Nearly every answer is plain: each value is of the kind that belongs there, and one call reads it. What that leaves
-without items is strange, and is read value by value, by a query of its own: on few answers, planning that query takes
-longer than all else, so strange answers are gathered until they are many, or the last. The answers of sessions that
-have several, of which the day's first counts, are read so, too.
+Nearly every answer is plain: every value has the documented kind, and one call parses the answer. The slow path is a
+separate query that reads the other answers value by value. Planning this query takes longer than running it on a few
+answers, so these answers are gathered into larger batches. Sessions with several answers on a day also take the slow
+path; the first answer of the day counts.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from pipeline.storage.connection import ROWS_A_BATCH, stream
 from pipeline.transform.answer_text import TEXT, create_answers
 from pipeline.transform.queries import query
 
-# Bytes of answers that are held at once, as rows, twice: while some are written the next are read, by every core.
-# Rows of the shortest answers take much more than their text.
+# Bytes of answers in memory at once, as rows. Memory use is twice that, because the next batch is parsed, on all cores,
+# while one is written. The rows of short answers take much more memory than their text; the second constant covers it.
 _BYTES_AT_ONCE = 192 << 20
 _BYTES_A_ROW = 4_800
-_STRANGE_BYTES_AT_ONCE = _BYTES_AT_ONCE // 4  # reading value by value holds each of them several times
+_STRANGE_BYTES_AT_ONCE = _BYTES_AT_ONCE // 4  # the slow path keeps several copies
 
 _SESSIONS_WITH_SEVERAL = """
     CREATE OR REPLACE TEMP TABLE sessions_with_several AS
     SELECT session_id FROM status_responses WHERE outcome = 'fulfilled' GROUP BY session_id HAVING count(*) > 1
 """
-# The sizes come out of a query of their own, or the window would hold the bodies.
+# The inner query reduces bodies to sizes; otherwise the window would keep the bodies in memory.
 _TIMES = """
     SELECT min(received_at)::VARCHAR FROM (
         SELECT received_at, sum(size) OVER (ORDER BY received_at) // $at_once AS chunk FROM (
@@ -40,7 +40,7 @@ _TIMES = """
     )
     GROUP BY chunk ORDER BY chunk
 """
-# Where keys are repeated, the last of them counts, and the one call would read another.
+# If keys are repeated, the last one counts, but the fast parser would take another.
 _ANSWERS_BETWEEN = f"""
     CREATE OR REPLACE TEMP VIEW answers AS
     SELECT session_id, received_at, body_sha256, body, outcome,
@@ -69,7 +69,7 @@ def read_results(connection: duckdb.DuckDBPyConnection, redaction: Redaction) ->
     strange: list[pa.RecordBatch] = []
     for (since,), (until,) in itertools.pairwise([*times, ("infinity",)]):
         connection.execute(_ANSWERS_BETWEEN.format(since=since, until=until))
-        # A relation is converted to Arrow on every core, a cursor on one only.
+        # A relation is converted to Arrow on all cores, a cursor on one.
         for batch in connection.sql(query(FULFILLED_RESULTS)).to_arrow_table(ROWS_A_BATCH).to_batches():
             is_read = batch["strange"].is_null()
             rows = batch.drop_columns(["strange"])

@@ -1,6 +1,6 @@
-"""Pieces of SQL that follow from declarations. A query or a macro names a piece as `{{ name }}`.
+"""Pieces of SQL generated from declarations. A query or a macro refers to a piece as `{{ name }}`.
 
-The pieces about answers follow from `pipeline/schema/answer.py`, those about cards from `pipeline/schema/items.py`.
+Pieces about answers are generated from `pipeline/schema/answer.py`, those about cards from `pipeline/schema/items.py`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pipeline.schema.items import CARD_COLUMNS, PARSED_CARD_COLUMNS, PULL_COLUMN
 
 _PLACEHOLDER = re.compile(r"\{\{ (\w+) \}\}")
 _TEXTS = (Kind.TEXT, Kind.ID)
-# A plain price has at most fifteen digits, so a double holds it exactly; the cast to money rounds it.
+# A plain price has at most fifteen digits, so a double represents it exactly. The cast to money rounds it.
 _PLAIN_TYPES = {Kind.PRICE: "DECIMAL(16,10)", Kind.VALUE: "JSON"}
-_EXACT_TYPES = {Kind.PRICE: "VARCHAR", Kind.ATTRIBUTES: "JSON"}  # where numbers stand
+_EXACT_TYPES = {Kind.PRICE: "VARCHAR", Kind.ATTRIBUTES: "JSON"}  # kinds that may be numbers
 
 
 def filled_in(sql: str) -> str:
@@ -37,7 +37,7 @@ def _pieces() -> dict[str, str]:
 
 
 def _structures() -> dict[str, str]:
-    """The structures by which `from_json` reads answers, and entries of a list of attributes."""
+    """The structures for `from_json` to parse answers and the entries of a list of attributes."""
     attributes = _field_of(Kind.ATTRIBUTES)
     return {
         "plain_structure": _json({RESULT.key: _plain(RESULT)}),
@@ -48,7 +48,7 @@ def _structures() -> dict[str, str]:
 
 
 def _plain(field: Field) -> Any:
-    """The structure of a value that is of the kind that belongs there."""
+    """The structure of a value of the documented kind."""
     if not field.fields:
         return _PLAIN_TYPES.get(field.kind, "VARCHAR")
     members = {inner.key: _plain(inner) for inner in field.fields if inner.kind is not Kind.UNREAD}
@@ -56,7 +56,7 @@ def _plain(field: Field) -> Any:
 
 
 def _checked(field: Field) -> Any:
-    """The structure of a value of any kind: JSON below the objects and the items."""
+    """The structure of a value of any kind: objects and items as structs, all other values as JSON."""
     if not field.fields or field.kind is Kind.ATTRIBUTES:
         return "JSON"
     members = {inner.key: _checked(inner) for inner in field.fields if inner.kind is not Kind.UNREAD}
@@ -64,7 +64,7 @@ def _checked(field: Field) -> Any:
 
 
 def _exact(field: Field) -> Any:
-    """The structure of the values in which numbers stand; None where there are none."""
+    """The structure of the values that may be numbers; None if the field has no such values."""
     if field.kind in _EXACT_TYPES:
         return _EXACT_TYPES[field.kind]
     members = {inner.key: read for inner in field.fields if (read := _exact(inner)) is not None}
@@ -72,7 +72,7 @@ def _exact(field: Field) -> Any:
 
 
 def _keys() -> dict[str, str]:
-    """The keys of each kind as alternatives of a pattern, for the test whether an answer is plain."""
+    """The keys of each kind as alternatives of the regular expression that recognizes plain answers."""
     below = {
         "text_keys": (RESULT, _TEXTS),
         "id_keys": (RESULT, (Kind.ID,)),
@@ -89,7 +89,7 @@ def _keys() -> dict[str, str]:
 
 
 def _items() -> dict[str, str]:
-    """The members of an item `x` as it is kept, of a plain answer and of another, and the problems of its values."""
+    """The stored members of an item `x`, for plain and for other answers, and the problems of its values."""
     kept = [(".".join(("x", *place)), field) for place, field in kept_fields(ITEM)]
     texts = [(".".join(place), field) for place, field in leaves(ITEM) if field.kind in _TEXTS]
     below = [(path.removeprefix(f"{_path(ITEM)}."), owner) for path, owner in objects() if owner.kind is Kind.OBJECT]
@@ -123,7 +123,7 @@ def _is_empty(path: str, owner: Field) -> str:
 
 
 def _results() -> dict[str, str]:
-    """The values of `result` that are no list: as read, as text of whatever was read, and what is wrong with them."""
+    """The scalar values of `result`: as parsed from plain answers, as text from JSON, and their problems."""
     fields = [field for field in RESULT.fields if field.kind in _TEXTS]
     return {
         "result_fields": _lines(f"result.{field.key} AS {field.column}" for field in fields),
@@ -134,7 +134,7 @@ def _results() -> dict[str, str]:
 
 
 def _attributes() -> dict[str, str]:
-    """The texts that may name a trait, the preferred one first: of a plain attribute `a`, and of an entry `e`."""
+    """The fields that may name a trait, preferred first: of a plain attribute `a` and of a JSON entry `e`."""
     names = [field.key for field in _field_of(Kind.ATTRIBUTES).fields if field.kind is Kind.TEXT]
     return {
         "trait_names": ", ".join(f"a.{name}" for name in names),
@@ -160,7 +160,7 @@ def _extracted(path: str) -> str:
 
 
 def _cards() -> dict[str, str]:
-    """The columns that `item_days` and `items` share, and the values of the traits that they are read from."""
+    """The columns that `item_days` and `items` share, and the trait values from which they are parsed."""
     return {
         "first_traits": _lines(
             f"first_trait(value, trait, attribute_number, [{_texts(names)}]) AS {fact}"

@@ -1,8 +1,8 @@
-"""Makes sure that what tables are derived from is what was written, before anything is derived from it.
+"""Verifies objects before tables are derived from them.
 
-Objects are verified when they are read for a derivation, and all of the derived ones once a day, on the day's first
-run. In between an object with the etag that the manifest has is not opened: a run with nothing new must not cost more
-with a longer history.
+Objects are verified when a derivation reads them. In addition, the first run of each UTC day verifies all derived
+objects. Other runs do not open an object whose etag equals the one in the manifest, so that the cost of a run without
+new data does not grow with history.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.storage.objects import Store, file_name
 
 
 class Inspection:
-    """What one builder has verified, on a UTC day such as 2026-03-01."""
+    """The verification of objects by one builder on a UTC day, such as 2026-03-01."""
 
     def __init__(self, store: Store, manifest: Manifest, day: str) -> None:
         self._store = store
@@ -26,10 +26,7 @@ class Inspection:
         self._verified: set[str] = set()
 
     def look_through(self, table: Table) -> None:
-        """Removes the objects of a derived table that are not what was written, so that they are built again.
-
-        Raises StoreError.
-        """
+        """Removes damaged and foreign objects of a derived table, so that they are built again. Raises StoreError."""
         if table.zone is Zone.RAW or table.name in self._looked_through:
             return
         is_due = self._manifest.state(table).verified_on != self._day
@@ -53,9 +50,9 @@ class Inspection:
         self._looked_through.add(table.name)
 
     def verify(self, table: Table, parts: Iterable[str] | None = None) -> None:
-        """Verifies the table's objects, or those of some parts, each once.
+        """Verifies the table's objects, or those of the given parts, each once.
 
-        Raises DamagedFileError for the first that is damaged; a derived table is looked through by the next run then.
+        Raises DamagedFileError for the first damaged object. The next run then verifies all objects of a derived table.
         """
         by_part = self._store.parts(table) if parts is None else {part: self._store.part(table, part) for part in parts}
         for path in (path for paths in by_part.values() for path in paths if path not in self._verified):

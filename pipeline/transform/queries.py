@@ -19,7 +19,7 @@ _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 _MACRO = re.compile(r"^CREATE TEMP MACRO (\w+).*?(?=^CREATE|\Z)", re.MULTILINE | re.DOTALL)
 _CALL = re.compile(r"(\w+)\s*\(")
 
-# What the builder asks to find out which parts are out of date.
+# Fingerprints of purchases by day of submission, to find the changed days.
 CONTENT_BY_DAY = """
     SELECT utc_day(submitted_at)::VARCHAR, count(*), bit_xor(hash(purchase)), sum(hash(purchase))
     FROM {source} AS purchase GROUP BY ALL
@@ -41,10 +41,10 @@ def _text(name: str) -> str:
 
 
 def time_macros(now: datetime, expire_after: float) -> str:
-    """What depends on the time as of which tables are built.
+    """The macros that depend on the time as of which tables are built.
 
-    A session is given up when its time is over and it was asked at least once since it was submitted. A time in the
-    future was written by a machine whose clock was ahead.
+    A session is expired if `expire_after` seconds have passed since its submission and it was polled at least once
+    since then. A time in the future was written by a machine whose clock was ahead.
     """
     until = f"submitted_at + to_microseconds({round(expire_after * 1_000_000)}) <= TIMESTAMPTZ '{now.isoformat()}'"
     is_expired = f"{until} AND coalesce(polled_at >= submitted_at, false)" if expire_after else "false"
@@ -55,14 +55,14 @@ def time_macros(now: datetime, expire_after: float) -> str:
 
 
 def macros_used_by(sql: str) -> list[str]:
-    """The SQL of the macros that some SQL calls, directly or indirectly."""
+    """The definitions of the macros that the SQL calls, directly or indirectly."""
     return _used(sql, macros())
 
 
 def run(
     connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object] | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """Runs SQL that calls macros on a connection that has none yet."""
+    """Runs SQL on a connection without macros: defines the macros that it calls first."""
     for macro in macros_used_by(sql):
         connection.execute(macro)
     return connection.execute(sql, parameters)
@@ -82,5 +82,5 @@ def _used(sql: str, shared: str) -> list[str]:
 
 @functools.cache
 def _statements(shared: str) -> dict[str, str]:
-    """Each macro by its name."""
+    """The macros' definitions by name."""
     return {match[1]: match[0].strip() for match in _MACRO.finditer(_COMMENT.sub("", shared))}

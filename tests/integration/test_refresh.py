@@ -238,9 +238,9 @@ def test_an_answer_that_contradicts_a_final_one_is_an_issue_and_changes_nothing(
     assert rows(workspace, "SELECT item_id FROM pulls") == [("first",)]
     found = rows(workspace, "SELECT detail FROM data_issues WHERE rule = 'contradicting_answer' ORDER BY observed_at")
     assert found == [
-        ("the session was fulfilled already; a later answer said fulfilled with other content",),
-        ("the session was fulfilled already; a later answer said failed",),
-        ("the session was fulfilled already; a later answer said pending",),
+        ("the session was already fulfilled; a later answer reports fulfilled with other content",),
+        ("the session was already fulfilled; a later answer reports failed",),
+        ("the session was already fulfilled; a later answer reports pending",),
     ]
 
 

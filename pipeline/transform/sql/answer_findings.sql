@@ -6,7 +6,7 @@ WITH without_link AS (
         'missing_link' AS rule,
         'warning' AS severity,
         'content.links.image' AS field,
-        count(*) FILTER (is_missing) || ' of ' || count(*) || ' items of the day have none; the first is in session '
+        count(*) FILTER (is_missing) || ' of ' || count(*) || ' items of the day have no link; the first is in session '
             || arg_min(session_id, (received_at, session_id)) FILTER (is_missing) AS detail,
         arg_min(body_sha256, (received_at, session_id)) FILTER (is_missing) AS body_sha256,
         min(received_at) FILTER (is_missing) AS received_at

@@ -107,13 +107,13 @@ SELECT
     is_unusual,
     is_telling,
     signal_words(signal, value) || CASE
-        WHEN days < 14 THEN ': what is usual cannot be told from ' || days || ' of the 28 days before.'
-        WHEN error IS NULL THEN ': the days before do not differ, so that nothing tells what is usual.'
-        WHEN is_unusual THEN ': unusually ' || CASE WHEN z > 0 THEN 'high' ELSE 'low' END || '; usual is '
+        WHEN days < 14 THEN ': no control limits, because only ' || days || ' of the 28 days before have data.'
+        WHEN error IS NULL THEN ': no control limits, because the values did not vary within the days before.'
+        WHEN is_unusual THEN ': unusually ' || CASE WHEN z > 0 THEN 'high' ELSE 'low' END || '; the usual range is '
             || signal_range(signal, usual_low, usual_high) || '.'
-        WHEN NOT is_telling THEN ': too small a day to tell; from ' || signal_range(signal, usual_low, usual_high)
-            || ' nothing would stand out.'
-        ELSE ': usual, which is ' || signal_range(signal, usual_low, usual_high) || '.'
+        WHEN NOT is_telling THEN ': too little data on the day for its usual range of '
+            || signal_range(signal, usual_low, usual_high) || ' to be informative.'
+        ELSE ': within the usual range of ' || signal_range(signal, usual_low, usual_high) || '.'
     END AS sentence
 FROM judged
 ORDER BY signal_date, signal

@@ -79,7 +79,7 @@ findings AS (
     -- Records may cover many items that were never submitted: one row per file.
     SELECT
         'unknown_sellback', 'warning', 'sellbacks', NULL, NULL, 'sellbacks/' || source_file, 'item_id',
-        occurrences(count(*), min(submitted_at), max(submitted_at)) || ': no pull is of the item, or of it in the session',
+        occurrences(count(*), min(submitted_at), max(submitted_at)) || ': no pull matches the item and session',
         left(min(item_id), 200), min(submitted_at)
     FROM sellback_records
     WHERE session_id IS NULL
@@ -88,7 +88,7 @@ findings AS (
     SELECT
         'conflicting_sellback', 'warning', 'sellbacks', later.session_id, later.pull_number,
         'sellbacks/' || later.source_file || ' row ' || later.row_number, 'sold_at, amount_usd',
-        'differs from the first record of the pull, which stands: sold at ' || first.sold_at::TIMESTAMP || ' for '
+        'differs from the first record of the pull, which counts: sold at ' || first.sold_at::TIMESTAMP || ' for '
             || coalesce(first.amount_usd::VARCHAR, 'an unknown amount'),
         later.sold_at::TIMESTAMP || ', ' || coalesce(later.amount_usd::VARCHAR, 'none'), later.submitted_at
     FROM sellback_records AS later
@@ -106,16 +106,16 @@ findings AS (
     UNION ALL
     SELECT
         'implausible_time', 'warning', 'purchases', session_id, NULL, source_file || ' row ' || row_number, 'initiated_at',
-        CASE WHEN initiated_at > submitted_at THEN 'more than a day after it was submitted' ELSE 'before 2015' END
-            || '; it is left out of latencies',
+        CASE WHEN initiated_at > submitted_at THEN 'more than a day after the submission' ELSE 'before 2015' END
+            || '; excluded from latencies',
         initiated_at::VARCHAR AS raw_value, submitted_at
     FROM session_submissions
     WHERE rejected_reason IS NULL AND initiated_at IS NOT NULL AND plausible_time(initiated_at, submitted_at) IS NULL
     UNION ALL
     SELECT
         'implausible_time', 'warning', 'sellbacks', session_id, NULL, 'sellbacks/' || source_file || ' row ' || row_number,
-        'sold_at', CASE WHEN sold_at > submitted_at THEN 'more than a day after it was submitted' ELSE 'before 2015' END
-            || '; the record is left out of all figures',
+        'sold_at', CASE WHEN sold_at > submitted_at THEN 'more than a day after the submission' ELSE 'before 2015' END
+            || '; the record is excluded from all figures',
         sold_at::VARCHAR AS raw_value, submitted_at
     FROM sellback_submissions
     WHERE rejected_reason IS NULL AND plausible_time(sold_at, submitted_at) IS NULL
@@ -124,7 +124,7 @@ findings AS (
         'conflicting_submission', 'warning', 'purchases', session_id, NULL,
         source_file || ' row ' || row_number,
         array_to_string(list_transform(differences, lambda d: d.field), ', '),
-        'differs from the first submission, which stands: '
+        'differs from the first submission, which counts: '
             || array_to_string(list_transform(differences, lambda d: d.field || ' ' || d.detail), ', '),
         left(array_to_string(list_transform(differences, lambda d: d.raw_value), ', '), 200),
         submitted_at
@@ -139,22 +139,23 @@ findings AS (
     UNION ALL
     SELECT
         'unconfirmed_failure', 'warning', 'status_responses', answers.session_id, NULL, body_sha256, NULL,
-        'an answer said that the transaction failed, and none on a connection of its own has confirmed it: it may be '
-            || 'another session''s, and the session is ' || status,
+        'an answer reported a failure that no request on a fresh connection confirmed; it may belong to another session; '
+            || 'this session is ' || status,
         excerpt, received_at
     FROM final_and_malformed_answers AS answers JOIN purchases ON purchases.session_id = answers.session_id
     WHERE outcome = 'unconfirmed' AND status <> 'failed'
     UNION ALL
     SELECT
         'lost_answers', 'error', 'status_responses', lost.session_id, NULL, NULL, NULL,
-        'the last ' || lost_count || ' requests brought no answer, at last: ' || last_loss, NULL, lost.last_polled_at
+        'the last ' || lost_count || ' requests brought no answer; the latest problem: ' || last_loss, NULL,
+        lost.last_polled_at
     FROM lost JOIN purchases ON purchases.session_id = lost.session_id
     WHERE resolved_at IS NULL
     UNION ALL
     SELECT
         'implausible_retry_after', 'warning', 'status_responses', arg_min(session_id, (received_at, session_id)), NULL,
         NULL, 'Retry-After', occurrences(count(*), min(received_at), max(received_at))
-            || '; 60 s were taken instead of more than a day',
+            || '; more than a day, replaced by 60 s',
         arg_min(split_part(detail, '; its Retry-After is implausible: ', 2), (received_at, session_id)), min(received_at)
     FROM final_and_malformed_answers
     WHERE contains(detail, '; its Retry-After is implausible: ')
@@ -162,7 +163,7 @@ findings AS (
     UNION ALL
     SELECT
         'contradicting_answer', 'error', 'purchases', answers.session_id, NULL, body_sha256, NULL,
-        'the session was ' || status || ' already; a later answer said ' || outcome
+        'the session was already ' || status || '; a later answer reports ' || outcome
             || CASE WHEN outcome = status THEN ' with other content' ELSE '' END,
         excerpt, received_at
     FROM (FROM final_and_malformed_answers SEMI JOIN listed USING (session_id)) AS answers
@@ -175,7 +176,7 @@ findings AS (
     UNION ALL
     SELECT
         'contradicting_answer', 'warning', 'purchases', session_id, NULL, NULL, NULL,
-        'the session was ' || status || ' already; a later answer said pending', NULL, last_pending_at
+        'the session was already ' || status || '; a later answer reports pending', NULL, last_pending_at
     FROM answered_on
     WHERE last_pending_at > resolved_at
     UNION ALL
@@ -198,7 +199,7 @@ findings AS (
     UNION ALL
     SELECT
         'time_in_future', 'warning', 'purchases', NULL, NULL, NULL, field,
-        'a clock was ahead when it was written, as for session ' || left(min(session_id), 200) || ': '
+        'written by a machine whose clock was ahead, for example for session ' || left(min(session_id), 200) || ': '
             || occurrences(count(*), min(moment), max(moment)),
         NULL, min(moment)
     FROM (

@@ -30,11 +30,11 @@ CREATE TEMP MACRO missing_item_id(j) AS problem('missing_item_id', 'error', 'id'
 
 -- A finding for a value that is there and is not text.
 CREATE TEMP MACRO text_problem(field, j) AS CASE WHEN NOT is_string(j) THEN
-    problem('unreadable_field', 'warning', field, with_article(json_kind(j)) || ' where text belongs', j) END;
+    problem('unreadable_field', 'warning', field, with_article(json_kind(j)) || ' instead of text', j) END;
 
 -- A finding for a value that is there and is not an object.
 CREATE TEMP MACRO object_problem(field, document, path) AS CASE WHEN json_type(document, path) NOT IN ('OBJECT', 'NULL') THEN
-    problem('unreadable_field', 'warning', field, with_article(json_kind(json_extract(document, path))) || ' where an object belongs',
+    problem('unreadable_field', 'warning', field, with_article(json_kind(json_extract(document, path))) || ' instead of an object',
         json_extract(document, path)) END;
 
 -- A price as decimal text. DuckDB reads JSON numbers as doubles, so the digits as sent come along in `exact`
@@ -129,10 +129,10 @@ CREATE TEMP MACRO attribute_problems(a) AS CASE json_kind(a)
     WHEN 'array' THEN list_filter(
         list_transform(from_json(a, '["JSON"]'), lambda e, i: CASE WHEN json_kind(e) <> 'object' THEN
             problem('attribute_not_object', 'warning', 'content.metadata.attributes[' || (i - 1) || ']',
-                with_article(json_kind(e)) || ' where an object belongs; skipped', coalesce(e, 'null'::JSON)) END),
+                with_article(json_kind(e)) || ' instead of an object; skipped', coalesce(e, 'null'::JSON)) END),
         lambda p: p IS NOT NULL)
     ELSE [problem('unreadable_field', 'warning', 'content.metadata.attributes',
-        with_article(json_kind(a)) || ' where a list or an object belongs', a)]
+        with_article(json_kind(a)) || ' instead of a list or an object', a)]
 END;
 
 -- An attribute of a plain answer, whose value is JSON text, or a number's own text in a list. Of text, which nearly every
@@ -268,7 +268,7 @@ CREATE TEMP MACRO faulty_fields(reason) AS nullif(array_to_string(regexp_extract
 CREATE TEMP MACRO difference(field, first_value, later_value) AS CASE
     WHEN later_value IS NOT NULL AND later_value IS DISTINCT FROM first_value THEN {
         'field': field,
-        'detail': coalesce(left(first_value::VARCHAR, 200), 'none') || ' became ' || left(later_value::VARCHAR, 200),
+        'detail': left(later_value::VARCHAR, 200) || ' instead of ' || coalesce(left(first_value::VARCHAR, 200), 'none'),
         'raw_value': later_value::VARCHAR
     } END;
 

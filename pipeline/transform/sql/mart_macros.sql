@@ -236,6 +236,6 @@ CREATE TEMP MACRO signal_number(signal, x) AS CASE signal
 CREATE TEMP MACRO signal_range(signal, low, high) AS signal_number(signal, low) || ' to ' || signal_number(signal, high);
 CREATE TEMP MACRO signal_words(signal, value) AS signal_number(signal, value) || CASE signal
     WHEN 'purchases' THEN ' purchases'
-    WHEN 'failed_rate' THEN ' of the settled purchases failed'
+    WHEN 'failed_rate' THEN ' of the final purchases failed'
     WHEN 'win_rate' THEN ' of the pulls won'
     ELSE ' is the typical quote' END;

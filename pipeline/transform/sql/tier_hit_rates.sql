@@ -149,18 +149,18 @@ SELECT
     p_any_time,
     p_any_time_holm,
     CASE
-        WHEN buyback_share IS NULL THEN 'not tested: buyback_percent is not known'
+        WHEN buyback_share IS NULL THEN 'not tested: buyback_percent is unknown'
         WHEN is_doubtful THEN 'not tested: many quotes lie outside all tiers'
         WHEN p_any_time_holm IS NULL THEN 'no pulls yet'
         WHEN p_any_time_holm < 0.05 AND hit_rate > published_share THEN 'more often than published'
         WHEN p_any_time_holm < 0.05 THEN 'less often than published'
-        ELSE 'no difference shown'
+        ELSE 'no significant difference'
     END AS verdict
 FROM corrected
 UNION ALL
 SELECT
     outside.pack_id, valid_from, NULL, packs.name, NULL, NULL, s.m::BIGINT, s.y::BIGINT, s.y / s.m,
     share_low, share_high, NULL, NULL, NULL, NULL, NULL,
-    CASE WHEN lies_outside(share_low) THEN 'check buyback_percent and the bounds of the tiers' ELSE 'few enough' END
+    CASE WHEN lies_outside(share_low) THEN 'check buyback_percent and the bounds of the tiers' ELSE 'few quotes lie outside all tiers' END
 FROM outside JOIN reference_packs AS packs ON packs.pack_id = outside.pack_id
 ORDER BY pack_id, valid_from NULLS FIRST, fmv_low_usd NULLS LAST

@@ -1,1 +1,1 @@
-"""How each kind of table is built, one module a kind; a table's declaration names its kind."""
+"""Build strategies, one module per kind of table. A table's declaration names its strategy."""

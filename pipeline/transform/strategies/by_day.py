@@ -1,4 +1,4 @@
-"""Tables of one part per UTC day, each derived from that day's parts of the sources."""
+"""Tables with one part per UTC day. Each part is derived from the same day's parts of the sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.transform.strategies import purchases
 
 
 def build(context: BuildContext, report: BuildReport) -> None:
-    """Derives again the days whose sources changed. Purchases are joined by day of resolution."""
+    """Rebuilds the days whose sources have changed. Purchases are joined by day of resolution."""
     table = report.table
     is_observed = table.partition is Partition.OBSERVED
     joins_purchases = is_observed and PURCHASES.name in table.sources

@@ -1,4 +1,4 @@
-"""Pending sessions, found without writing anything, and the table of them."""
+"""Pending sessions: a reader that writes nothing, and the table `pending_sessions`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.transform.context import BuildContext
 from pipeline.transform.queries import query
 from pipeline.transform.strategies import purchases
 
-# Sessions never polled come first, newest first; then those polled longest ago.
+# Sessions that were never polled come first, newest first. The others follow, longest unpolled first.
 _ORDER = "last_polled_at NULLS FIRST, submitted_at DESC, session_id"
 
 
@@ -32,7 +32,7 @@ def pending_sessions(data: DataDirectory, now: datetime, expire_after: float) ->
 
 
 def build(context: BuildContext, report: BuildReport) -> None:
-    """Finds them in every run, because sessions expire with time; writes the table only if they changed."""
+    """Finds the sessions in every run, because sessions expire with time. Writes the table only if it changed."""
     table = report.table
     context.inspection.look_through(PURCHASES)
     _find(context)
@@ -46,13 +46,13 @@ def build(context: BuildContext, report: BuildReport) -> None:
 
 
 def _find(context: BuildContext) -> None:
-    """Creates the temporary table."""
+    """Creates the temporary table `pending_sessions`."""
     context.name(TABLES[name] for name in PENDING_SESSIONS.sources)
     columns = ", ".join(f'"{c.name}" {c.type}' for c in PENDING_SESSIONS.columns)
     context.connection.execute(f"CREATE OR REPLACE TEMP TABLE pending_sessions ({columns})")
     for days in purchases.batches(context, _open_days(context)):
         context.name_days(days)
-        # A session that was submitted on several days may be found on each of them.
+        # A session submitted on several days may be found on each of them.
         context.connection.execute(
             "INSERT INTO pending_sessions "
             f"FROM ({query(PENDING_SESSIONS)}) ANTI JOIN pending_sessions USING (session_id)"
@@ -62,8 +62,8 @@ def _find(context: BuildContext) -> None:
 def _open_days(context: BuildContext) -> set[str]:
     """The days of submission that may have pending sessions.
 
-    What purchases know to be fulfilled or failed stays so, and what they know to be expired is pending again only when
-    it was submitted again, on a day that they have not taken in yet.
+    A fulfilled or failed purchase stays so. An expired one is pending again only if it was submitted again; the day of
+    that submission is not current in purchases yet.
     """
     inputs = purchases.inputs_by_day(context)
     taken_in = {day for day in inputs if context.is_current(PURCHASES, day, inputs[day])}

@@ -1,4 +1,4 @@
-"""Purchases: parts by day of submission, of which an answer changes the day of its session."""
+"""Purchases: parts by day of submission. An answer changes the part of its session's day of submission."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _STATISTICS = """
 
 
 def build(context: BuildContext, report: BuildReport) -> None:
-    """Derives again the days of submission that have a session with a new answer, or that expired."""
+    """Rebuilds the days of submission with new submissions, newly answered sessions or newly expired sessions."""
     context.name(TABLES[name] for name in PURCHASES.sources)
     inputs = inputs_by_day(context)
     observed = context.state(SESSION_DAY_POLLS)
     taken_in = context.manifest.state(PURCHASES).taken_in
-    # A day that disappeared from raw may have had answers of any session.
+    # A day that was removed from raw may have contained answers of any session.
     is_day_gone = not taken_in.keys() <= observed.keys()
     stale = [day for day, state in inputs.items() if is_day_gone or not context.is_current(PURCHASES, day, state)]
     answered = [day for day, version in observed.items() if taken_in.get(day) != version]
@@ -54,35 +54,35 @@ def build(context: BuildContext, report: BuildReport) -> None:
     )
     for days in batches(context, {*stale, *_touched_days(context)}):
         _rebuild(context, report, days, inputs)
-    context.connection.execute("DROP TABLE touched")  # all sessions of the history, in a rebuild
+    context.connection.execute("DROP TABLE touched")  # after a rebuild it contains all sessions
     report.unchanged_count = len(inputs) - len(report.written)
     context.manifest.take_in(PURCHASES, observed)
     context.remove_other_days(report, set(inputs))
 
 
 def inputs_by_day(context: BuildContext) -> dict[str, str]:
-    """The fingerprint of the inputs of purchases, by day of submission."""
+    """The fingerprints of the inputs of purchases, by day of submission."""
     derived = context.derivations.of(PURCHASES)
     raw = context.raw_state(SESSION_SUBMISSIONS)
     return {day: digest(derived, context.expire_after, {day: state}) for day, state in raw.items()}
 
 
 def days_with_pending(context: BuildContext) -> list[str]:
-    """The days of submission with purchases that are pending, which the manifest knows without opening any."""
+    """The days of submission with pending purchases, from the manifest alone."""
     return [day for day, part in context.manifest.state(PURCHASES).parts.items() if part.pending_count]
 
 
 def days_resolved_on(context: BuildContext, day: str) -> list[str]:
-    """The days of submission whose purchases may have been resolved on a day, which the manifest knows as well.
+    """The days of submission with purchases that may have been resolved on a day, from the manifest alone.
 
-    They are few, and a day's tables need not read the purchases of the whole history.
+    There are few such days, so a day's tables do not read the purchases of the whole history.
     """
     parts = context.manifest.state(PURCHASES).parts
     return [name for name, part in parts.items() if (part.resolved_from or "~") <= day <= (part.resolved_until or "")]
 
 
 def batches(context: BuildContext, days: Iterable[str]) -> Iterator[list[str]]:
-    """Days of submission in groups whose sessions fit into memory: they may be a whole history."""
+    """The days of submission in groups whose sessions fit into memory: there may be a whole history of days."""
     batch: list[str] = []
     size = 0
     for day in sorted(days):
@@ -98,7 +98,7 @@ def batches(context: BuildContext, days: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _touched_days(context: BuildContext) -> list[str]:
-    """The days on which sessions in `touched` were first submitted, and those with sessions that expired since."""
+    """The days of the first submission of sessions in `touched`, and the days with newly expired sessions."""
     found = context.connection.execute(
         f"""
         SELECT utc_day(min(submitted_at))::VARCHAR FROM session_submissions
@@ -115,14 +115,14 @@ def _rebuild(context: BuildContext, report: BuildReport, days: list[str], inputs
     connection, manifest = context.connection, context.manifest
     context.name_days(days)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE rebuilt AS {query(PURCHASES)}")
-    # A session that is resolved on another day than before concerns both. Noted before the former day is forgotten.
+    # If a session's day of resolution changes, both days are out of date. They are recorded before the former is lost.
     kept = context.store.scan(PURCHASES, days)
     for (day,) in connection.execute(_RESOLUTION_DAYS_OF_TOUCHED.format(former=kept)).fetchall():
         manifest.put_out_of_date(PURCHASES, day)
     known = context.store.parts(PURCHASES).keys() & manifest.state(PURCHASES).parts.keys()
     changed = {*days} - known | changed_days(connection, "rebuilt", kept, days)
     for day in changed:
-        # A kill between here and the next save must not leave new rows under a version that stands for others.
+        # After a kill before the next save, the manifest must not list new rows under the version of the former ones.
         manifest.forget(PURCHASES, day)
     manifest.save()
     statistics = {day: rest for day, *rest in connection.execute(_STATISTICS).fetchall()}

@@ -1,4 +1,4 @@
-"""Tables of one part, derived from everything that their sources hold."""
+"""Tables with one part, derived from all parts of their sources."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pipeline.transform.queries import query
 
 
 def build(context: BuildContext, report: BuildReport, keeps_same_rows: bool = False) -> None:
-    """Derives the table again if a source changed.
+    """Rebuilds the table if a source has changed.
 
-    With `keeps_same_rows` a small table whose rows turn out the same keeps its version, for the sake of its readers.
+    With `keeps_same_rows`, a table with unchanged rows keeps its version, so that its readers are not rebuilt. For
+    small tables only.
     """
     table = report.table
     inputs = context.inputs_of_whole(table)
@@ -33,5 +34,5 @@ def build(context: BuildContext, report: BuildReport, keeps_same_rows: bool = Fa
 
 
 def build_if_different(context: BuildContext, report: BuildReport) -> None:
-    """The same, with the rows compared."""
+    """As `build`, but keeps the version of a table with unchanged rows."""
     build(context, report, keeps_same_rows=True)

@@ -429,8 +429,8 @@ def test_many_types_and_packs_are_cut_and_the_rest_is_counted(published):
 @pytest.mark.parametrize(
     ("verdicts", "told"),
     [
-        (["no difference shown"] * 2, "Of 2 tiers tested, none differ significantly from the published rate"),
-        (["more often than published", "no difference shown"], "Of 2 tiers tested, 1 differs significantly"),
+        (["no significant difference"] * 2, "Of 2 tiers tested, none differ significantly from the published rate"),
+        (["more often than published", "no significant difference"], "Of 2 tiers tested, 1 differs significantly"),
         (
             ["less often than published", "no pulls yet"],
             "Of 1 tier tested, 1 differs significantly from the published rate. 1 tier could not be",

@@ -390,9 +390,9 @@ def test_an_impossible_time_is_a_finding_and_left_out_of_every_latency(api):
         workspace, "SELECT session_id, field, detail FROM data_issues WHERE rule = 'implausible_time' ORDER BY 1"
     )
     assert found == [
-        ("late", "initiated_at", "more than a day after it was submitted; it is left out of latencies"),
-        ("old", "initiated_at", "before 2015; it is left out of latencies"),
-        ("zero", "initiated_at", "before 2015; it is left out of latencies"),
+        ("late", "initiated_at", "more than a day after the submission; excluded from latencies"),
+        ("old", "initiated_at", "before 2015; excluded from latencies"),
+        ("zero", "initiated_at", "before 2015; excluded from latencies"),
     ]
     assert rows(workspace, "SELECT abs(latency_p99_seconds) < 3600 FROM resolution_funnel") == [(True,)]
     assert rows(workspace, "SELECT count(*) FROM purchases WHERE year(initiated_at) IN (1970, 2014, 2099)") == [(3,)]

@@ -373,7 +373,12 @@ def test_odds_that_are_surely_not_as_published_are_told_in_words(api):
         api, {"2026-01-01": [30.0] * 40}, ("p,,,85,low,0,20,9", "p,,,,high,20,40,1", "p,,,,top,40,,0")
     )
     found = rows(workspace, "SELECT tier, verdict FROM tier_hit_rates ORDER BY fmv_low_usd")
-    words = ("less often than published", "more often than published", "no difference shown", "few enough")
+    words = (
+        "less often than published",
+        "more often than published",
+        "no significant difference",
+        "few quotes lie outside all tiers",
+    )
     assert found == list(zip(("low", "high", "top", None), words, strict=True))
 
 

@@ -400,7 +400,7 @@ def test_objects_without_a_checksum_are_read_and_their_answers_held_against_thei
     pq.write_table(pa.Table.from_batches(rows), path, compression="none")
     history.store.verify([str(path)])
     path.write_bytes(path.read_bytes().replace(b"Glimmerwing", b"Glimmerwinh"))
-    with pytest.raises(DamagedFileError, match="an answer in it is not the one whose SHA-256 stands beside it"):
+    with pytest.raises(DamagedFileError, match="an answer in it does not match its SHA-256"):
         history.store.verify([str(path)])
 
 

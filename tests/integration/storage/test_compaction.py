@@ -172,7 +172,7 @@ def test_a_reader_that_listed_the_objects_before_the_merge_can_read_them_for_an_
         assert connection.execute(f"FROM {listed_before}").fetchall() == before
     let_an_hour_pass(workspace.data)
     compact_at(workspace.data)
-    gone = pytest.raises(StoreError, match="was removed while it was being read: run again")
+    gone = pytest.raises(StoreError, match="was deleted while it was being read: run again")
     with gone, connect(workspace.data) as connection:
         connection.execute(f"FROM {listed_before}").fetchall()
 
@@ -377,7 +377,7 @@ def test_originals_are_kept_when_the_merged_object_does_not_hold_their_rows(work
         STATUS_RESPONSES, "2026-03-01", merged.stem, workspace.data.store.names_replaced(str(merged))
     ) as writer:
         writer.write(next(workspace.data.store.read(str(folder / sorted(objects(workspace.data, "2026-03-01"))[0][1]))))
-    with pytest.raises(StoreError, match=r"merged-\w+\.parquet does not hold the rows .* kept: delete it"):
+    with pytest.raises(StoreError, match=r"merged-\w+\.parquet does not contain the rows .* kept: delete it"):
         let_an_hour_pass(workspace.data)
         compact_at(workspace.data)
     assert len(objects(workspace.data, "2026-03-01")) == RUNS + 1

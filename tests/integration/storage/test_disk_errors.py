@@ -125,7 +125,7 @@ def test_a_disk_that_is_full_while_tables_are_built_leaves_them_as_they_were(dis
     drop(workspace, "b.txt", "\n".join(f"b{i}" for i in range(30)))
     workspace.take_in()
     before = contents(workspace, "lake", "staging")
-    with disk.full(), one_line(PipelineError, "could not be written", "No space left", "make room"):
+    with disk.full(), one_line(PipelineError, "could not be written", "No space left", "free some space"):
         build_all(workspace)
     assert contents(workspace, "lake", "staging") == before
     refresh(workspace)
@@ -171,7 +171,7 @@ def test_a_disk_that_is_full_when_the_journal_is_sealed_keeps_the_journal_for_th
     log = ResponseLog(workspace.data, STATUS_RESPONSES, PAST)
     answers(log, 500)
     log.write(log.take())
-    with disk.full(), one_line(StoreError, "make room"):
+    with disk.full(), one_line(StoreError, "free some space"):
         log.close()
     with disk.full(), one_line(StoreError, "raw/status_responses/2026-03-01/", "could not be written"):
         workspace.take_in()
@@ -199,7 +199,7 @@ def test_what_was_synced_before_a_write_failed_is_kept_and_nothing_comes_after_t
     log.write(log.take())
     with disk.full(but_for=100_000):
         answers(log, 50, size=10_000)
-        with one_line(StoreError, ".journal", "make room"):
+        with one_line(StoreError, ".journal", "free some space"):
             log.write(log.take())
     answers(log, 50)
     log.close()
@@ -218,7 +218,7 @@ def test_a_disk_that_is_full_while_a_query_puts_rows_aside_is_said_in_one_line(d
         lambda connection: list(connection.execute(large).to_arrow_reader()),
     ):
         with (
-            one_line(StoreError, f"no room in {workspace.data.root}", "make room"),
+            one_line(StoreError, f"{workspace.data.root} has no room", "free some space"),
             connect(workspace.data) as connection,
         ):
             run(connection)
@@ -244,10 +244,10 @@ def test_a_command_on_a_full_disk_ends_in_one_line(disk, api):
     workspace = filled(api)
     drop(workspace, "b.txt", "b\n")
     with disk.full():
-        assert_one_line_error(phygitals("refresh"), "raw/session_submissions", "No space left", "make room")
-        assert_one_line_error(phygitals("submit", "c"), "inbox", "No space left", "make room")
+        assert_one_line_error(phygitals("refresh"), "raw/session_submissions", "No space left", "free some space")
+        assert_one_line_error(phygitals("submit", "c"), "inbox", "No space left", "free some space")
         again = str(workspace.data.inbox / "a.csv")
-        assert_one_line_error(phygitals("submit", again), "inbox", "No space left", "make room")
+        assert_one_line_error(phygitals("submit", again), "inbox", "No space left", "free some space")
     assert [path.name for path in sorted(workspace.data.inbox.iterdir())] == ["a.csv", "b.txt"]
 
 
@@ -368,7 +368,7 @@ def test_a_derived_file_with_damaged_rows_is_named_and_built_again_when_it_is_de
         damage_rows(path)
         damaged = contents(workspace, "lake")
         workspace.data.record("published").unlink(missing_ok=True)  # so that this publication reads every object
-        with one_line(PublishError, f"{path} cannot be read", "delete it: the next run derives it anew"):
+        with one_line(PublishError, f"{path} cannot be read", "delete it: the next run derives it again"):
             refresh(workspace)
         assert contents(workspace, "lake") == damaged
         path.unlink()
@@ -381,7 +381,7 @@ def test_damage_in_what_a_table_is_built_from_is_named_before_the_table_is_touch
     damage_rows(path)
     drop(workspace, "b.txt", "s0\n")
     before = lake_hashes(workspace)
-    with one_line(DamagedFileError, f"{path} cannot be read", "delete it: the next run derives it anew"):
+    with one_line(DamagedFileError, f"{path} cannot be read", "delete it: the next run derives it again"):
         refresh(workspace)
     assert lake_hashes(workspace) == before
     path.unlink()

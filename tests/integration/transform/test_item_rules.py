@@ -178,7 +178,7 @@ def test_items_without_a_link_to_their_image_are_one_finding_a_day(api):
         "table_name": "pulls",
         "session_id": None,
         "field": "content.links.image",
-        "detail": "4 of 6 items of the day have none; the first is in session s",
+        "detail": "4 of 6 items of the day have no link; the first is in session s",
         "source": hashlib.sha256(answer("s", LINKLESS)).hexdigest(),
     }
 

@@ -478,9 +478,9 @@ def test_new_item_types_and_changed_kinds_of_values_are_counted_with_when_they_w
         "WHERE rule IN ('new_item_type', 'changed_type') ORDER BY ALL",
     )
     assert found == [
-        ("changed_type", "id", "a number where text belongs", "2 occurrences"),
-        ("changed_type", "token_standard", "an object where text belongs", "1 occurrence"),
-        ("changed_type", "user_id", "a number where text belongs", "1 occurrence"),
+        ("changed_type", "id", "a number instead of text", "2 occurrences"),
+        ("changed_type", "token_standard", "an object instead of text", "1 occurrence"),
+        ("changed_type", "user_id", "a number instead of text", "1 occurrence"),
         ("new_item_type", "type", "coin", "2 occurrences"),
     ]
     (detail,) = rows(workspace, "SELECT detail FROM data_issues WHERE rule = 'new_item_type'")[0]

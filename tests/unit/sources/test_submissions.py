@@ -334,14 +334,14 @@ def test_the_first_submission_wins_and_a_different_later_one_is_an_issue(workspa
             "t",
             "2.csv row 3",
             "pack_id",
-            "differs from the first submission, which stands: pack_id none became q",
+            "differs from the first submission, which counts: pack_id q instead of none",
         ),
         (
             "conflicting_submission",
             "s",
             "3.csv row 2",
             "price_usd",
-            "differs from the first submission, which stands: price_usd 10.0000 became 11.0000",
+            "differs from the first submission, which counts: price_usd 11.0000 instead of 10.0000",
         ),
     ]
 
@@ -353,7 +353,7 @@ def test_of_a_long_value_that_contradicts_the_first_one_an_issue_shows_the_begin
     build_all(workspace)
     workspace.publish()
     ((detail, raw_value),) = rows(workspace, "SELECT detail, raw_value FROM data_issues")
-    assert detail.endswith("u" * 200 + " became " + "v" * 200)
+    assert detail.endswith("v" * 200 + " instead of " + "u" * 200)
     assert raw_value == "v" * 200
 
 

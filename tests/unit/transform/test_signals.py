@@ -75,7 +75,7 @@ def test_each_figure_is_set_beside_the_days_before_as_numpy_does(extra):
         assert row["value"] == pytest.approx(np.exp(value) if row["signal"] == "quoted_value" else value)
         if day < 14:
             assert (row["z"], row["usual"], row["is_unusual"]) == (None, None, False)
-            assert "cannot be told" in row["sentence"]
+            assert f"only {day} of the 28 days before have data" in row["sentence"]
             continue
         window = slice(max(0, day - 28), day)
         k, m = total[window].sum(), n[window].sum()
@@ -103,11 +103,13 @@ def test_a_day_on_which_much_more_fails_is_told_and_one_of_few_sessions_is_said_
     failed[-1] = 30
     told = of_last_day(signals(FLAT, failed), "failed_rate")
     assert told["is_unusual"]
-    assert told["sentence"].startswith("30.0 % of the settled purchases failed: unusually high; usual is 0.0 % to ")
+    assert told["sentence"].startswith(
+        "30.0 % of the final purchases failed: unusually high; the usual range is 0.0 % to "
+    )
     few = np.where(np.arange(DAYS) == DAYS - 1, 5, FLAT)
     small = of_last_day(signals(few, np.minimum(failed, few) * (few > 5)), "failed_rate")
     assert (small["is_unusual"], small["is_telling"]) == (False, False)
-    assert "too small a day to tell" in small["sentence"]
+    assert "too little data on the day" in small["sentence"]
 
 
 def test_where_nothing_ever_failed_a_day_of_failures_is_unusual():
@@ -123,7 +125,7 @@ def test_quotes_that_never_differ_and_days_without_any_say_nothing():
     assert (row["z"], row["is_unusual"], row["usual"]) == (None, False, None)
     assert (
         row["sentence"]
-        == "$7.50 is the typical quote: the days before do not differ, so that nothing tells what is usual."
+        == "$7.50 is the typical quote: no control limits, because the values did not vary within the days before."
     )
     zero = pa.table({"day": np.arange(DAYS), "quote": np.zeros(DAYS)})
     found = signals(FLAT, FLAT * 0, zero)
@@ -135,7 +137,7 @@ def test_a_day_on_which_nothing_was_submitted_is_one_of_no_purchases():
     found = signals(np.where(np.arange(DAYS) == DAYS - 1, 0, FLAT), FLAT * 0)
     row = of_last_day(found, "purchases")
     assert (row["value"], row["is_unusual"]) == (0, True)
-    assert row["sentence"].startswith("0 purchases: unusually low; usual is 69 to 131.")
+    assert row["sentence"].startswith("0 purchases: unusually low; the usual range is 69 to 131.")
 
 
 def test_of_days_that_differ_more_than_by_chance_few_are_called_unusual():
