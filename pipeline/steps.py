@@ -216,7 +216,7 @@ class Workspace:
 
 @contextlib.contextmanager
 def serving_url(settings: Settings, endpoint: Endpoint) -> Iterator[str]:
-    """The URL of the endpoint: the API's, or in `local` without a URL, that of a simulator for the block's time."""
+    """The URL of the endpoint at the API, or in `local` without a URL, at a simulator that runs during the block."""
     if settings.base_url is not None:
         yield endpoint_url(settings.base_url, settings.api_prefix, endpoint.path)
         return
