@@ -16,9 +16,9 @@ from pathlib import Path
 import duckdb
 
 from pipeline.clock import now
-from pipeline.endpoint import status_url
+from pipeline.endpoint import endpoint_url
 from pipeline.errors import PipelineError
-from pipeline.polling.endpoint import BUY_STATUS
+from pipeline.polling.endpoint import BUY_STATUS, Endpoint
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Exit, Progress
 from pipeline.polling.waits import Waits
@@ -113,7 +113,7 @@ class Workspace:
             from pipeline.polling.run import poll
 
             law = learned_law(self.data)
-            with serving_url(self.settings) as url:
+            with serving_url(self.settings, BUY_STATUS) as url:
                 progress = poll(self.data, self.settings, BUY_STATUS, url, sessions, on_progress, law)
             waits.after(progress).save(self.data)
             return progress
@@ -215,10 +215,10 @@ class Workspace:
 
 
 @contextlib.contextmanager
-def serving_url(settings: Settings) -> Iterator[str]:
-    """The URL to poll: the API's, or in `local` without a URL, that of a simulator which runs during the block."""
+def serving_url(settings: Settings, endpoint: Endpoint) -> Iterator[str]:
+    """The URL of the endpoint at the API, or in `local` without a URL, at a simulator that runs during the block."""
     if settings.base_url is not None:
-        yield status_url(settings.base_url, settings.api_prefix)
+        yield endpoint_url(settings.base_url, settings.api_prefix, endpoint.path)
         return
     # The simulator's server is slow to import, and only a local run needs it.
     from pipeline.simulator.server import Simulator
@@ -226,4 +226,4 @@ def serving_url(settings: Settings) -> Iterator[str]:
 
     simulator = Simulator(prefix=settings.api_prefix, hold=_LOCAL_HOLD, fault_rate=_LOCAL_FAULT_RATE)
     with serve(simulator) as url:
-        yield status_url(url, settings.api_prefix)
+        yield endpoint_url(url, settings.api_prefix, endpoint.path)

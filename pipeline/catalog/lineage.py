@@ -55,7 +55,8 @@ def origins(table: Table) -> dict[str, tuple[Origin, ...]]:
     if scope is None:
         raise LineageError(f"the query of {table.name} is not a SELECT")
     found = _Reader(table).outputs(scope)
-    return {column.name: _in_order(found.get(column.name, set())) for column in table.columns}
+    _refuse_other_columns(table, list(found))
+    return {column.name: _in_order(found[column.name]) for column in table.columns}
 
 
 @functools.cache
@@ -65,6 +66,17 @@ def asset_origins(table: Table) -> dict[str, tuple[Origin, ...]]:
         name: _in_order({seen for origin in direct for seen in _visible(origin)})
         for name, direct in origins(table).items()
     }
+
+
+def _refuse_other_columns(table: Table, selected: list[str]) -> None:
+    # Columns behind the declared ones are left to the build: `fulfilled_results` has one for its reader.
+    for position, column in enumerate(table.columns):
+        name = selected[position] if position < len(selected) else "no column"
+        if name != column.name:
+            raise LineageError(
+                f"the query of {table.name} selects {name} at position {position + 1}, where {column.name} is "
+                "declared: select the declared columns, in their order"
+            )
 
 
 def _in_order(found: set[Origin]) -> tuple[Origin, ...]:

@@ -37,10 +37,12 @@ def test_the_readme_lists_every_table_and_column_as_declared():
 
 def test_the_readme_lists_every_setting_with_its_default():
     for name, field in Settings.model_fields.items():
-        (row,) = [line for line in README.splitlines() if line.startswith(f"| `PHYGITALS_{name.upper()}`")]
+        variable = f"PHYGITALS_{name.upper()}"
+        rows_of = [line for line in README.splitlines() if line.startswith(f"| `{variable}`")]
+        assert len(rows_of) == 1, f"the table of settings has {len(rows_of)} rows of {variable}"
         if field.default is not None:
             shown = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
-            assert f"`{shown}`" in row
+            assert f"`{shown}`" in rows_of[0]
 
 
 def test_it_lists_every_command():

@@ -229,7 +229,7 @@ def test_an_answer_that_contradicts_a_final_one_is_an_issue_and_changes_nothing(
         from pipeline.polling.run import poll
         from pipeline.steps import serving_url
 
-        with workspace.data.exclusive(), serving_url(workspace.settings) as url:
+        with workspace.data.exclusive(), serving_url(workspace.settings, BUY_STATUS) as url:
             workspace_settings = workspace.settings.model_copy(update={"poll_budget": 0.05, "poll_interval": 1.0})
             sessions = PendingSessions.of(["s"], 0.0)
             poll(workspace.data, workspace_settings, BUY_STATUS, url, sessions, lambda _: None)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pipeline.schema import TABLES
-from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.staging import PURCHASES
-from pipeline.schema.table import Partition
+from pipeline.schema.table import Partition, Table, Zone
 from pipeline.storage.manifest import digest
 from pipeline.transform.build_report import BuildReport
 from pipeline.transform.context import BuildContext
@@ -15,9 +14,8 @@ from pipeline.transform.strategies import purchases
 def build(context: BuildContext, report: BuildReport) -> None:
     """Rebuilds the days whose sources have changed. Purchases are joined by day of resolution."""
     table = report.table
-    is_observed = table.partition is Partition.OBSERVED
-    joins_purchases = is_observed and PURCHASES.name in table.sources
-    days = context.raw_state(STATUS_RESPONSES if is_observed else SESSION_SUBMISSIONS)
+    joins_purchases = table.partition is Partition.OBSERVED and PURCHASES.name in table.sources
+    days = sorted({day for name in raw_sources(table) for day in context.raw_state(TABLES[name])})
     sources = [TABLES[name] for name in table.sources]
     by_day = [source for source in sources if source.partition is table.partition]
     whole = [source for source in sources if source.partition is Partition.NONE]
@@ -40,3 +38,12 @@ def build(context: BuildContext, report: BuildReport) -> None:
             context.name([PURCHASES], purchases.days_resolved_on(context, day))
         context.write(report, day, inputs, context.rows(table))
     context.remove_other_days(report, set(days))
+
+
+def raw_sources(table: Table) -> set[str]:
+    """The names of the raw tables whose days are the table's: those behind its sources of the same partition."""
+    found: set[str] = set()
+    for source in (TABLES[name] for name in table.sources):
+        if source.partition is table.partition:
+            found |= {source.name} if source.zone is Zone.RAW else raw_sources(source)
+    return found

@@ -103,3 +103,15 @@ def test_each_form_of_sql_is_followed(sql, monkeypatch):
 def test_a_column_that_comes_from_nowhere_is_refused(sql, monkeypatch):
     with pytest.raises(LineageError, match="query of probe"):
         read(sql, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("SELECT name AS a FROM pulls", "no column at position 2, where b is declared"),
+        ("SELECT name AS b, name AS a FROM pulls", "b at position 1, where a is declared"),
+    ],
+)
+def test_a_query_that_selects_other_columns_than_declared_is_refused(sql, words, monkeypatch):
+    with pytest.raises(LineageError, match=f"query of probe selects {words}"):
+        read(sql, monkeypatch)
