@@ -5,6 +5,7 @@ This module has the user's settings only; constants of the API and of the algori
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from pathlib import Path
@@ -52,6 +53,21 @@ def _valid_url(value: str) -> str:
 
 def _is_guarded(url: URL) -> bool:
     return url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host))
+
+
+def _is_allowed_endpoint(value: str) -> bool:
+    try:
+        url = parsed(value)
+    except ValueError:
+        return False
+    return _is_guarded(url) and not url.userinfo
+
+
+def _valid_lake(value: str) -> str:
+    found = re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/?#@\\\s]+)*/?", value)
+    if not found or any(part in (".", "..") for part in value.split("/")):
+        raise ValueError("allowed is s3://bucket/prefix; endpoint and credentials come from the AWS_* variables")
+    return value.rstrip("/")
 
 
 def _valid_prefix(value: str) -> str:
@@ -144,6 +160,7 @@ class Settings(WebhookSettings):
     api_prefix: Annotated[str, AfterValidator(_valid_prefix)] = "/api/v1"
     api_key: Annotated[SecretStr, AfterValidator(_valid_key)] | None = None
     data_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
+    lake_url: Annotated[str, AfterValidator(_valid_lake)] | None = None
     # The API holds a pending call for about 6 s; 25 calls a second times 6 s are 150.
     max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 160
     requests_per_second: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] | None = None
@@ -200,6 +217,12 @@ class Settings(WebhookSettings):
         if needs_key and settings.env != "local" and settings.api_key is None:
             raise SettingsError(
                 f"PHYGITALS_API_KEY is not set: the {settings.env} environment needs the key that Phygitals issued"
+            )
+        endpoint = os.environ.get("AWS_ENDPOINT_URL")
+        if settings.lake_url and endpoint and not _is_allowed_endpoint(endpoint):
+            raise SettingsError(
+                f"AWS_ENDPOINT_URL={endpoint!r} is refused: allowed is an https URL, or plain http to a loopback "
+                "address"
             )
         if needs_key:
             check(settings.base_url)

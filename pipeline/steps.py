@@ -63,7 +63,7 @@ class Workspace:
         """
         prepare_process()
         settings = settings or Settings.load()
-        data = DataDirectory(settings.data_directory)
+        data = DataDirectory(settings.data_directory, settings.lake_url)
         data.claim(settings.env, settings.api)
         return cls(settings, data)
 
@@ -75,7 +75,7 @@ class Workspace:
         """
         prepare_process()
         settings = Settings.load(needs_key=needs_key)
-        data = DataDirectory(settings.data_directory)
+        data = DataDirectory(settings.data_directory, settings.lake_url)
         data.check(settings.env, settings.api)
         return cls(settings, data)
 
@@ -103,7 +103,7 @@ class Workspace:
         with self.data.exclusive():
             for line in raw_log.recover(self.data, BUY_STATUS.table):
                 on_line(line)
-            waits = Waits.of(self.data, now())
+            waits = Waits.of(self.data.records, now())
             sessions = self._sessions_to_poll(() if waits.everybody else waits.sessions)
             if waits.everybody:
                 return Progress(total=len(sessions), exit=Exit.ASKED_TO_WAIT, wait_until=waits.everybody)
@@ -115,12 +115,12 @@ class Workspace:
             law = learned_law(self.data)
             with serving_url(self.settings, BUY_STATUS) as url:
                 progress = poll(self.data, self.settings, BUY_STATUS, url, sessions, on_progress, law)
-            waits.after(progress).save(self.data)
+            waits.after(progress).save(self.data.records)
             return progress
 
     def asked_to_wait_until(self) -> datetime | None:
         """The time until which the API asks to send no requests; None if it does not."""
-        return Waits.of(self.data, now()).everybody
+        return Waits.of(self.data.records, now()).everybody
 
     @contextlib.contextmanager
     def builder(self) -> Iterator[Builder]:
@@ -153,6 +153,7 @@ class Workspace:
 
     def is_report_current(self) -> bool:
         """Whether the existing report is up to date."""
+        self.data.current(self.data.report)
         return is_current(self.data, self.settings.env, now())
 
     def report(self, process: DrawingProcess | None = None) -> Path:
@@ -160,14 +161,10 @@ class Workspace:
 
         Pass a `process` that was started earlier to avoid waiting for the drawing libraries.
         """
-        if sys.flags.optimize > 1 and process is None:
-            with DrawingProcess() as another:
-                return another.draw(self.data, self.settings.env, now())
-        if process:
-            return process.draw(self.data, self.settings.env, now())
-        from pipeline.report.page import write_report
-
-        return write_report(self.data, self.settings.env, now())
+        self.data.current(self.data.warehouse)
+        self._write_report(process)
+        self.data.push(self.data.report)
+        return self.data.report
 
     def rebuild(self) -> Published:
         """Rebuilds every table from raw, and publishes."""
@@ -193,6 +190,17 @@ class Workspace:
             with Builder(past, moment, self.settings.expire_after, self.settings.secret) as builder:
                 builder.build_published()
             return publish(past)
+
+    def _write_report(self, process: DrawingProcess | None) -> None:
+        with contextlib.ExitStack() as stack:
+            if process is None and sys.flags.optimize > 1:
+                process = stack.enter_context(DrawingProcess())
+            if process:
+                process.draw(self.data, self.settings.env, now())
+                return
+        from pipeline.report.page import write_report
+
+        write_report(self.data, self.settings.env, now())
 
     def _sessions_to_poll(self, waiting: Iterable[str]) -> PendingSessions:
         store = self.data.store

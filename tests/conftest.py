@@ -6,9 +6,11 @@ import contextlib
 import os
 import shutil
 import signal
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,6 +26,9 @@ from tests.support.workspace import (
     drop,
     refresh,
 )
+
+if TYPE_CHECKING:
+    from tests.support.s3 import S3Server
 
 
 def pytest_configure() -> None:
@@ -43,7 +48,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the settings of whoever runs it, nor writes into the project's own data."""
     for variable in list(os.environ):
-        if variable.startswith("PHYGITALS_"):
+        if variable.startswith(("PHYGITALS_", "AWS_")):
             monkeypatch.delenv(variable)
     monkeypatch.setenv("PHYGITALS_DATA_DIR", str(tmp_path / "data"))
     home = tmp_path / "dagster_home"
@@ -161,3 +166,35 @@ def folder(request: pytest.FixtureRequest) -> Folder:
     """The inbox, and its neighbour."""
     found: Folder = request.param
     return found
+
+
+@pytest.fixture(scope="session")
+def _s3_served() -> Iterator[tuple[S3Server, str]]:
+    from tests.support.s3 import S3Server  # takes a second to import, which few tests need
+
+    server = S3Server()
+    with server.serving() as url:
+        yield server, url
+
+
+@pytest.fixture
+def s3_server(_s3_served: tuple[S3Server, str], monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The S3 server that all tests of this process share, with the variables that give access to it."""
+    from tests.support.s3 import CREDENTIALS
+
+    server, url = _s3_served
+    server.requests.clear()
+    server.fault = lambda _method, _path: None
+    for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": url}.items():
+        monkeypatch.setenv(name, value)
+    return server
+
+
+@pytest.fixture
+def lake_url(s3_server: S3Server) -> str:
+    """The URL of an empty lake in a bucket of its own."""
+    from tests.support.s3 import make_bucket
+
+    bucket = f"lake-{uuid.uuid4().hex}"
+    make_bucket(os.environ["AWS_ENDPOINT_URL"], bucket)
+    return f"s3://{bucket}/partner-1/production"

@@ -59,7 +59,7 @@ def _rows_by_day(connection: duckdb.DuckDBPyConnection, store: Store, table: Tab
             return []
         # Counts from the objects' metadata; no rows are read.
         by_day: dict[str, int] = {}
-        for path, count in row_counts_of(connection, list(day_of)).items():
+        for path, count in row_counts_of(connection, store.fetched(day_of)).items():
             by_day[day_of[path]] = by_day.get(day_of[path], 0) + count
         return sorted((day, count) for day, count in by_day.items() if count)
     times = [c.name for c in table.columns if c.key and c.type == "DATE"]

@@ -157,7 +157,7 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
         raise click.ClickException("the SQL is empty: give a query such as 'FROM item_types'")
     chosen = chosen_format(asked, output)
     data = Workspace.open_for_reading().data
-    with open_for_queries(data.warehouse) as connection:
+    with open_for_queries(data.current(data.warehouse)) as connection:
         try:
             require_read_only(connection, sql)
             if chosen:

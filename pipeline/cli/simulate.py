@@ -10,6 +10,8 @@ from pipeline.errors import PipelineError
 from pipeline.simulator.history import DAYS, write_history
 from pipeline.simulator.server import Simulator
 from pipeline.simulator.service import serve
+from pipeline.sources.inbox import Inbox
+from pipeline.sources.kinds import SESSIONS
 from pipeline.steps import Workspace
 
 
@@ -37,7 +39,7 @@ def submit_history(workspace: Workspace, session_count: int) -> str:
     """
     if workspace.settings.env != "local":
         raise SimulationError("simulated submissions are allowed only with PHYGITALS_ENV=local")
-    if any(workspace.data.inbox.iterdir()):
+    if Inbox(workspace.data, SESSIONS).files():
         return f"{workspace.data.inbox} already has files; nothing was added."
     with workspace.data.exclusive():
         write_history(workspace.data, session_count, now())

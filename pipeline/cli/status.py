@@ -166,7 +166,7 @@ def _pending(workspace: Workspace, moment: datetime) -> Pending:
 
 
 def _published(data: DataDirectory) -> PublishedFile | None:
-    if not data.warehouse.exists():
+    if not data.current(data.warehouse).exists():
         return None
     with open_warehouse(data.warehouse) as connection:
         return PublishedFile(
@@ -196,7 +196,7 @@ def _refused_key(data: DataDirectory, history: History) -> list[Need]:
     if not days:
         return []
     with connect(data) as connection:
-        objects = read_parquet(STATUS_RESPONSES, days[max(days)])
+        objects = data.store.scan(STATUS_RESPONSES, [max(days)])
         newest = connection.execute(f"SELECT arg_max(outcome, received_at), max(received_at) FROM {objects}").fetchone()
     if newest is None or newest[0] != "unauthorized":
         return []
@@ -226,7 +226,9 @@ def _rejected_files(data: DataDirectory, kind: Kind) -> list[Need]:
     with connect(data) as connection:
         reasons = dict.fromkeys(rejected, "")
         for name, path in rejected.items():
-            row = connection.execute(f"SELECT rejected_reason FROM {read_parquet(kind.table, [path])}").fetchone()
+            row = connection.execute(
+                f"SELECT rejected_reason FROM {read_parquet(kind.table, data.store.fetched([path]))}"
+            ).fetchone()
             reasons[name] = row[0] if row else ""
     return [
         Need("file_rejected", f"{kind.folder}/{name}: rejected whole, {reason}; correct or remove the file")

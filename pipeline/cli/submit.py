@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.sources import formats, inbox, rows
 from pipeline.sources.columns import RowError
-from pipeline.storage.layout import Layout
+from pipeline.storage.data_directory import DataDirectory
 
 _STANDARD_INPUT = "-"
 # Ids may be any text, but an argument like these is probably a file with a wrong path.
@@ -25,7 +25,7 @@ class SubmitError(PipelineError):
     """An argument is neither a session id nor a readable file. Nothing was submitted."""
 
 
-def submit_all(data: Layout, arguments: Iterable[str], now: datetime) -> Iterator[str]:
+def submit_all(data: DataDirectory, arguments: Iterable[str], now: datetime) -> Iterator[str]:
     """Writes inbox files after checking every argument. Yields one line per file, with its source and its path.
 
     Raises SubmitError, and DataDirectoryError if a file cannot be read or written.

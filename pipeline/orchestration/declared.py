@@ -116,7 +116,11 @@ def _uri(table: Table) -> dict[str, str]:
     """The URI of the table's Parquet objects; empty if the settings are invalid, which a run reports."""
     if VALID_SETTINGS is None:
         return {}
-    return {"dagster/uri": f"file://{DataDirectory(VALID_SETTINGS.data_directory).store.folder(table)}"}
+    data = DataDirectory(VALID_SETTINGS.data_directory)
+    folder = data.store.folder(table)
+    if VALID_SETTINGS.lake_url:
+        return {"dagster/uri": folder.replace(str(data.root), VALID_SETTINGS.lake_url, 1)}
+    return {"dagster/uri": f"file://{folder}"}
 
 
 def _description(table: Table) -> str:

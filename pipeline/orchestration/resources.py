@@ -10,7 +10,7 @@ import dagster as dg
 from pipeline.clock import now
 from pipeline.errors import PipelineError
 from pipeline.orchestration.instance import kept_open
-from pipeline.orchestration.run_history import DATA_DIRECTORY
+from pipeline.orchestration.run_history import DATA_DIRECTORY, LAKE_URL
 from pipeline.polling.progress import Progress
 from pipeline.quality.checker import Checker
 from pipeline.report.wording import escape_controls
@@ -82,7 +82,8 @@ def workspace_resource(
     def workspace(context: dg.InitResourceContext) -> Iterator[WorkspaceResource]:
         def tag_run(data: DataDirectory) -> None:
             if context.instance and context.run:
-                context.instance.add_run_tags(context.run.run_id, {DATA_DIRECTORY: str(data.root)})
+                tags = {DATA_DIRECTORY: str(data.root)} | ({LAKE_URL: data.lake_url} if data.lake_url else {})
+                context.instance.add_run_tags(context.run.run_id, tags)
 
         with contextlib.ExitStack() as stack:
             if context.instance and context.run:

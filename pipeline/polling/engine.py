@@ -57,7 +57,8 @@ class Engine:
     """One polling run.
 
     `ask` sends one request about a session, on a fresh connection if its second argument is true. `clock` returns the
-    wall time in microseconds since the epoch.
+    wall time in microseconds since the epoch. `check` raises a PipelineError
+    once this run must not send requests any more.
 
     A failure is confirmed by a second request, which goes before all others; it is final if that fails too.
 
@@ -74,7 +75,9 @@ class Engine:
         url: str,
         clock: Callable[[], int],
         on_progress: Callable[[Progress], None],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
+        self._check = check
         self._interpret = endpoint.interpret
         self._ask = ask
         self._log = log
@@ -157,6 +160,11 @@ class Engine:
             return None
         if at > now:
             self._arm(at)
+            return None
+        try:
+            self._check()
+        except PipelineError as error:
+            self._fail(error)
             return None
         self._pace.sent(now)
         self._in_flight += 1

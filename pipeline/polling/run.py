@@ -57,7 +57,7 @@ def poll(
         async with StatusClient(endpoint, url, settings.secret, settings.request_timeout, room=log.room) as client:
             # Jitter spreads requests; it needs no cryptographic randomness.
             schedule = Schedule(sessions, limits.poll_interval, random.Random(), law)  # noqa: S311
-            engine = Engine(endpoint, client.ask, log, limits, url, _microseconds, on_progress)
+            engine = Engine(endpoint, client.ask, log, limits, url, _microseconds, on_progress, data.check_lease)
             if threading.current_thread() is threading.main_thread():
                 for number in _STOPPING:
                     asyncio.get_running_loop().add_signal_handler(number, engine.stop, number)

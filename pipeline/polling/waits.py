@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from pipeline.polling.answers import LONGEST_WAIT
 from pipeline.polling.progress import Progress
-from pipeline.storage.kept_record import load_record, save_record
-from pipeline.storage.layout import Layout
+from pipeline.storage.records import Records
+
+_NAME = "asked_to_wait"
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Waits:
     sessions: dict[str, datetime] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, data: Layout, now: datetime) -> Waits:
+    def of(cls, records: Records, now: datetime) -> Waits:
         """The recorded waits that are not over; unreadable and implausibly long ones are ignored."""
-        recorded = load_record(_file(data), cls) or cls()
+        recorded = records.load(_NAME, cls) or cls()
         sessions = {name: until for name, until in recorded.sessions.items() if _is_ahead(until, now)}
         everybody = recorded.everybody if recorded.everybody and _is_ahead(recorded.everybody, now) else None
         return cls(everybody, sessions)
@@ -35,21 +35,17 @@ class Waits:
         """These waits, updated by those of a run."""
         return Waits(progress.wait_until, self.sessions | progress.waiting)
 
-    def save(self, data: Layout) -> None:
+    def save(self, records: Records) -> None:
         """Raises DataDirectoryError."""
         if not self.everybody and not self.sessions:
             with contextlib.suppress(OSError):
-                _file(data).unlink(missing_ok=True)
+                records.forget(_NAME)
             return
         recorded = {
             "everybody": self.everybody and self.everybody.isoformat(),
             "sessions": {name: until.isoformat() for name, until in self.sessions.items()},
         }
-        save_record(_file(data), recorded)
-
-
-def _file(data: Layout) -> Path:
-    return data.record("asked_to_wait")
+        records.save(_NAME, recorded)
 
 
 def _is_ahead(until: datetime, now: datetime) -> bool:

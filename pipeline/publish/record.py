@@ -11,19 +11,19 @@ from typing import NamedTuple, TypedDict
 
 from pipeline.schema.table import Table
 from pipeline.storage.checksum import crc_until
-from pipeline.storage.kept_record import load_record, save_record
-from pipeline.storage.layout import Layout
+from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.manifest import digest
 
 
 class Part(NamedTuple):
-    """One object of the lake: its path, its stamp and its number of rows."""
+    """One object of the lake: its path (in the record below the root), its stamp and its number of rows."""
 
     path: str
     stamp: str
     row_count: int
 
 
+_NAME = "published"
 _Tables = dict[str, tuple[str, list[Part]]]  # by table: the digest of its declaration, and its parts
 
 
@@ -36,9 +36,10 @@ class _Content(TypedDict):
 class Record:
     """The parts of the published tables in the order of their rows."""
 
-    def __init__(self, data: Layout) -> None:
-        self._path = data.record("published")
+    def __init__(self, data: DataDirectory) -> None:
+        self._records = data.records
         self._warehouse = data.warehouse
+        self._root = f"{data.root.as_posix()}/"
 
     def parts(self, table: Table) -> list[Part]:
         """The parts in the published file; none if unknown or if the declaration has changed."""
@@ -53,7 +54,7 @@ class Record:
         return parts if all(parts.values()) else None
 
     def _tables(self) -> _Tables:
-        record = load_record(self._path, _Content)
+        record = self._records.load(_NAME, _Content)
         try:
             return record["tables"] if record and record["file"] == _identity(self._warehouse) else {}
         except OSError:  # no file is published
@@ -61,22 +62,30 @@ class Record:
 
     def _parts(self, tables: _Tables, table: Table) -> list[Part]:
         declaration, parts = tables.get(table.name, (None, []))
-        return parts if declaration == _declaration(table) else []
+        if declaration != _declaration(table):
+            return []
+        return [part._replace(path=f"{self._root}{part.path}") for part in parts]
 
     def is_whole(self, copy: Path) -> bool:
         """Whether a copy equals the file as published, byte for byte."""
-        record = load_record(self._path, _Content)
+        record = self._records.load(_NAME, _Content)
         return record is not None and record["crc32"] == _crc(copy)
 
     def save(self, parts: Mapping[Table, list[Part]]) -> None:
         """Records the parts in the published file. Raises DataDirectoryError."""
-        tables = {table.name: (_declaration(table), held) for table, held in parts.items()}
+        tables = {
+            table.name: (
+                _declaration(table),
+                [part._replace(path=part.path.removeprefix(self._root)) for part in held],
+            )
+            for table, held in parts.items()
+        }
         file = {"file": _identity(self._warehouse), "crc32": _crc(self._warehouse)}
-        save_record(self._path, file | {"tables": tables})
+        self._records.save(_NAME, file | {"tables": tables})
 
     def forget(self) -> None:
         """Forces the next publication to copy everything."""
-        self._path.unlink(missing_ok=True)
+        self._records.forget(_NAME)
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -40,6 +40,7 @@ STORAGE_VERSION = "v1.2.0"  # readable by DuckDB 1.2 and later
 _COPIED_AT_ONCE = 32 << 20  # bytes
 _PIECES_AHEAD = 4  # copied pieces that may wait to be flushed to disk
 _LEAST_KEPT_SHARE = 0.5  # of the rows; below it, copying everything is faster
+_VERSIONS_KEPT = 3  # in an object store, for readers that opened one of them
 _MOST_FREE_SHARE = 0.5  # of the blocks; above it, the next file is built from nothing
 
 
@@ -66,6 +67,7 @@ def publish(data: DataDirectory) -> Published:
 
     Raises PublishError.
     """
+    data.current(data.warehouse)
     held = Record(data).all_parts(PUBLISHED)
     if held is not None and all(_holds(held[table], data.store.etags(table)) for table in PUBLISHED):
         row_counts = {table.name: _rows({table: parts}) for table, parts in held.items()}
@@ -85,8 +87,8 @@ def _publish_anew(data: DataDirectory) -> Published:
     try:
         _remove(building)
         with connect(data) as connection, _attachable(building) as attached:
-            parts = {table: _parts(connection, data, table) for table in PUBLISHED}
             held = {table: record.parts(table) for table in PUBLISHED}
+            parts = {table: _parts(connection, data, table, held[table]) for table in PUBLISHED}
             kept = {table: _kept(parts[table], held[table]) for table in PUBLISHED}
             is_patch = _rows(kept) > 0 and _rows(kept) >= _LEAST_KEPT_SHARE * _rows(parts)
             if is_patch:
@@ -102,7 +104,7 @@ def _publish_anew(data: DataDirectory) -> Published:
             for table in PUBLISHED:
                 if parts[table] != held[table] or not is_patch:
                     data.store.verify(part.path for part in parts[table][len(kept[table]) :])
-                    _sync_table(connection, table, kept[table], parts[table])
+                    _sync_table(connection, data, table, kept[table], parts[table])
             connection.execute("CHECKPOINT published")
             is_wasteful = _free_share(connection) > _MOST_FREE_SHARE
             connection.execute("DETACH published")
@@ -111,6 +113,7 @@ def _publish_anew(data: DataDirectory) -> Published:
         for path in {data.warehouse, place}:
             _wal(path).unlink(missing_ok=True)
         building.replace(place)
+        data.push(data.warehouse, versions=_VERSIONS_KEPT)
         if is_wasteful:
             record.forget()
         else:
@@ -171,10 +174,12 @@ def _copy_piece(reading: FileIO, writing: BufferedWriter) -> bool:
     return written > 0
 
 
-def _parts(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table) -> list[Part]:
+def _parts(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table, held: list[Part]) -> list[Part]:
+    """The parts of the lake. Those that the published file holds are not opened."""
     paths = [path for of_part in data.store.parts(table).values() for path in of_part]
-    row_counts = row_counts_of(connection, paths)
     etags = data.store.etags(table)
+    row_counts = {part.path: part.row_count for part in held if part.stamp == etags.get(part.path)}
+    row_counts |= row_counts_of(connection, data.store.fetched(path for path in paths if path not in row_counts))
     return [Part(path, etags[path], row_counts[path]) for path in paths]
 
 
@@ -188,7 +193,9 @@ def _rows(parts: Mapping[Table, list[Part]]) -> int:
     return sum(part.row_count for of_table in parts.values() for part in of_table)
 
 
-def _sync_table(connection: duckdb.DuckDBPyConnection, table: Table, kept: list[Part], wanted: list[Part]) -> None:
+def _sync_table(
+    connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table, kept: list[Part], wanted: list[Part]
+) -> None:
     """Replaces the table's parts after the `kept` ones by the rest of the `wanted` ones."""
     name = f"published.{table.name}"
     if kept:
@@ -200,7 +207,7 @@ def _sync_table(connection: duckdb.DuckDBPyConnection, table: Table, kept: list[
         _create(connection, table)
     if new := [part.path for part in wanted[len(kept) :]]:
         selected = ", ".join(f'"{c.name}"' for c in table.columns)
-        connection.execute(f"INSERT INTO {name} SELECT {selected} FROM {read_parquet(table, new)}")
+        connection.execute(f"INSERT INTO {name} SELECT {selected} FROM {read_parquet(table, data.store.fetched(new))}")
 
 
 def _drop_former(connection: duckdb.DuckDBPyConnection) -> None:

@@ -41,7 +41,7 @@ class Checker:
     def __init__(self, data: DataDirectory, clock: Callable[[], datetime]) -> None:
         self._data = data
         self._clock = clock
-        self._record = FindingRecord.of(data)
+        self._record = FindingRecord.of(data.records)
         self._returned = FindingRecord()
         self._views: dict[str, str] = {}
         self._stack = contextlib.ExitStack()
@@ -53,7 +53,7 @@ class Checker:
     def __exit__(self, *error: Any) -> None:
         # The record is a cache: a failing disk must not fail a finished run.
         with contextlib.suppress(DataDirectoryError):
-            self._record.save(self._data)
+            self._record.save(self._data.records)
         self._stack.__exit__(*error)
 
     def findings(self, checks: Sequence[Check]) -> dict[Check, Finding]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from pipeline.storage.kept_record import load_record, save_record
-from pipeline.storage.layout import Layout
+from pipeline.storage.records import Records
+
+_NAME = "findings"
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class FindingRecord:
         self._is_changed = False
 
     @classmethod
-    def of(cls, data: Layout) -> FindingRecord:
+    def of(cls, records: Records) -> FindingRecord:
         """The recorded findings; none if the record is missing, damaged or of another version."""
-        return cls(load_record(_file(data), dict[str, tuple[str, Finding]]))
+        return cls(records.load(_NAME, dict[str, tuple[str, Finding]]))
 
     def finding(self, key: str, inputs: str) -> Finding | None:
         """The recorded finding of a check; None if its inputs changed or it was never computed."""
@@ -59,16 +59,12 @@ class FindingRecord:
         self._findings[key] = (inputs, finding)
         self._is_changed = True
 
-    def save(self, data: Layout) -> None:
+    def save(self, records: Records) -> None:
         """Writes the record if it changed. Raises DataDirectoryError."""
         if self._is_changed:
             recorded = {key: (inputs, _recorded(finding)) for key, (inputs, finding) in self._findings.items()}
-            save_record(_file(data), recorded)
+            records.save(_NAME, recorded)
             self._is_changed = False
-
-
-def _file(data: Layout) -> Path:
-    return data.record("findings")
 
 
 def _recorded(finding: Finding) -> dict[str, Any]:

@@ -35,7 +35,9 @@ def write_history(data: DataDirectory, session_count: int, now: datetime) -> Non
     for moment in sorted(moments):
         by_day.setdefault(f"{moment:%Y-%m-%d}", []).append(moment)
     for day, initiated in by_day.items():
-        replace_file(data.inbox / f"purchases-{day}.csv", _csv(rng, initiated, now))
+        file = data.inbox / f"purchases-{day}.csv"
+        replace_file(file, _csv(rng, initiated, now))
+        data.push(file)
         if day < f"{now:%Y-%m-%d}":
             end_of_day = datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1, microseconds=-1)
             take_in(data, lambda end=end_of_day: end, Inbox(data, SESSIONS))  # type: ignore[misc]

@@ -15,11 +15,18 @@ from pathlib import Path
 from pipeline.sources import formats
 from pipeline.sources.columns import SUBMISSION_ID, Record
 from pipeline.sources.kinds import Kind
-from pipeline.sources.listing import InboxFile, UnavailableFileError, cannot_be_read, listing, open_file
+from pipeline.sources.listing import (
+    InboxFile,
+    Listing,
+    UnavailableFileError,
+    cannot_be_read,
+    listing,
+    listing_of,
+    open_file,
+)
+from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.errors import DataDirectoryError
 from pipeline.storage.files import replace_file
-from pipeline.storage.kept_record import load_record, save_record
-from pipeline.storage.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -66,26 +73,32 @@ class Inbox:
     cache: without it the files are hashed again and recognized by their content.
     """
 
-    def __init__(self, data: Layout, kind: Kind) -> None:
+    def __init__(self, data: DataDirectory, kind: Kind) -> None:
         self.kind = kind
+        self._data = data
         self._folder = kind.path(data)
-        self._index = data.record(f"{kind.folder}_index")
-        self._stamps = load_record(self._index, dict[str, tuple[str, str]]) or {}
+        self._index = f"{kind.folder}_index"
+        self._stamps = data.records.load(self._index, dict[str, tuple[str, str]]) or {}
+
+    def files(self) -> list[InboxFile]:
+        """The files, read and unread, without opening any."""
+        return self._listing().files
 
     def new_files(self) -> list[InboxFile]:
         """The unread files, from one listing, without opening any."""
-        return [file for file in listing(self._folder).files if not self._is_known(file)]
+        return [file for file in self.files() if not self._is_known(file)]
 
     def rejection_objects(self) -> dict[str, str]:
         """By the name of a read file that is still in the folder: its raw object if it was rejected whole."""
-        read = ((file, self._stamps[file.name][1]) for file in listing(self._folder).files if self._is_known(file))
+        read = ((file, self._stamps[file.name][1]) for file in self.files() if self._is_known(file))
         return {file.shown: _rejection_object(sha, file.name) for file, sha in read}
 
     def batches(self, left: dict[str, str]) -> Iterator[FileBatch]:
-        found = listing(self._folder)
+        found = self._listing()
         left |= found.left
         for file in (file for file in found.files if not self._is_known(file)):
             try:
+                self._data.current(self._folder / file.name)
                 with open_file(self._folder, file) as opened:
                     yield FileBatch(file, opened, _sha256(opened), self.kind)
             except UnavailableFileError as error:
@@ -95,7 +108,11 @@ class Inbox:
         self._stamps[batch.file.name] = (batch.file.stamp, batch.content_sha256)
 
     def save(self) -> None:
-        save_record(self._index, self._stamps)
+        self._data.records.save(self._index, self._stamps)
+
+    def _listing(self) -> Listing:
+        storage = self._data.storage
+        return listing_of(storage.listing(self.kind.folder)) if storage.is_remote else listing(self._folder)
 
     def _is_known(self, file: InboxFile) -> bool:
         return self._stamps.get(file.name, ("", ""))[0] == file.stamp
@@ -119,16 +136,17 @@ def fingerprint(files: list[InboxFile]) -> str:
     return hashlib.sha256(repr(files).encode()).hexdigest()
 
 
-def submit_ids(data: Layout, session_ids: list[str], now: datetime) -> Path:
+def submit_ids(data: DataDirectory, session_ids: list[str], now: datetime) -> Path:
     """Writes the ids as a new inbox file and returns its path."""
     submission_id = str(uuid.uuid4())
     rows = (json.dumps({"session_id": s, SUBMISSION_ID: submission_id}) for s in session_ids)
     path = data.inbox / f"submitted-{now:%Y%m%dT%H%M%SZ}-{submission_id[:8]}.jsonl"
     replace_file(path, "\n".join(rows) + "\n")
+    data.push(path)
     return path
 
 
-def submit_file(data: Layout, source: Path, now: datetime) -> Path:
+def submit_file(data: DataDirectory, source: Path, now: datetime) -> Path:
     """Copies the file into the inbox under a unique name and returns its path. Raises DataDirectoryError."""
     path = data.inbox / f"submitted-{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}-{source.name.lstrip('.')}"
     try:
@@ -139,4 +157,5 @@ def submit_file(data: Layout, source: Path, now: datetime) -> Path:
             "it again"
         ) from error
     replace_file(path, content)
+    data.push(path)
     return path

@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from pipeline.errors import PipelineError
+from pipeline.storage.object_storage import Entry
 
 # Hidden files, lock files of office programs, unfinished downloads and uploads, and Windows' notes about downloads.
 _IGNORED = re.compile(
@@ -72,6 +74,17 @@ def listing(folder: Path) -> Listing:
         walk.look_into(*walk.linked_folders.pop(0))
     walk.found.files.sort()
     return walk.found
+
+
+def listing_of(objects: Iterable[Entry]) -> Listing:
+    """The same of the objects in a folder of an object store."""
+    found = Listing()
+    for entry in objects:
+        name = entry.key.partition("/")[2]
+        if not any(is_ignored(part) for part in name.split("/")):
+            found.files.append(InboxFile(name, entry.size, entry.modified_ns))
+    found.files.sort()
+    return found
 
 
 class _Walk:

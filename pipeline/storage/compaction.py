@@ -57,7 +57,7 @@ def _merge(store: Store, table: Table, day: str, paths: list[str]) -> None:
     # A journal may be sealed again much later, into an object whose name was already merged.
     replaces.update(*(store.names_replaced(path) for path in paths if is_merged(path)))
     with store.writer(table, day, MERGED + identity(paths), replaces) as writer:
-        store.verify(paths)
+        store.verify(store.fetched(paths))
         for path in paths:
             for batch in store.read(path):
                 writer.write(with_missing_columns(table, batch))
@@ -78,6 +78,6 @@ def _delete(data: DataDirectory, table: Table, merged: str, originals: list[str]
 def _content(data: DataDirectory, table: Table, paths: list[str]) -> object:
     """A digest of the rows, independent of their order. Reads every byte."""
     columns = ", ".join(column.name for column in table.columns)
-    rows = read_parquet(table, paths)
+    rows = read_parquet(table, data.store.fetched(paths))
     with connect(data) as connection:
         return connection.execute(f"SELECT count(*), sum(hash({columns})) FROM {rows}").fetchone()

@@ -8,28 +8,69 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.storage.errors import DataDirectoryError
-from pipeline.storage.files import for_owner_and_group, replace_file
+from pipeline.schema.table import Table
+from pipeline.storage.errors import ConflictError, DataDirectoryError
+from pipeline.storage.files import for_owner_and_group
+from pipeline.storage.journal_segments import JournalSegments
 from pipeline.storage.layout import Layout
 from pipeline.storage.local_folder import LocalFolder
 from pipeline.storage.lock import WriterLock
+from pipeline.storage.object_storage import ObjectStorage
 from pipeline.storage.objects import Store
 from pipeline.storage.parquet_query import has_literal_path
+from pipeline.storage.records import Records
 from pipeline.storage.spill import remove_dead
+
+if TYPE_CHECKING:
+    from pipeline.storage.lease import Lease
+
+_ENVIRONMENT = "environment.json"
 
 
 class DataDirectory(Layout):
-    """The paths of one environment's data, with its objects (`store`) and its lock.
+    """One environment's data: paths, objects (`store`), records and lock.
 
-    Code that only needs paths takes a `Layout`; code that only reads or writes objects takes a `Store`.
+    With `lake_url`, such as `s3://bucket/prefix`, the data are in that object store, the folder `root` is a working
+    copy of them, and a lease guards them in addition to the lock. Code that only needs paths takes a `Layout`; code
+    that only reads or writes objects takes a `Store`.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, lake_url: str | None = None) -> None:
         super().__init__(root)
-        self.store = Store(LocalFolder(root))
+        self.lake_url = lake_url
         self._lock = WriterLock(self.lock_file)
+        self._lease = _lease(lake_url) if lake_url else None
+        self.storage: ObjectStorage = LocalFolder(root)
+        if lake_url and self._lease:
+            self.storage = _object_store(root, lake_url, self._lease)
+        self.store = Store(self.storage)
+        self.records = Records(self.storage)
         self._is_held = False
+
+    @property
+    def address(self) -> str:
+        """The place of the data, for people."""
+        return f"the lake {self.lake_url}" if self.lake_url else f"the data directory {self.root}"
+
+    def current(self, path: Path) -> Path:
+        """Makes sure that a file below the root is current, and returns its path. Raises StoreError."""
+        self.storage.fetch([self._key(path)])
+        return path
+
+    def push(self, path: Path, versions: int = 0) -> None:
+        """Publishes a file that was written in place; see `ObjectStorage.push`. Raises StoreError."""
+        self.storage.push(self._key(path), versions)
+
+    def journal_segments(self, table: Table) -> JournalSegments:
+        """The pieces of a raw table's journals that survive this machine."""
+        return JournalSegments(self.storage, self._key(self.journal(table)))
+
+    def check_lease(self) -> None:
+        """Raises LeaseLostError if this process had the lease and lost it. Costs no request."""
+        if self._lease:
+            self._lease.check()
 
     def claim(self, environment: str, api_url: str) -> None:
         """Creates the directory if it is missing, and binds it to one environment and API URL.
@@ -47,10 +88,12 @@ class DataDirectory(Layout):
         with self._usable(), for_owner_and_group():
             self.offer_inbox()
             self.scratch.mkdir(exist_ok=True)
-            theirs = self._bound_to()
+            theirs, etag = self._bound_to()
             if theirs is None or (theirs != mine and self._holds_nothing() and not self.is_being_written()):
-                replace_file(self.environment_file, json.dumps(mine, indent=2) + "\n")
-                theirs = self._bound_to()  # if two processes bind it at once, the later one wins
+                content = json.dumps(mine, indent=2) + "\n"
+                with contextlib.suppress(ConflictError):  # two processes bind it at once, and the first one wins
+                    self.storage.compare_and_swap(_ENVIRONMENT, content.encode(), etag)
+                theirs, _ = self._bound_to()
         if theirs != mine:
             raise self._anothers(theirs, mine)
 
@@ -58,7 +101,7 @@ class DataDirectory(Layout):
         """Raises DataDirectoryError if `claim` would refuse the environment and the API URL. Changes nothing."""
         mine = {"environment": environment, "api_url": api_url}
         with self._usable():
-            theirs = self._bound_to()
+            theirs, _ = self._bound_to()
             is_anothers = theirs not in (None, mine) and not self._holds_nothing()
         if is_anothers:
             raise self._anothers(theirs, mine)
@@ -66,8 +109,8 @@ class DataDirectory(Layout):
     def _anothers(self, theirs: dict[str, str] | None, mine: dict[str, str]) -> DataDirectoryError:
         names = ["{environment} at {api_url}".format_map(defaultdict(str, bound or {})) for bound in (theirs, mine)]
         return DataDirectoryError(
-            f"the data directory {self.root} holds data of {names[0]}, not of {names[1]}: "
-            "set PHYGITALS_DATA_DIR to another one"
+            f"{self.address} holds data of {names[0]}, not of {names[1]}: "
+            f"set {'PHYGITALS_LAKE_URL' if self.lake_url else 'PHYGITALS_DATA_DIR'} to another one"
         )
 
     def offer_inbox(self) -> None:
@@ -75,19 +118,21 @@ class DataDirectory(Layout):
         with self._usable(), for_owner_and_group():
             self.inbox.mkdir(parents=True, exist_ok=True)
 
-    def _bound_to(self) -> dict[str, str] | None:
+    def _bound_to(self) -> tuple[dict[str, str] | None, str | None]:
+        """The environment and the API URL to which the data are bound, and the etag of the file that says so."""
+        found = self.storage.read(_ENVIRONMENT)
+        if found is None:
+            return None, None
         try:
-            bound: object = json.loads(self.environment_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
+            bound: object = json.loads(found[0])
         except ValueError:
             bound = None
         if not isinstance(bound, dict) or not bound.keys() >= {"environment", "api_url"}:
+            place = f"{self.lake_url}/{_ENVIRONMENT}" if self.lake_url else self.environment_file
             raise DataDirectoryError(
-                f"{self.environment_file} is damaged, so the environment of these data is unknown: "
-                "restore it from a backup"
+                f"{place} is damaged, so the environment of these data is unknown: restore it from a backup"
             )
-        return bound
+        return bound, found[1]
 
     def _holds_nothing(self) -> bool:
         """Whether there are no submissions and no answers. Everything else is derived from these."""
@@ -96,6 +141,8 @@ class DataDirectory(Layout):
             if not isinstance(error, FileNotFoundError):
                 raise error
 
+        if self.storage.is_remote:
+            return not any(self.storage.segments(self._key(top)) for top in (self.inbox, self.sellbacks, self.raw))
         return not any(
             names or any(Path(folder, name).is_symlink() for name in folders)
             for top in (self.inbox, self.sellbacks, self.raw)
@@ -112,6 +159,8 @@ class DataDirectory(Layout):
         if self._is_held:
             yield
             return
+        if self.lake_url:
+            self.offer_inbox()
         if not self.root.is_dir():
             raise DataDirectoryError(
                 f"{self.root} does not exist yet: create it with `phygitals submit` or `phygitals refresh`"
@@ -121,14 +170,21 @@ class DataDirectory(Layout):
                 held.enter_context(self._lock.hold())
                 self._is_held = True
                 held.callback(self._released)
+                if self._lease:
+                    held.enter_context(self._lease.hold())
+                self.storage.refresh()
+                held.callback(self.storage.refresh)
                 self.store.sweep()
                 remove_dead(self.scratch)
             with for_owner_and_group():
                 yield
 
     def is_being_written(self) -> bool:
-        """Whether a process holds the lock."""
-        return self._lock.is_held()
+        """Whether a process holds the lock, or one on another machine the lease. Raises StoreError."""
+        return self._lock.is_held() or (self._lease is not None and self._lease.is_held())
+
+    def _key(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
 
     def _released(self) -> None:
         self._is_held = False
@@ -142,3 +198,15 @@ class DataDirectory(Layout):
                 f"the data directory {self.root} cannot be used: {error.strerror}; "
                 "make it writable or set PHYGITALS_DATA_DIR to another one"
             ) from error
+
+
+def _lease(lake_url: str) -> Lease:
+    from pipeline.storage.lease import Lease  # local use does not pay for its import
+
+    return Lease(lake_url)
+
+
+def _object_store(root: Path, lake_url: str, lease: Lease) -> ObjectStorage:
+    from pipeline.storage.object_store import ObjectStore
+
+    return ObjectStore(root, lake_url, lease.check)

@@ -19,3 +19,11 @@ class DamagedFileError(StoreError):
 
 class MissingFileError(StoreError):
     """An object was deleted after it had been listed."""
+
+
+class ConflictError(StoreError):
+    """Another process replaced an object after it was read."""
+
+
+class LeaseLostError(StoreError):
+    """This process no longer holds the lease, so it must not write or send requests."""

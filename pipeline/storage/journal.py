@@ -44,7 +44,10 @@ class Account:
     damaged_bytes: int = 0
 
 
-def frame(rows: pa.RecordBatch) -> tuple[bytes, pa.Buffer]:
+Frame = tuple[bytes, pa.Buffer]  # header and payload
+
+
+def frame(rows: pa.RecordBatch) -> Frame:
     """The rows as a header and a payload, to be appended to a journal in this order."""
     sink = pa.BufferOutputStream()
     schema = rows.schema.remove_metadata()  # otherwise each frame would repeat the columns' descriptions

@@ -31,10 +31,6 @@ class Layout:
         """The folder of a raw table's journals."""
         return self.raw / table.name / ".journal"
 
-    def record(self, name: str) -> Path:
-        """The path of a record."""
-        return self.root / "staging" / f"{name}.json"
-
     def intake_folder(self, name: str) -> Path:
         """The folder for users' files of one kind."""
         return self.root / name

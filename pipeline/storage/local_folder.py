@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from pipeline.storage.files import keep_access, sync
+from pipeline.storage.errors import ConflictError
+from pipeline.storage.files import keep_access, replace_file, sync
 from pipeline.storage.object_storage import Entry
 
 
@@ -24,6 +25,13 @@ class LocalFolder:
     def root(self) -> Path:
         return self._root
 
+    @property
+    def is_remote(self) -> bool:
+        return False
+
+    def refresh(self) -> None:
+        """Nothing to do: each listing is a new one."""
+
     def listing(self, prefix: str) -> list[Entry]:
         selector = fs.FileSelector(f"{self._prefix}{prefix}", allow_not_found=True, recursive=True)
         found = (self._entry(info) for info in self._fs.get_file_info(selector))
@@ -34,6 +42,9 @@ class LocalFolder:
 
     def fetch(self, keys: Iterable[str]) -> None:
         """Nothing to do: the file is the object."""
+
+    def fetch_again(self, key: str) -> bool:
+        return False
 
     def put(self, file: Path, key: str) -> Entry:
         target = self._root / key
@@ -46,9 +57,33 @@ class LocalFolder:
             raise FileNotFoundError(f"{target} was deleted right after it had been written")
         return entry
 
+    def push(self, key: str, versions: int = 0) -> None:
+        """Nothing to do: the file is the object."""
+
+    def keep_segment(self, key: str, content: bytes) -> None:
+        """Nothing to do: the file itself is kept."""
+
+    def segments(self, folder: str) -> list[str]:
+        return []
+
+    def drop_segments(self, keys: list[str]) -> None:
+        """Nothing to do: there are none."""
+
     def delete(self, key: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._fs.delete_file(f"{self._prefix}{key}")
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        entry = self.find(key)
+        return ((self._root / key).read_bytes(), entry.etag) if entry else None
+
+    def compare_and_swap(self, key: str, content: bytes, etag: str | None) -> str:
+        former = self.find(key)
+        if (former and former.etag) != etag:
+            raise ConflictError(f"{self._root / key} was changed by another process")
+        replace_file(self._root / key, content)
+        entry = self.find(key)
+        return entry.etag if entry else ""
 
     def _entry(self, info: fs.FileInfo) -> Entry | None:
         if info.type != fs.FileType.File or info.base_name.startswith("."):

@@ -14,9 +14,9 @@ import uuid
 import msgspec
 
 from pipeline.schema.table import Table
-from pipeline.storage.kept_record import load_record, save_record
-from pipeline.storage.layout import Layout
+from pipeline.storage.records import Records
 
+_NAME = "manifest"
 _SAVED_EVERY = 2.0  # seconds; parts of this interval are rebuilt after a kill
 
 
@@ -60,11 +60,11 @@ class TableState(msgspec.Struct, forbid_unknown_fields=True):
 class Manifest:
     """The state of every derived table of one data directory."""
 
-    def __init__(self, data: Layout) -> None:
-        self._path = data.record("manifest")
+    def __init__(self, records: Records) -> None:
+        self._records = records
         self._is_changed = False
         self._saved_at = time.monotonic()
-        self._tables = load_record(self._path, dict[str, TableState]) or {}
+        self._tables = records.load(_NAME, dict[str, TableState]) or {}
 
     def state(self, table: Table) -> TableState:
         """The table's state, read-only. To change it, use the methods below: they mark the manifest as unsaved."""
@@ -114,9 +114,9 @@ class Manifest:
         self._is_changed = True
 
     def save(self) -> None:
-        """Writes the manifest if it has changed. Raises DataDirectoryError."""
+        """Writes the manifest if it has changed. Raises DataDirectoryError and ConflictError."""
         if self._is_changed:
-            save_record(self._path, msgspec.to_builtins(self._tables))
+            self._records.save(_NAME, msgspec.to_builtins(self._tables))
             self._is_changed = False
         self._saved_at = time.monotonic()
 

@@ -1,7 +1,7 @@
-"""The interface of object storage. The local folder implements it today; an object store can without changing callers.
+"""The interface through which objects are kept: in a folder, or in an object store with a working copy.
 
-A key is the POSIX path of an object below the root, such as `lake/pulls/2026-03-01.parquet`. Readers open files, so an
-implementation for an object store fetches an object before it is read.
+A key is the POSIX path of an object below the root, such as `lake/pulls/2026-03-01.parquet`. Readers work on files, so
+an object is fetched before it is read, and a file that was written in place is pushed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 
 class Entry(NamedTuple):
-    """A complete object: size in bytes, etag, which each replacement changes, and modification time in nanoseconds."""
+    """A complete object: size in bytes, etag, which each replacement changes, and when it was written, in ns."""
 
     key: str
     size: int
@@ -21,27 +21,68 @@ class Entry(NamedTuple):
 
 
 class ObjectStorage(Protocol):
-    """Complete objects by key. A reader sees either the former object or the new one."""
+    """Complete objects by key. A reader sees the former object or the new one, and nothing in between.
+
+    An object store raises StoreError if it refuses or cannot be reached, from every method.
+    """
 
     @property
     def root(self) -> Path:
         """The folder of the files. The file of an object is `root / key`."""
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the objects are elsewhere, which guards them against damage, and the files are copies."""
+
+    def refresh(self) -> None:
+        """Forgets listings, so that the next ones show what other processes have written."""
+
     def listing(self, prefix: str) -> list[Entry]:
-        """The objects in the folder `prefix` and below, sorted by key; empty if it does not exist. Raises OSError."""
+        """The objects in the folder `prefix` and below, by key; none if there is no such folder. Raises OSError.
 
-    def find(self, key: str) -> Entry | None:
-        """The object; None if it does not exist. Raises OSError."""
-
-    def fetch(self, keys: Iterable[str]) -> None:
-        """Brings the files of these objects up to date. A deleted object has no file."""
-
-    def put(self, file: Path, key: str) -> Entry:
-        """Moves a file to an object's place and replaces a former object atomically.
-
-        The file must be on the file system of `root`. When this returns, the object survives a power cut.
-        Raises OSError and leaves the former object unchanged.
+        An object store is asked once per folder until `refresh`; the storage's own writes are included.
         """
 
+    def find(self, key: str) -> Entry | None:
+        """One object; None if there is none. Raises OSError."""
+
+    def fetch(self, keys: Iterable[str]) -> None:
+        """Makes sure that the files of these objects are the current ones. An object that is gone has no file."""
+
+    def fetch_again(self, key: str) -> bool:
+        """Replaces a file that turned out to be damaged; False if the file is all there is."""
+
+    def put(self, file: Path, key: str) -> Entry:
+        """Publishes a file as an object, in place of a former one, and removes it from where it was.
+
+        The file must be on the file system of `root`. When this returns, the object survives a power cut.
+        Raises OSError, and the former object is untouched then.
+        """
+
+    def push(self, key: str, versions: int = 0) -> None:
+        """Makes the object from its file, which was written in place.
+
+        With `versions`, an object store keeps so many of its latest versions under names of their own as well, for
+        readers that opened one of them.
+        """
+
+    def keep_segment(self, key: str, content: bytes) -> None:
+        """Keeps a piece of a file that is still being written, where the file would be lost with the machine."""
+
+    def segments(self, folder: str) -> list[str]:
+        """The keys of the kept pieces in a folder and below, sorted."""
+
+    def drop_segments(self, keys: list[str]) -> None:
+        """Removes kept pieces."""
+
     def delete(self, key: str) -> None:
-        """Deletes an object; does nothing if it does not exist. Raises OSError."""
+        """Removes an object; one that is gone is no error. Raises OSError."""
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        """The content of a small object and its etag; None if there is none. Raises OSError."""
+
+    def compare_and_swap(self, key: str, content: bytes, etag: str | None) -> str:
+        """Replaces a small object that has this etag, or makes it if `etag` is None. Returns the new etag.
+
+        Raises ConflictError if the object has another etag; DataDirectoryError if a folder cannot be written.
+        """

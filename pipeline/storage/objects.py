@@ -45,6 +45,11 @@ class Store:
         self._root = storage.root.as_posix()
         self._names_replaced: dict[str, frozenset[str]] = {}
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the objects are in an object store."""
+        return self._storage.is_remote
+
     def folder(self, table: Table) -> str:
         """The path of the folder of the table's objects."""
         return f"{self._root}/{table.zone.value}/{table.name}"
@@ -157,11 +162,14 @@ class Store:
         """
         for path in paths:
             try:
-                self._storage.fetch([self._key(path)])
+                self.fetched([path])
                 with Path(path).open("rb") as file:
                     intact = is_intact(file)
             except _FAILURES as error:
                 raise self._unreadable(path, error) from error
+            if intact is False and self._storage.fetch_again(self._key(path)):
+                with Path(path).open("rb") as file:
+                    intact = is_intact(file)
             if intact is False:
                 raise self.damaged(path, "its content does not match its checksum")
             if intact is None and not all(bodies_are_whole(rows) for rows in self.read(path)):
@@ -227,7 +235,7 @@ class Store:
 
     def _open(self, path: str) -> pq.ParquetFile:
         try:
-            self._storage.fetch([self._key(path)])
+            self.fetched([path])
             return pq.ParquetFile(path, filesystem=_FILES, page_checksum_verification=True)
         except _FAILURES as error:
             raise self._unreadable(path, error) from error
@@ -242,6 +250,12 @@ class Store:
             f"{path} could not be read: {error}; repair the disk or correct the permissions, then run again"
         )
 
+    def fetched(self, paths: Iterable[str]) -> list[str]:
+        """The same paths, once each file is the current object. Everything that reads files itself goes through it."""
+        wanted = list(paths)
+        self._storage.fetch(map(self._key, wanted))
+        return wanted
+
     def scan(self, table: Table, parts: Iterable[str] | None = None) -> str:
         """A FROM expression for DuckDB over the table's objects, or over those of the given parts.
 
@@ -252,8 +266,7 @@ class Store:
         if not paths:
             nulls = ", ".join(f'NULL::{c.type} AS "{c.name}"' for c in table.columns)
             return f"(SELECT {nulls} WHERE false)"
-        self._storage.fetch(map(self._key, paths))
-        return read_parquet(table, paths)
+        return read_parquet(table, self.fetched(paths))
 
     def scan_with_origin(self, table: Table) -> str:
         """A DuckDB query for all rows with their origin.
@@ -263,7 +276,7 @@ class Store:
         paths = [path for paths in self.parts(table).values() for path in paths]
         if not paths:
             return f"SELECT *, NULL::VARCHAR AS raw_file, NULL::BIGINT AS raw_row FROM {self.scan(table)}"
-        self._storage.fetch(map(self._key, paths))
+        self.fetched(paths)
         return (
             "SELECT * EXCLUDE (filename, file_row_number), file_row_number + 1 AS raw_row, "
             f"replace(filename, '{quoted(self._root)}/', '') AS raw_file "

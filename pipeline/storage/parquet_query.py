@@ -33,8 +33,9 @@ def read_parquet_with_origin(table: Table, paths: Iterable[str]) -> str:
 
 def row_counts_of(connection: duckdb.DuckDBPyConnection, paths: Iterable[str]) -> dict[str, int]:
     """The number of rows of each object, by path, read from the footers alone."""
-    sql = "SELECT file_name, num_rows FROM parquet_file_metadata($paths)"
-    return dict(connection.execute(sql, {"paths": [literal_path(path) for path in paths]}).fetchall())
+    sql = "SELECT file_name, num_rows FROM parquet_file_metadata($paths::VARCHAR[])"
+    wanted = [literal_path(path) for path in paths]
+    return dict(connection.execute(sql, {"paths": wanted}).fetchall()) if wanted else {}
 
 
 def literal_path(path: str) -> str:

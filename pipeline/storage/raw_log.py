@@ -30,6 +30,7 @@ from pipeline.storage.files import sync
 from pipeline.storage.object_writer import ObjectWriter
 
 FLUSH_BYTES = 4 * 1024 * 1024
+_REST = "-rest"  # suffix of the name of an object with the rows that another machine did not have
 _PIECE_BYTES = 2 * 1024 * 1024  # bytes of a journal that are sealed at a time
 
 
@@ -67,6 +68,8 @@ class ResponseLog:
             raise self._error(error) from error
         self._data = data
         self._table = table
+        self._segments = data.journal_segments(table)
+        self._segment_count = 0
         self._buffer: list[Response] = []
         self._buffered_bytes = 0
         self._has_room = asyncio.Event()
@@ -96,19 +99,26 @@ class ResponseLog:
     def write(self, responses: list[Response]) -> None:
         """Appends to the journal and syncs: when this returns, the responses survive a power cut.
 
-        Raises StoreError if writing fails; from then on the log writes nothing.
+        With the lake in an object store they survive the loss of this machine as well.
+        Raises StoreError if writing fails; after a failure of the disk the log writes nothing.
         """
         if not responses or self._failed:
             return
+        written: list[journal.Frame] = []
         try:
             for part in _parts(responses):
-                self._file.writelines(journal.frame(_batch(self._table, part)))
+                frame = journal.frame(_batch(self._table, part))
+                self._file.writelines(frame)
+                written.append(frame)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
             # A batch written after a torn one would turn the torn end into damage.
             self._failed = True
             raise self._error(error) from error
+        for frame in written:
+            self._segment_count += 1
+            self._segments.add(self._path.name, self._segment_count, frame)
 
     def close(self) -> None:
         """Writes the rest of the buffer and seals the journal into the raw table.
@@ -136,7 +146,12 @@ def recover(data: DataDirectory, table: Table) -> list[str]:
 
     Raises StoreError if a disk operation fails; the journal is then kept.
     """
-    lines = (_seal(data, table, path) for path in journal.left_over(data.journal(table)))
+    restored = data.journal_segments(table).restore()
+    lines = []
+    for path in journal.left_over(data.journal(table)):
+        # Another machine may have sealed what this one had sent to the object store.
+        may_be_known = data.storage.is_remote and path.name not in restored
+        lines.append(_seal(data, table, path, may_be_known))
     return [line for line in lines if line]
 
 
@@ -160,28 +175,38 @@ def _batch(table: Table, responses: list[Response]) -> pa.RecordBatch:
     return pa.record_batch([column(values[field.name], field.type) for field in schema], schema=schema)
 
 
-def _seal(data: DataDirectory, table: Table, path: Path) -> str | None:
+def _seal(data: DataDirectory, table: Table, path: Path, may_be_known: bool = False) -> str | None:
     """Turns a journal into one Parquet object per day. Sealing twice gives the same objects. Raises StoreError.
 
+    With `may_be_known`, only the rows that raw does not have yet are sealed, under another name.
     Returns a line for people if the journal was torn or damaged.
     """
     account = journal.Account()
+    name = f"{path.stem}{_REST}" if may_be_known else path.stem
     with contextlib.ExitStack() as objects:
         writers: dict[str, ObjectWriter] = {}
         for rows in _gathered(journal.read(path, table, account)):
-            for day, of_day in _by_day(rows):
+            for day, every in _by_day(rows):
+                of_day = _unknown(data, table, day, every) if may_be_known else every
+                if not of_day.num_rows:
+                    continue
                 if day not in writers:
-                    writer = data.store.writer(table, day, path.stem)
+                    writer = data.store.writer(table, day, name)
                     writers[day] = objects.enter_context(writer)
                 for batch in of_day.to_batches():
                     writers[day].write(batch)
+    segments = data.journal_segments(table)
     try:
         if account.damaged_bytes:
+            aside = journal.set_aside(path)
+            data.push(aside)
+            segments.remove(path.name)
             return (
                 f"{path} is damaged: {account.damaged_bytes:,} of its bytes do not match their checksum; "
-                f"its other answers were saved, and the file was renamed to {journal.set_aside(path).name}"
+                f"its other answers were saved, and the file was renamed to {aside.name}"
             )
         path.unlink()
+        segments.remove(path.name)
     except OSError as error:
         raise StoreError(
             f"{path} could not be removed: {error}; its answers are in raw: correct the permissions, then run again"
@@ -189,6 +214,22 @@ def _seal(data: DataDirectory, table: Table, path: Path) -> str | None:
     if account.torn_bytes:
         return f"{path} was torn at its end by a kill or a power cut: {account.torn_bytes:,} bytes were incomplete"
     return None
+
+
+def _unknown(data: DataDirectory, table: Table, day: str, rows: pa.Table) -> pa.Table:
+    """The rows of one day that its raw objects do not have."""
+    known = {
+        request
+        for path in data.store.part(table, day)
+        for batch in data.store.read(path)
+        for request in _requests(batch)
+    }
+    return rows.filter(pa.array([request not in known for request in _requests(rows)], pa.bool_()))
+
+
+def _requests(rows: pa.RecordBatch | pa.Table) -> Iterator[tuple[object, ...]]:
+    """What tells one request from every other."""
+    return zip(*(rows[name].to_pylist() for name in ("session_id", "requested_at", "received_at")), strict=True)
 
 
 def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

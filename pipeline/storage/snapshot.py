@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.schema.raw import SELLBACK_SUBMISSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
-from pipeline.storage.layout import Layout
+from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.missing_columns import with_missing_columns
 from pipeline.storage.objects import Store
 
@@ -28,7 +28,7 @@ def copy_raw(source: Store, target: Store, until: datetime) -> None:
     latest = pa.scalar(until, pa.timestamp("us", "UTC"))
     for table, received in _RECEIVED.items():
         for part, paths in source.parts(table).items():
-            source.verify(paths)
+            source.verify(source.fetched(paths))
             for path in paths:
                 batches = (b.filter(pc.less_equal(b[received], latest)) for b in source.read(path))
                 rows = (batch for batch in batches if batch.num_rows)
@@ -39,13 +39,13 @@ def copy_raw(source: Store, target: Store, until: datetime) -> None:
                             writer.write(with_missing_columns(table, batch))
 
 
-def copy_reference(source: Layout, target: Layout) -> None:
+def copy_reference(source: DataDirectory, target: DataDirectory) -> None:
     """Copies the current packs file, which has no history.
 
     An unreadable file is left out; the source's own tables report it.
     """
     with contextlib.suppress(OSError):
-        content = source.packs_file.read_bytes()
+        content = source.current(source.packs_file).read_bytes()
         target.packs_file.parent.mkdir(exist_ok=True)
         target.packs_file.write_bytes(content)
         shutil.copystat(source.packs_file, target.packs_file)

@@ -39,7 +39,7 @@ class BuildContext:
     def __init__(self, data: DataDirectory, now: datetime, expire_after: float, secret: str | None = None) -> None:
         self.data = data
         self.store = data.store
-        self.manifest = Manifest(data)
+        self.manifest = Manifest(data.records)
         self.derivations = Derivations()
         self.expire_after = expire_after
         self.inspection = Inspection(self.store, self.manifest, f"{now:%Y-%m-%d}")

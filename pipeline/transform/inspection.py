@@ -29,7 +29,8 @@ class Inspection:
         """Removes damaged and foreign objects of a derived table, so that they are built again. Raises StoreError."""
         if table.zone is Zone.RAW or table.name in self._looked_through:
             return
-        is_due = self._manifest.state(table).verified_on != self._day
+        # An object store guards its objects itself; a working copy need not be downloaded to be verified.
+        is_due = self._manifest.state(table).verified_on != self._day and not self._store.is_remote
         known = self._manifest.state(table).parts
         for path, etag in self._store.etags(table).items():
             name = file_name(path).removesuffix(".parquet")
@@ -55,7 +56,8 @@ class Inspection:
         Raises DamagedFileError for the first damaged object. The next run then verifies all objects of a derived table.
         """
         by_part = self._store.parts(table) if parts is None else {part: self._store.part(table, part) for part in parts}
-        for path in (path for paths in by_part.values() for path in paths if path not in self._verified):
+        unverified = [path for paths in by_part.values() for path in paths if path not in self._verified]
+        for path in self._store.fetched(unverified):
             try:
                 self._store.verify([path])
             except DamagedFileError:

@@ -50,7 +50,7 @@ def compact_at(data, moment=NOW):
 
 def derive_wrongly(data, table, part, rows):
     """Overwrites an object and notes it in the manifest, as a derivation with a fault would have done."""
-    written, manifest = data.store.write(table, part, rows), Manifest(data)
+    written, manifest = data.store.write(table, part, rows), Manifest(data.records)
     known = manifest.state(table).parts[part]
     noted = msgspec.structs.replace(known, etag=written.entry.etag, checksum=written.checksum)
     manifest.written(table, part, noted)

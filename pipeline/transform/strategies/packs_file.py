@@ -15,7 +15,7 @@ from pipeline.transform.context import BuildContext
 def build(context: BuildContext, report: BuildReport) -> None:
     """Reads the file in every run, because users may change or remove it. The fingerprint covers its content."""
     table = report.table
-    found = sorted(read_packs(context.data.packs_file), key=lambda row: row.row_number)
+    found = sorted(read_packs(context.data.current(context.data.packs_file)), key=lambda row: row.row_number)
     inputs = digest(context.derivations.of(table), [astuple(row) for row in found])
     if context.is_current(table, table.name, inputs):
         report.unchanged_count += 1

@@ -133,4 +133,4 @@ def test_a_note_of_waits_that_cannot_be_is_none(api):
         json.dumps({"everybody": past, "sessions": {"a": past}}),
     ):
         file.write_text(content)
-        assert Waits.of(data, now()) == Waits(), content
+        assert Waits.of(data.records, now()) == Waits(), content

@@ -222,7 +222,7 @@ def test_a_disk_that_does_not_take_the_record_of_findings_stops_nothing(own_lake
     def full(*_: object) -> None:
         raise DataDirectoryError("no space left")
 
-    monkeypatch.setattr("pipeline.storage.kept_record.replace_file", full)
+    monkeypatch.setattr("pipeline.storage.local_folder.replace_file", full)
     with Checker(own_lake, now) as checker:
         assert computed(checker, "pulls")
 

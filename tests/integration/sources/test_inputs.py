@@ -202,7 +202,7 @@ def test_the_same_bytes_are_read_once_in_each_format(folder, workspace):
     counts = {file.source_file: (file.accepted, file.rejected) for file in report.files}
     assert counts == {"a.csv": (1, 0), "a.jsonl": (0, 2), "a.xlsx": (0, 0)}
     assert sorted(report.already_known) == ["b.NDJSON", "c.csv"]
-    workspace.data.record(f"{folder.kind.folder}_index").unlink()
+    (workspace.data.root / f"staging/{folder.kind.folder}_index.json").unlink()
     assert folder.take_in(workspace).files == []
 
 

@@ -341,13 +341,13 @@ def test_what_is_lost_of_manifest_or_record_is_built_and_published_anew(history)
 def test_a_record_that_is_damaged_or_of_another_shape_counts_as_lost(history, record_property):
     record = FindingRecord()
     record.note("purchases.a_check", "inputs", Finding(3, ["a", "b"], computed_at=MOMENT))
-    record.save(history)
+    record.save(history.records)
     reads: dict[Path, Callable[[], object]] = {
-        history.root / "staging" / "findings.json": lambda: FindingRecord.of(history).finding(
+        history.root / "staging" / "findings.json": lambda: FindingRecord.of(history.records).finding(
             "purchases.a_check", "inputs"
         ),
-        history.record("inbox_index"): lambda: Inbox(history, SESSIONS).new_files() == [] or None,
-        history.root / "staging" / "manifest.json": lambda: Manifest(history).versions(PURCHASES) or None,
+        history.root / "staging" / "inbox_index.json": lambda: Inbox(history, SESSIONS).new_files() == [] or None,
+        history.root / "staging" / "manifest.json": lambda: Manifest(history.records).versions(PURCHASES) or None,
         history.root / "staging" / "published.json": lambda: Record(history).all_parts(PUBLISHED),
     }
     outcomes: Counter[str] = Counter()

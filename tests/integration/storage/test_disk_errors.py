@@ -367,7 +367,8 @@ def test_a_derived_file_with_damaged_rows_is_named_and_built_again_when_it_is_de
         (path,) = (workspace.data.root / folder).glob("*.parquet")
         damage_rows(path)
         damaged = contents(workspace, "lake")
-        workspace.data.record("published").unlink(missing_ok=True)  # so that this publication reads every object
+        # So that this publication reads every object.
+        (workspace.data.root / "staging/published.json").unlink(missing_ok=True)
         with one_line(PublishError, f"{path} cannot be read", "delete it: the next run derives it again"):
             refresh(workspace)
         assert contents(workspace, "lake") == damaged

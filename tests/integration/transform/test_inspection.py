@@ -82,7 +82,7 @@ def test_damage_without_a_trace_in_the_time_is_found_by_the_first_run_of_a_day(w
     content[len(content) // 3] ^= 1
     path.write_bytes(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    workspace.data.record("published").unlink()  # so that the publication reads every object
+    (workspace.data.root / "staging/published.json").unlink()  # so that the publication reads every object
     with pytest.raises(PublishError, match="item_types.parquet cannot be read"):
         workspace.publish()
     forget_verification(workspace)

@@ -277,7 +277,7 @@ def test_the_same_content_under_another_name_adds_nothing(workspace):
 def test_the_same_content_is_known_even_when_the_index_is_lost(workspace):
     drop(workspace, "a.txt", "one\n")
     workspace.take_in()
-    workspace.data.record("inbox_index").unlink()
+    (workspace.data.root / "staging/inbox_index.json").unlink()
     assert workspace.take_in().already_known == ["a.txt"]
     assert len(taken_in(workspace)) == 1
 

@@ -1,0 +1,1 @@
+"""Several packages together, with the simulator on loopback."""
