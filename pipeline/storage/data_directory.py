@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.process import MEMORY_LIMIT
 from pipeline.schema.table import Table
 from pipeline.storage.errors import ConflictError, DataDirectoryError
 from pipeline.storage.files import for_owner_and_group
@@ -37,8 +38,8 @@ class DataDirectory(Layout):
     that only reads or writes objects takes a `Store`.
     """
 
-    def __init__(self, root: Path, lake_url: str | None = None) -> None:
-        super().__init__(root)
+    def __init__(self, root: Path, lake_url: str | None = None, memory_limit: str = MEMORY_LIMIT) -> None:
+        super().__init__(root, memory_limit)
         self.lake_url = lake_url
         self._lock = WriterLock(self.lock_file)
         self._lease = _lease(lake_url) if lake_url else None
