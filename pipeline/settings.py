@@ -169,6 +169,7 @@ class Settings(WebhookSettings):
     poll_interval: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 2.0
     expire_after: SecondsOrNever = 604_800.0
     daily_cron: Annotated[str, AfterValidator(_valid_cron)] = "0 2 * * *"
+    poll_shards: Annotated[int, Field(ge=1, le=256)] = 1
     keep_run_days: Annotated[int, Field(ge=1, le=36_500)] = 30
 
     @property
@@ -217,6 +218,12 @@ class Settings(WebhookSettings):
         if needs_key and settings.env != "local" and settings.api_key is None:
             raise SettingsError(
                 f"PHYGITALS_API_KEY is not set: the {settings.env} environment needs the key that Phygitals issued"
+            )
+        whole = min(int(settings.rate_ceiling) or settings.max_concurrency, settings.max_concurrency)
+        if settings.poll_shards > whole:
+            raise SettingsError(
+                f"PHYGITALS_POLL_SHARDS={settings.poll_shards} is refused: allowed are at most {whole}, so that each "
+                "shard has a share of PHYGITALS_REQUESTS_PER_SECOND and of PHYGITALS_MAX_CONCURRENCY"
             )
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
         if settings.lake_url and endpoint and not _is_allowed_endpoint(endpoint):

@@ -35,6 +35,7 @@ refresh = dg.define_asset_job(
     # Assets run their own checks: separate check steps would take most of a run's time.
     selection=dg.AssetSelection.all() - dg.AssetSelection.all_asset_checks(),
     description="Reads new submissions, polls every pending session, rebuilds changed tables and publishes.",
+    tags={"writer": "refresh"},
 )
 
 

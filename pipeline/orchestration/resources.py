@@ -44,7 +44,7 @@ class WorkspaceResource:
     @contextlib.contextmanager
     def open(self) -> Iterator[Workspace]:
         """The workspace for writing. An error fails the step with its one-line message and is not retried."""
-        with _as_dagster_failure():
+        with as_dagster_failure():
             if self._workspace is None:
                 workspace = Workspace.open()
                 self._held.enter_context(workspace.data.exclusive())
@@ -56,7 +56,7 @@ class WorkspaceResource:
     @contextlib.contextmanager
     def read(self) -> Iterator[Workspace]:
         """The workspace for reading; needs no lock."""
-        with _as_dagster_failure():
+        with as_dagster_failure():
             opened = self._workspace or Workspace.open_for_reading()
             with explained(opened.data):
                 yield opened
@@ -94,7 +94,8 @@ def workspace_resource(
 
 
 @contextlib.contextmanager
-def _as_dagster_failure() -> Iterator[None]:
+def as_dagster_failure() -> Iterator[None]:
+    """Within the block, an error becomes a Dagster failure with one line, and is not retried."""
     try:
         yield
     except dg.Failure:
