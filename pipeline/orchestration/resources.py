@@ -10,7 +10,7 @@ import dagster as dg
 from pipeline.clock import now
 from pipeline.errors import PipelineError
 from pipeline.orchestration.instance import kept_open
-from pipeline.orchestration.run_history import DATA_DIRECTORY, LAKE_URL
+from pipeline.orchestration.run_history import DATA_DIRECTORY, LAKE_URL, LEASE_HOLDER
 from pipeline.polling.progress import Progress
 from pipeline.quality.checker import Checker
 from pipeline.report.wording import escape_controls
@@ -82,7 +82,9 @@ def workspace_resource(
     def workspace(context: dg.InitResourceContext) -> Iterator[WorkspaceResource]:
         def tag_run(data: DataDirectory) -> None:
             if context.instance and context.run:
-                tags = {DATA_DIRECTORY: str(data.root)} | ({LAKE_URL: data.lake_url} if data.lake_url else {})
+                tags = {DATA_DIRECTORY: str(data.root)}
+                if data.lake_url and data.lease_holder:
+                    tags |= {LAKE_URL: data.lake_url, LEASE_HOLDER: data.lease_holder}
                 context.instance.add_run_tags(context.run.run_id, tags)
 
         with contextlib.ExitStack() as stack:

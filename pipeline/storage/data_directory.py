@@ -196,6 +196,15 @@ class DataDirectory(Layout):
         """Whether a process holds the lock, or one on another machine the lease. Raises StoreError."""
         return self._lock.is_held() or (self._lease is not None and self._lease.is_held())
 
+    @property
+    def lease_holder(self) -> str | None:
+        """The name under which this process holds the lease; None without a lake in an object store."""
+        return self._lease.holder if self._lease else None
+
+    def was_abandoned_by(self, lease_holder: str) -> bool:
+        """Whether the process of that name died with the lease. Raises StoreError."""
+        return self._lease is not None and self._lease.was_abandoned_by(lease_holder)
+
     def _wait_for_shards(self) -> None:
         """Waits for the polling shards of an earlier run, which end soon after it.
 

@@ -71,6 +71,16 @@ class Lease:
         found = self._bucket.read(self._key)
         return bool(found and _content(found[0]).get("holder")) and not self._is_over()
 
+    @property
+    def holder(self) -> str:
+        """The name of this process as a holder."""
+        return self._holder
+
+    def was_abandoned_by(self, holder: str) -> bool:
+        """Whether that holder neither renewed nor released the lease in its time to live. Raises StoreError."""
+        found = self._bucket.read(self._key)
+        return bool(found and _content(found[0]).get("holder") == holder) and self._is_over()
+
     def _take(self) -> None:
         sent_at = _seconds()
         found = self._bucket.read(self._key)
