@@ -13,6 +13,7 @@ import pytest
 from pipeline.sources import postgres
 from pipeline.steps import Workspace
 from tests.support.intake import taken_in
+from tests.support.machines import Machines
 from tests.support.workspace import build_all, drop, rows
 
 NOTHING = (0, 0, 0, 0)
@@ -182,7 +183,7 @@ def test_a_session_that_a_file_brought_adds_nothing_with_the_same_details(shop, 
     ((rule, session, source, detail),) = rows(workspace, "SELECT rule, session_id, source, detail FROM data_issues")
     assert (rule, session) == ("conflicting_submission", "c")
     assert source.startswith("postgresql: shop, cursor 20")
-    assert "price_usd 5.0000 became 6.0000" in detail
+    assert "price_usd 6.0000 instead of 5.0000" in detail
 
 
 def test_a_row_whose_cursor_moved_is_read_again_only_with_other_details(shop):
@@ -262,6 +263,23 @@ def test_the_watermark_is_in_raw_alone(shop, tmp_path):
     shop.add("hidden", ago="2 h")
     assert take_in() == (1, 1, 0, 0)
     assert ids() == ["a", "b", "old"]
+
+
+def test_another_machine_reads_on_where_a_lost_one_stopped(shop, lake_url, tmp_path, monkeypatch, configure):
+    machines = Machines(tmp_path, monkeypatch, configure)
+    shop.add("old", ago="3 h")
+    shop.add("a", "b c")
+    machines.use("first", lake_url)
+    assert take_in() == (3, 2, 0, 1)
+    machines.wipe("first")
+    second = machines.use("second", lake_url)
+    database = second.database()
+    assert database is not None and database.unread() is None
+    assert take_in() == NOTHING
+    shop.add("d")
+    assert database.unread() is not None
+    assert take_in() == (1, 1, 0, 0)
+    assert ids() == ["a", "d", "old"]
 
 
 def test_rows_are_added_in_a_database_without_an_encoding(database, configure):
