@@ -43,6 +43,7 @@ from pipeline.settings import Settings
 from pipeline.sources.inbox import Inbox
 from pipeline.sources.intake import IntakeReport, take_in
 from pipeline.sources.kinds import SELLBACKS, SESSIONS
+from pipeline.sources.postgres import DatabaseSource
 from pipeline.storage import compaction, raw_log
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
@@ -92,12 +93,19 @@ class Workspace:
         return cls(settings, data)
 
     def take_in(self) -> IntakeReport:
-        """Seals the journals of killed runs, then reads the inbox's new files into raw."""
+        """Seals the journals of killed runs, then reads the inbox's new files and the database's new rows into raw."""
         with self.data.exclusive():
             recovered = raw_log.recover(self.data, BUY_STATUS.table)
             report = take_in(self.data, now, Inbox(self.data, SESSIONS))
+            if database := self.database():
+                report.add(take_in(self.data, now, database))
             report.recovered = recovered
             return report
+
+    def database(self) -> DatabaseSource | None:
+        """The database with session ids; None if the settings name none."""
+        url, query = self.settings.submissions_url, self.settings.submissions_query
+        return DatabaseSource(self.data, url.get_secret_value(), query) if url and query else None
 
     def take_in_sellbacks(self) -> IntakeReport:
         """Reads the new files of the folder `sellbacks`, if it exists, into raw."""

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import dagster as dg
 
-from pipeline.orchestration.automation import daily_refresh, inbox_sensor, pending_sensor, refresh
+from pipeline.orchestration.automation import (
+    daily_refresh,
+    database_sensor,
+    inbox_sensor,
+    pending_sensor,
+    refresh,
+)
 from pipeline.orchestration.checks import ASSET_CHECKS
 from pipeline.orchestration.definition_settings import SETTINGS
 from pipeline.orchestration.failures import failure_sensor
@@ -23,7 +29,13 @@ def build_definitions(workspace: dg.ResourceDefinition) -> dg.Definitions:
         asset_checks=ASSET_CHECKS,
         jobs=[refresh, prune_runs, *([poll_shard] if has_shards else [])],
         schedules=[daily_refresh, weekly_prune],
-        sensors=[inbox_sensor, pending_sensor, failure_sensor, *([shard_sensor] if has_shards else [])],
+        sensors=[
+            inbox_sensor,
+            database_sensor,
+            pending_sensor,
+            failure_sensor,
+            *([shard_sensor] if has_shards else []),
+        ],
         resources={"workspace": workspace},
         # The step runs in the run's own process, because another would take seconds to start.
         executor=dg.in_process_executor,
