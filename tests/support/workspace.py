@@ -116,7 +116,6 @@ def refresh(workspace: Workspace) -> Progress:
     with workspace.builder() as builder:
         builder.build(PENDING_SESSIONS)
     progress = workspace.poll(lambda _progress: None)
-    build_all(workspace)
     workspace.publish()
     workspace.compact()
     return progress
