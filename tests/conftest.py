@@ -96,9 +96,10 @@ def api(point_at: Callable[[Simulator, str], None]) -> Iterator[Callable[[Simula
 
 @dataclass(frozen=True)
 class Original:
-    """A data directory as it was built, where tests find it, and the simulator to which it is bound."""
+    """A data directory and a run history as they were built, where tests find the data, and the simulator."""
 
     kept: Path
+    home: Path
     root: Path
     simulator: Simulator
     url: str
@@ -121,18 +122,20 @@ def copy_of(
     """A workspace that is built once in a module, by the name: each test gets a copy, at the same simulator.
 
     `simulator` and `build` are called for the first copy only. A copy is at the place of the one before, and its files
-    keep their times, because the pipeline knows objects by both.
+    keep their times, because the pipeline knows objects by both. The run history that `build` left is copied as well.
     """
     built, kept = originals
 
     def copy(name: str, simulator: Callable[[], Simulator], build: Callable[[Workspace], None]) -> Workspace:
         if name not in built:
             chosen, folder = simulator(), tmp_path_factory.mktemp("original")
-            original = Original(folder / "kept", folder / "data", chosen, kept.enter_context(serve(chosen)))
+            url = kept.enter_context(serve(chosen))
+            original = Original(folder / "kept", folder / "home", folder / "data", chosen, url)
             point_at(chosen, original.url)
             monkeypatch.setenv("PHYGITALS_DATA_DIR", str(original.root))
             build(Workspace.open())
             original.root.rename(original.kept)
+            shutil.copytree(os.environ["DAGSTER_HOME"], original.home)
             built[name] = original
         original = built[name]
         point_at(original.simulator, original.url)
@@ -140,6 +143,7 @@ def copy_of(
         if original.root.exists():
             shutil.rmtree(original.root)
         shutil.copytree(original.kept, original.root, symlinks=True)
+        shutil.copytree(original.home, os.environ["DAGSTER_HOME"], dirs_exist_ok=True)
         return Workspace.open()
 
     return copy

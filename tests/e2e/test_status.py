@@ -48,12 +48,16 @@ def files_below(*folders: Path) -> dict[Path, tuple[int, int]]:
 
 
 @pytest.fixture
-def slow(api, configure):
+def slow(copy_of, configure):
     """One session that stays pending, after a real run."""
-    api(Simulator(delay_scale=0, hold=0, scripts={"slow": [PENDING]}))
+
+    def build(workspace: Workspace) -> None:
+        configure(poll_budget=0.3)
+        drop(workspace, "a.txt", "slow\nfast\n")
+        run()
+
+    copy_of("slow", lambda: Simulator(delay_scale=0, hold=0, scripts={"slow": [PENDING]}), build)
     configure(poll_budget=0.3)
-    drop(Workspace.open(), "a.txt", "slow\nfast\n")
-    run()
 
 
 @pytest.fixture
