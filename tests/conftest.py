@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from pipeline.process import prepare_process
@@ -30,6 +31,9 @@ def pytest_configure() -> None:
     """Makes SIGINT stop what tests start: it inherits to ignore the signal when a script runs tests with `&`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     prepare_process()  # for tests that open no workspace, which does this
+    # How long an example takes says how busy the machine is.
+    hypothesis.settings.register_profile("no deadline", deadline=None)
+    hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
