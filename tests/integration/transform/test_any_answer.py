@@ -29,7 +29,7 @@ from pipeline.transform.queries import macros
 from tests.support import reference
 from tests.support.workspace import drop, findings, records, rows
 
-pytestmark = pytest.mark.timeout(280)
+pytestmark = [pytest.mark.timeout(280), pytest.mark.one_python]
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MICROSECONDS = 1_000_000

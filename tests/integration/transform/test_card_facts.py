@@ -22,6 +22,8 @@ from pipeline.transform.queries import macros, query
 from tests.support import payloads
 from tests.support.workspace import drop, records, refresh
 
+pytestmark = pytest.mark.one_python
+
 Traits = dict[str, Any]
 Api = Callable[[Simulator], Simulator]
 

@@ -15,6 +15,8 @@ from pipeline.steps import Workspace
 from tests.support.answers import answer
 from tests.support.workspace import drop, findings, records, refresh, rows
 
+pytestmark = pytest.mark.one_python
+
 AT_NINE, AT_TEN = "2026-01-01T09:00:00Z", "2026-01-01T10:00:00Z"
 IMAGE = "https://cdn.example/i.png"
 PACKS = "pack_id,buyback_percent,tier,fmv_low_usd,fmv_high_usd,weight"

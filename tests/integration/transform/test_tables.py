@@ -17,6 +17,8 @@ from tests.support import payloads, reference
 from tests.support.answers import answer
 from tests.support.workspace import drop, records, refresh, rows
 
+pytestmark = pytest.mark.one_python
+
 
 def published(api, bodies: dict[str, bytes]) -> Workspace:
     """A workspace whose sessions were answered with these bodies."""

@@ -26,6 +26,8 @@ from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.raw_log import ResponseLog
 from tests.support.journals import kill
 
+pytestmark = pytest.mark.one_python
+
 LIMIT = 40
 MINUTE = 60.0
 SEEDS = range(3)
