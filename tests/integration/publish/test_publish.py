@@ -257,6 +257,9 @@ def test_a_kill_at_any_step_leaves_a_whole_file_and_the_next_run_publishes_all(
     def copied(name):
         return DataDirectory(shutil.copytree(workspace_of_some_tables.data.root, tmp_path / name))
 
+    seen = copied("seen")
+    with seen.exclusive():
+        assert (publish(seen).kept_row_count > 0) is is_patch
     whole = copied("whole")
     steps, code = map(int, publish_until_killed({whole.root: -1}))
     assert code == 0
