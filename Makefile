@@ -63,6 +63,7 @@ benchmarks: setup ## Measure against named baselines; takes an hour and a half
 	$(BIN)/python -m benchmarks.coverage
 	$(BIN)/python -m benchmarks.looks
 	$(BIN)/python -m benchmarks.refresh
+	$(BIN)/python -m benchmarks.scale
 
 clean: ## Remove what was made here, but no data
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info

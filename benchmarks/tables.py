@@ -113,9 +113,12 @@ def add_day(data: DataDirectory, day: int, sessions: int, mix: Mix = MIXES[SIMUL
                     writer.write(batch)
 
 
-def refresh_tables(data: DataDirectory) -> tuple[float, float, int]:
-    """Updates and publishes all tables. Returns the seconds for both, and the size of the published file in bytes."""
-    moment = FIRST_DAY + timedelta(days=DAYS + 2)
+def refresh_tables(data: DataDirectory, days: int = DAYS) -> tuple[float, float, int]:
+    """Updates and publishes all tables of a history of so many days.
+
+    Returns the seconds for both, and the size of the published file in bytes.
+    """
+    moment = FIRST_DAY + timedelta(days=days + 2)
     with data.exclusive():
         started = time.perf_counter()
         with Builder(data, moment, expire_after=0) as builder:

@@ -2,8 +2,8 @@
 
 If a run is killed with its machine, or was started from a shell, Dagster keeps it as "started" and starts no other run.
 Every writing run has a tag with its data directory and holds the directory's lock, so a free lock means that the run is
-dead. For a lake in an object store the lease counts as well, whichever machine has it. Runs of several data directories
-may share one history.
+dead. For a lake in an object store the lease counts as well, whichever machine has it; a run that left its lease to end
+is dead at once. Runs of several data directories may share one history.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import dagster as dg
 
 from pipeline.clock import now
 from pipeline.errors import PipelineError
-from pipeline.orchestration.run_history import DATA_DIRECTORY, LAKE_URL
+from pipeline.orchestration.run_history import DATA_DIRECTORY, LAKE_URL, LEASE_HOLDER
 from pipeline.storage.data_directory import DataDirectory
 
 _SILENT_FOR = 120.0  # seconds without an event; a run has some work after it releases the lock
@@ -55,8 +55,13 @@ def await_lease(data: DataDirectory) -> None:
 def _is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     directory = run.tags.get(DATA_DIRECTORY)
     try:
-        if directory and DataDirectory(Path(directory), run.tags.get(LAKE_URL)).is_being_written():
-            return False
+        if directory:
+            data = DataDirectory(Path(directory), run.tags.get(LAKE_URL))
+            holder = run.tags.get(LEASE_HOLDER)
+            if holder and data.was_abandoned_by(holder):
+                return True
+            if data.is_being_written():
+                return False
     except (PermissionError, PipelineError):
         return False  # another user's directory, or an object store that is away: the lock cannot be examined
     latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records

@@ -11,7 +11,7 @@ from pipeline.clock import now
 from pipeline.errors import PipelineError
 from pipeline.orchestration.dead_runs import await_lease
 from pipeline.orchestration.instance import kept_open
-from pipeline.orchestration.run_history import DATA_DIRECTORY, LAKE_URL
+from pipeline.orchestration.run_history import DATA_DIRECTORY, LAKE_URL, LEASE_HOLDER
 from pipeline.polling.progress import Progress
 from pipeline.quality.checker import Checker
 from pipeline.report.wording import escape_controls
@@ -48,7 +48,7 @@ class WorkspaceResource:
     @contextlib.contextmanager
     def open(self) -> Iterator[Workspace]:
         """The workspace for writing. An error fails the step with its one-line message and is not retried."""
-        with _as_dagster_failure():
+        with as_dagster_failure():
             if self._workspace is None:
                 workspace = Workspace.open()
                 self._before_lock(workspace.data)
@@ -61,7 +61,7 @@ class WorkspaceResource:
     @contextlib.contextmanager
     def read(self) -> Iterator[Workspace]:
         """The workspace for reading; needs no lock."""
-        with _as_dagster_failure():
+        with as_dagster_failure():
             opened = self._workspace or Workspace.open_for_reading()
             with explained(opened.data):
                 yield opened
@@ -87,7 +87,9 @@ def workspace_resource(
     def workspace(context: dg.InitResourceContext) -> Iterator[WorkspaceResource]:
         def tag_run(data: DataDirectory) -> None:
             if context.instance and context.run:
-                tags = {DATA_DIRECTORY: str(data.root)} | ({LAKE_URL: data.lake_url} if data.lake_url else {})
+                tags = {DATA_DIRECTORY: str(data.root)}
+                if data.lake_url and data.lease_holder:
+                    tags |= {LAKE_URL: data.lake_url, LEASE_HOLDER: data.lease_holder}
                 context.instance.add_run_tags(context.run.run_id, tags)
 
         def await_former_run(data: DataDirectory) -> None:
@@ -103,7 +105,8 @@ def workspace_resource(
 
 
 @contextlib.contextmanager
-def _as_dagster_failure() -> Iterator[None]:
+def as_dagster_failure() -> Iterator[None]:
+    """Within the block, an error becomes a Dagster failure with one line, and is not retried."""
     try:
         yield
     except dg.Failure:

@@ -1,0 +1,273 @@
+"""Demonstration: the pipeline on two workers, one of which is lost with its disk in the middle of polling.
+
+Run `make demo-distributed`. It starts everything on loopback: the simulator as the API, an S3 server, PostgreSQL with
+the partner's table of purchases and Dagster's run history, Redis, Dagster's daemon and two Celery workers with separate
+disks. A sensor finds the purchases and starts a refresh, which polls in two shards. The worker that runs the refresh is
+killed and its disk deleted. The other worker takes over. At the end the tables are compared, row order included, with
+those that a laptop builds from the same raw data.
+
+Needs the extra `distributed`, and Redis and PostgreSQL from the system's packages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pyarrow.parquet as pq
+
+from pipeline.schema import TABLES
+from pipeline.schema.raw import PENDING_SESSIONS
+from pipeline.settings import PROJECT_ROOT
+from pipeline.simulator.server import Simulator
+from pipeline.simulator.service import serve
+from pipeline.steps import Workspace
+from pipeline.storage.bucket import Bucket
+from pipeline.storage.data_directory import DataDirectory
+from tests.support import postgresql
+from tests.support.processes import free_port
+from tests.support.s3 import CREDENTIALS, S3Server, make_bucket
+
+CEILING = 400  # requests per second
+KEY = "demonstration-key-0123456789"
+LAKE = "s3://demonstration/lake"
+SCRIPTS = Path(sys.executable).parent
+JOURNALS = "raw/status_responses/.journal"
+_BETWEEN_LOOKS = 0.2  # seconds
+_PATIENCE = 900.0  # seconds
+
+
+class Requests:
+    """The requests that the API received: when, and for which session."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, str]] = []
+        self._guard = threading.Lock()
+
+    def __call__(self, _request: object, session_id: str) -> None:
+        with self._guard:
+            self.seen.append((time.monotonic(), session_id))
+
+    def busiest_second(self) -> int:
+        """The most requests in any one second."""
+        most = first = 0
+        for last, (at, _) in enumerate(self.seen):
+            while self.seen[first][0] <= at - 1:
+                first += 1
+            most = max(most, last - first + 1)
+        return most
+
+
+def say(line: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {line}", flush=True)
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    """Returns when the condition holds. Ends the demonstration if it does not in a quarter of an hour."""
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            sys.exit(f"not within {_PATIENCE:.0f} s: {what}")
+        time.sleep(_BETWEEN_LOOKS)
+
+
+@contextlib.contextmanager
+def process(*command: str | Path, log: Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with its descendants in a group of their own, which ends with the block."""
+    with log.open("ab") as output:
+        started = subprocess.Popen(
+            [str(word) for word in command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=PROJECT_ROOT,
+            env={**os.environ, **variables},
+        )
+    try:
+        yield started
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            started.wait(30)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
+
+
+@contextlib.contextmanager
+def services(folder: Path, sessions: int, requests: Requests) -> Iterator[None]:
+    """Everything but Dagster, and the variables that lead to it."""
+    with contextlib.ExitStack() as stack:
+        simulator = Simulator(delay_scale=0, hold=0, on_request=requests)
+        simulator.key = KEY
+        api = stack.enter_context(serve(simulator))
+        store = stack.enter_context(S3Server().serving())
+        make_bucket(store, "demonstration")
+        say(f"the API at {api}, the S3 server at {store}")
+        cluster = stack.enter_context(postgresql.cluster())
+        shop = postgresql.Shop(cluster)
+        shop.empty()
+        shop.add(*(f"session-{number}" for number in range(sessions)))
+        with cluster.connect("postgres") as connection:
+            connection.execute("CREATE DATABASE dagster")
+        say(f"PostgreSQL at port {cluster.port}, with {sessions:,} purchases and the run history")
+        redis = free_port()
+        stack.enter_context(
+            process("redis-server", "--port", str(redis), "--save", "", "--dir", folder, log=folder / "redis.log")
+        )
+        history = cluster.url(postgresql.OWNER, postgresql.OWNERS_PASSWORD, "dagster")
+        os.environ.update(
+            CREDENTIALS,
+            AWS_ENDPOINT_URL=store,
+            DAGSTER_HOME=str(home(folder)),
+            DAGSTER_POSTGRES_URL=history.replace("postgresql:", "postgresql+psycopg2:"),
+            DAGSTER_REDIS_URL=f"redis://127.0.0.1:{redis}/0",
+            PHYGITALS_ENV="production",
+            PHYGITALS_API_URL=api,
+            PHYGITALS_API_KEY=KEY,
+            PHYGITALS_DATA_DIR=str(folder / "daemon"),
+            PHYGITALS_LAKE_URL=LAKE,
+            PHYGITALS_SUBMISSIONS_URL=cluster.url(),
+            PHYGITALS_SUBMISSIONS_QUERY=postgresql.Shop.QUERY,
+            PHYGITALS_POLL_SHARDS="2",
+            PHYGITALS_REQUESTS_PER_SECOND=str(CEILING),
+        )
+        yield
+
+
+def home(folder: Path) -> Path:
+    """A DAGSTER_HOME with the configuration for Celery workers, and room for the second shard in its queue."""
+    made = folder / "dagster_home"
+    made.mkdir()
+    configuration = (PROJECT_ROOT / "deploy" / "distributed" / "dagster.yaml").read_text()
+    (made / "dagster.yaml").write_text(configuration)
+    return made
+
+
+def worker(folder: Path, name: str) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+    command = (SCRIPTS / "celery", "-A", "pipeline.orchestration.celery_worker", "worker", "--loglevel", "WARNING")
+    node = ("--hostname", f"{name}@127.0.0.1")
+    return process(*command, *node, log=folder / f"{name}.log", PHYGITALS_DATA_DIR=str(folder / name))
+
+
+def refreshes(status: dg.DagsterRunStatus) -> list[str]:
+    """The runs of the job `refresh` with a status."""
+    with dg.DagsterInstance.get() as instance:
+        return [run.run_id for run in instance.get_runs(dg.RunsFilter(job_name="refresh", statuses=[status]))]
+
+
+def coordinator(folder: Path, names: tuple[str, ...]) -> str | None:
+    """The worker that runs the refresh: it holds the lock of its working copy."""
+    held = [name for name in names if (folder / name).is_dir() and holds_lock(folder / name)]
+    return held[0] if held else None
+
+
+def holds_lock(root: Path) -> bool:
+    """Whether a process holds the lock of a working copy, wherever the lease is."""
+    return DataDirectory(root).is_being_written()
+
+
+def table_hashes(data: DataDirectory) -> dict[str, str]:
+    """A hash of each table's rows in their order, but for the pending sessions, which each run starts with."""
+    found = {}
+    for table in (table for table in TABLES.values() if table is not PENDING_SESSIONS):
+        paths = [path for of_part in data.store.parts(table).values() for path in of_part]
+        content = [pq.ParquetFile(path).read().to_pylist() for path in data.store.fetched(paths)]
+        found[table.name] = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
+    return found
+
+
+def lose(folder: Path, name: str, lost: subprocess.Popen[bytes]) -> None:
+    """Kills a worker with everything that it runs, and deletes its disk."""
+    os.killpg(lost.pid, signal.SIGKILL)
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"PHYGITALS_DATA_DIR={folder / name}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                os.kill(int(entry.name), signal.SIGKILL)
+    lost.wait()
+    shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def equals_laptop(folder: Path) -> bool:
+    """Whether the lake's tables equal those that a laptop builds from the same raw data."""
+    reader = DataDirectory(folder / "reader", LAKE)
+    bucket = Bucket(LAKE)
+    laptop = folder / "laptop"
+    for found in bucket.list("raw"):
+        file = laptop / found.key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        bucket.download(found.key, found.etag, file)
+    del os.environ["PHYGITALS_LAKE_URL"]
+    os.environ["PHYGITALS_DATA_DIR"] = str(laptop)
+    workspace = Workspace.open()
+    workspace.rebuild()
+    ours, theirs = table_hashes(reader), table_hashes(workspace.data)
+    for name in sorted(ours):
+        if ours[name] != theirs[name]:
+            say(f"{name} DIFFERS")
+    return ours == theirs
+
+
+def demonstrate(folder: Path, sessions: int) -> bool:
+    """Runs the demonstration. Returns whether all that it promises came about."""
+    requests, names = Requests(), ("worker-1", "worker-2")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(services(folder, sessions, requests))
+        workers = {name: stack.enter_context(worker(folder, name)) for name in names}
+        daemon = (SCRIPTS / "dagster-daemon", "run", "-m", "pipeline.definitions")
+        stack.enter_context(process(*daemon, log=folder / "daemon.log"))
+        say(f"the daemon and two workers are starting; logs are in {folder}")
+        bucket = Bucket(LAKE)
+        journals = lambda: {found.key.split("/")[-2] for found in bucket.list(JOURNALS)}  # noqa: E731
+        wait_for(lambda: len(journals()) == 2 and len(requests.seen) > sessions / 5, "two shards that poll")
+        lost = coordinator(folder, names)
+        if lost is None:
+            sys.exit("no worker runs the refresh")
+        say(f"{len(requests.seen):,} requests so far; killing {lost}, which runs the refresh, and deleting its disk")
+        first = set(refreshes(dg.DagsterRunStatus.STARTED))
+        lose(folder, lost, workers[lost])
+        killed_at, killed_after = time.monotonic(), len(requests.seen)
+        wait_for(lambda: set(refreshes(dg.DagsterRunStatus.STARTED)) - first, "the next refresh")
+        takeover = time.monotonic() - killed_at
+        say(f"the other worker runs a refresh, {takeover:.0f} s after the loss")
+        wait_for(lambda: refreshes(dg.DagsterRunStatus.SUCCESS), "the end of the refresh")
+    asked_before = {session for at, session in requests.seen[:killed_after] if at < killed_at - 2.0}
+    again = [session for _, session in requests.seen[killed_after:] if session in asked_before]
+    is_equal, busiest = equals_laptop(folder), requests.busiest_second()
+    say(f"sessions: {sessions:,}; requests: {len(requests.seen):,}, of them {len(again):,} repeated after the loss")
+    say(f"busiest second of the API's own log: {busiest} requests, with a ceiling of {CEILING}")
+    say(f"takeover: {takeover:.0f} s")
+    say(f"every table equals a laptop's, row order included: {'yes' if is_equal else 'NO'}")
+    return is_equal and busiest <= CEILING
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sessions", type=int, default=20_000)
+    sessions = parser.parse_args().sessions
+    for reason in (postgresql.missing(), None if shutil.which("redis-server") else "redis-server is not installed"):
+        if reason:
+            sys.exit(f"{reason} (on Debian: apt-get install redis-server postgresql)")
+    folder = Path(tempfile.mkdtemp(prefix="phygitals-distributed-"))
+    is_good = demonstrate(folder, sessions)
+    if is_good:
+        shutil.rmtree(folder)
+    sys.exit(0 if is_good else 1)
+
+
+if __name__ == "__main__":
+    main()
