@@ -6,6 +6,8 @@ queue and concurrency are stated once, and the broker's URL is never written to 
 
 from __future__ import annotations
 
+import sys
+
 from celery import Celery
 from dagster_celery.tasks import create_execute_job_task
 
@@ -27,4 +29,11 @@ def _application() -> Celery:
         return launcher.celery
 
 
-app = _application()
+try:
+    app = _application()
+except Exception as error:
+    # Celery would show a traceback. At this point the causes are settings and servers that are away.
+    cause: BaseException = error
+    while cause.__cause__:
+        cause = cause.__cause__
+    sys.exit(f"the worker did not start: {' '.join(str(cause).split())}")

@@ -19,7 +19,6 @@ from pipeline.orchestration.run_history import DATA_DIRECTORY, LAKE_URL, LEASE_H
 from pipeline.storage.data_directory import DataDirectory
 
 _SILENT_FOR = 120.0  # seconds without an event; a run has some work after it releases the lock
-_SILENT_WITHOUT_LEASE_FOR = 60.0  # seconds; a lease ends as long after its holder died, so another wait is not needed
 _SILENT_WITHOUT_LOCK_FOR = 3_600.0  # seconds; a run without the tag has not written yet, only reads, or prunes
 _LEASE_LOOK_SECONDS = 2.0
 _DIED = "The process of this run died; received answers are kept. "
@@ -66,6 +65,4 @@ def _is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
         return False  # another user's directory, or an object store that is away: the lock cannot be examined
     latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
     silent_for = _SILENT_FOR if directory else _SILENT_WITHOUT_LOCK_FOR
-    if run.tags.get(LAKE_URL):
-        silent_for = _SILENT_WITHOUT_LEASE_FOR
     return not latest or now().timestamp() - latest[0].timestamp > silent_for

@@ -26,8 +26,9 @@ _RETRY = "dagster/retry_number"  # the tag of a run with which the daemon replac
 class WorkspaceResource:
     """The workspace of one run, opened when a step needs it, so that definitions load with invalid settings, too.
 
-    The first writing step calls `before_lock`, takes the lock and calls `on_lock`; the run keeps the lock to its end, so
-    no other writer comes between two steps. `on_line` and `on_progress` receive lines and progress of a run with a watcher.
+    The first writing step calls `before_lock`, takes the lock and calls `on_lock`; the run keeps the lock to its end,
+    so no other writer comes between two steps. `on_line` and `on_progress` receive lines and progress of a run with a
+    watcher.
     """
 
     def __init__(
@@ -99,7 +100,8 @@ def workspace_resource(
         with contextlib.ExitStack() as stack:
             if context.instance and context.run:
                 stack.enter_context(kept_open(context.instance, context.run.run_id))
-            yield stack.enter_context(contextlib.closing(WorkspaceResource(on_line, on_progress, tag_run, await_former_run)))
+            resource = WorkspaceResource(on_line, on_progress, tag_run, await_former_run)
+            yield stack.enter_context(contextlib.closing(resource))
 
     return workspace
 
