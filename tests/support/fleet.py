@@ -11,10 +11,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
+from pipeline.publish.reading import open_for_queries
 from pipeline.settings import PROJECT_ROOT
 from pipeline.steps import Workspace
 from tests.support.postgresql import OWNER, OWNERS_PASSWORD, Cluster
@@ -33,6 +35,11 @@ def new_history(cluster: Cluster) -> str:
     name = f"history_{uuid.uuid4().hex}"
     cluster.run(f"CREATE DATABASE {name}")
     return cluster.url(OWNER, OWNERS_PASSWORD, name).replace("postgresql://", "postgresql+psycopg2://")
+
+
+def processes_of(parent: int) -> list[int]:
+    """The processes that a process started: of a Celery worker, those that execute runs."""
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,13 @@ class Fleet:
         arguments = [str(port) if word == "3000" else word for word in arguments]
         with started(here + arguments, self.folder / f"{machine}.log") as process:
             yield process.pid
+
+    def published(self, sql: str) -> list[tuple[Any, ...]]:
+        """Queries the published file from a machine that only reads."""
+        self.use("reader")
+        data = Workspace.open_for_reading().data
+        with open_for_queries(data.current(data.warehouse)) as connection:
+            return connection.execute(sql).fetchall()
 
     def runs(self) -> list[dg.DagsterRun]:
         """All runs, the newest first."""

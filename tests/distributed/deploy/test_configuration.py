@@ -53,11 +53,7 @@ def test_the_configuration_starts_runs_by_celery_and_keeps_the_history_in_postgr
         assert launcher.celery.conf.broker_url == launcher.celery.conf.result_backend == fleet.redis.url
         assert [queue.name for queue in launcher.celery.conf.task_queues] == [launcher.default_queue]
         assert instance.run_monitoring_max_resume_run_attempts == 0
-        assert (
-            instance.retry_on_asset_or_op_failure_default is False
-            if hasattr(instance, "retry_on_asset_or_op_failure_default")
-            else True
-        )
+        assert not instance.run_retries_retry_on_asset_or_op_failure
     assert not (fleet.use("office") / "production" / "history").exists()
 
 
