@@ -21,7 +21,6 @@ from pipeline.settings import PROJECT_ROOT
 from pipeline.steps import Workspace
 from tests.support.postgresql import OWNER, OWNERS_PASSWORD, Cluster
 from tests.support.processes import started
-from tests.support.redis import Redis
 from tests.support.workspace import drop
 
 DEPLOY = PROJECT_ROOT / "deploy" / "distributed"
@@ -48,7 +47,6 @@ class Fleet:
 
     folder: Path
     configuration: Path
-    redis: Redis
     database: Cluster
     monkeypatch: pytest.MonkeyPatch
 

@@ -42,4 +42,4 @@ def fleet(
     configure(lake_url=lake_url)
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", new_history(database))
     monkeypatch.setenv("DAGSTER_REDIS_URL", broker.url)
-    return Fleet(tmp_path / "machines", DEPLOY / "dagster.yaml", broker, database, monkeypatch)
+    return Fleet(tmp_path / "machines", DEPLOY / "dagster.yaml", database, monkeypatch)

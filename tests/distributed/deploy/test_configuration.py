@@ -44,13 +44,13 @@ def worker_module() -> list[str]:
     return [sys.executable, "-m", "celery", "-A", "pipeline.orchestration.celery_worker", "report"]
 
 
-def test_the_configuration_starts_runs_by_celery_and_keeps_the_history_in_postgresql(fleet):
+def test_the_configuration_starts_runs_by_celery_and_keeps_the_history_in_postgresql(fleet, broker):
     fleet.use("office")
     with dg.DagsterInstance.get() as instance:
         launcher = instance.run_launcher
         assert isinstance(launcher, CeleryLauncher)
         assert isinstance(instance._ref.storage, DagsterPostgresStorage)
-        assert launcher.celery.conf.broker_url == launcher.celery.conf.result_backend == fleet.redis.url
+        assert launcher.celery.conf.broker_url == launcher.celery.conf.result_backend == broker.url
         assert [queue.name for queue in launcher.celery.conf.task_queues] == [launcher.default_queue]
         assert instance.run_monitoring_max_resume_run_attempts == 0
         assert not instance.run_retries_retry_on_asset_or_op_failure

@@ -71,13 +71,13 @@ def test_a_worker_takes_the_run_of_a_new_file_and_the_ui_shows_it(api, fleet):
     assert_each_session_is_final(fleet)
 
 
-def test_a_run_goes_on_while_redis_and_postgresql_restart(arrivals, fleet):
+def test_a_run_goes_on_while_redis_and_postgresql_restart(arrivals, fleet, broker):
     with fleet.running(WORKER, "worker"), fleet.running(DAEMON, "daemon"):
         assert arrivals.reached.wait(120)
-        fleet.redis.kill()
+        broker.kill()
         fleet.database.stop()
         fleet.database.start()
-        fleet.redis.start()
+        broker.start()
         await_success(fleet)
         assert_each_session_is_final(fleet)
         assert fleet.published("SELECT sum(poll_count) FROM purchases") == [(len(arrivals.times),)]
