@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dagster_celery.launcher import CeleryRunLauncher
+from dagster import DagsterRun
+from dagster_celery import launcher
 
 
-class CeleryLauncher(CeleryRunLauncher):
-    """Dagster's launcher, whose canceled runs end as canceled.
+class CeleryLauncher(launcher.CeleryRunLauncher):
+    """Dagster's launcher, with two differences.
 
-    Dagster's own stops the worker's process without recording that somebody asked for it: the run ends as failed, and
-    the daemon retries it.
+    A canceled run ends as canceled: Dagster's own launcher stops the worker's process without recording that somebody
+    asked for it, so that the run ends as failed and the daemon retries it. And a run of which Redis knows nothing, since
+    it lost its data, is not taken for dead: the lease tells whether it lives.
     """
 
     def terminate(self, run_id: str) -> bool:
@@ -18,3 +20,8 @@ class CeleryLauncher(CeleryRunLauncher):
             return False
         self._instance.report_run_canceling(run)
         return super().terminate(run_id)
+
+    def check_run_worker_health(self, run: DagsterRun) -> launcher.CheckRunHealthResult:
+        found = super().check_run_worker_health(run)
+        statuses = type(found.status)
+        return found._replace(status=statuses.RUNNING) if found.status is statuses.UNKNOWN else found

@@ -6,12 +6,14 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy
 import yaml
 from dagster._core.test_utils import create_run_for_test
 from dagster_postgres.storage import DagsterPostgresStorage
@@ -29,7 +31,8 @@ ENVIRONMENT = DEPLOY / "env.example"
 
 
 def read(path: Path) -> dict:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    configuration: dict = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return configuration
 
 
 def environment_variables(configuration: object) -> set[str]:
@@ -49,7 +52,7 @@ def test_the_configuration_starts_runs_by_celery_and_keeps_the_history_in_postgr
     with dg.DagsterInstance.get() as instance:
         launcher = instance.run_launcher
         assert isinstance(launcher, CeleryLauncher)
-        assert isinstance(instance._ref.storage, DagsterPostgresStorage)
+        assert isinstance(instance.get_ref().storage, DagsterPostgresStorage)
         assert launcher.celery.conf.broker_url == launcher.celery.conf.result_backend == broker.url
         assert [queue.name for queue in launcher.celery.conf.task_queues] == [launcher.default_queue]
         assert instance.run_monitoring_max_resume_run_attempts == 0
@@ -132,6 +135,24 @@ def test_the_store_takes_the_lifecycle_rule(s3_server, lake_url):
     (rule,) = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
     assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
     assert rule["Status"] == "Enabled" and "Expiration" not in rule
+
+
+def test_the_addresses_of_the_example_environment_are_complete(fleet, monkeypatch):
+    """Celery refuses an encrypted address without a rule for certificates."""
+    given = dict(re.findall(r"^(DAGSTER_\w+)=(.*)$", ENVIRONMENT.read_text(), re.MULTILINE))
+    monkeypatch.setenv("DAGSTER_REDIS_URL", given["DAGSTER_REDIS_URL"])
+    fleet.use("office")
+    with dg.DagsterInstance.get() as instance:
+        assert instance.run_launcher.celery.backend.connparams["ssl_cert_reqs"] == ssl.CERT_REQUIRED
+    url = sqlalchemy.make_url(given["DAGSTER_POSTGRES_URL"])
+    assert (url.drivername, url.query) == ("postgresql+psycopg2", {"sslmode": "verify-full"})
+
+
+def test_a_run_of_which_redis_lost_the_state_is_not_taken_for_dead(fleet):
+    fleet.use("office")
+    with dg.DagsterInstance.get() as instance:
+        run = create_run_for_test(instance, job_name="refresh", tags={"dagster-celery/task_id": "lost"})
+        assert instance.run_launcher.check_run_worker_health(run).status.value == "RUNNING"
 
 
 def lines_of(unit: Path, key: str) -> list[str]:

@@ -42,7 +42,8 @@ def manifests():
 
 
 def launcher() -> dict:
-    return yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))["run_launcher"]["config"]
+    configured: dict = yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))["run_launcher"]["config"]
+    return configured
 
 
 def pods(manifests) -> list[dict]:
