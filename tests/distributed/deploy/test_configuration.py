@@ -143,7 +143,9 @@ def test_the_addresses_of_the_example_environment_are_complete(fleet, monkeypatc
     monkeypatch.setenv("DAGSTER_REDIS_URL", given["DAGSTER_REDIS_URL"])
     fleet.use("office")
     with dg.DagsterInstance.get() as instance:
-        assert instance.run_launcher.celery.backend.connparams["ssl_cert_reqs"] == ssl.CERT_REQUIRED
+        launcher = instance.run_launcher
+        assert isinstance(launcher, CeleryLauncher)
+        assert launcher.celery.backend.connparams["ssl_cert_reqs"] == ssl.CERT_REQUIRED
     url = sqlalchemy.make_url(given["DAGSTER_POSTGRES_URL"])
     assert (url.drivername, url.query) == ("postgresql+psycopg2", {"sslmode": "verify-full"})
 
