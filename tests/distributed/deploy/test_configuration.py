@@ -19,6 +19,7 @@ from dagster._core.test_utils import create_run_for_test
 from dagster_postgres.storage import DagsterPostgresStorage
 
 from pipeline.orchestration.celery_launcher import CeleryLauncher
+from pipeline.orchestration.retention import prune
 from pipeline.settings import PROJECT_ROOT
 from tests.support.fleet import DAEMON, DEPLOY, WEBSERVER, WORKER, new_history
 from tests.support.postgresql import OWNERS_PASSWORD
@@ -75,6 +76,19 @@ def test_two_environments_have_histories_of_their_own(fleet, database, monkeypat
         assert [found.run_id for found in instance.get_runs()] == [run.run_id]
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", new_history(database))
     assert fleet.runs() == []
+
+
+def test_old_runs_are_pruned_from_postgresql(fleet):
+    fleet.use("office")
+    with dg.DagsterInstance.get() as instance:
+        for status in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.STARTED):
+            run = create_run_for_test(instance, job_name="refresh", status=status)
+            instance.report_engine_event("an event", run)
+        assert prune(instance, 0, lambda _line: None).runs == 1
+        (kept,) = instance.get_runs()
+        assert kept.status is dg.DagsterRunStatus.STARTED
+        with fleet.database.connect(os.environ["DAGSTER_POSTGRES_URL"].rpartition("/")[2]) as connection:
+            assert connection.execute("SELECT count(DISTINCT run_id) FROM event_logs").fetchall() == [(1,)]
 
 
 @pytest.mark.parametrize("variable", ["DAGSTER_POSTGRES_URL", "DAGSTER_REDIS_URL"])
