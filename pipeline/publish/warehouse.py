@@ -220,10 +220,12 @@ def _drop_former(connection: duckdb.DuckDBPyConnection) -> None:
 def _create(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     columns = ", ".join(f'"{c.name}" {c.type}{" NOT NULL" if c.is_required else ""}' for c in table.columns)
     name = f"published.{table.name}"
+    connection.execute("BEGIN TRANSACTION")  # else each comment would be one, which syncs the write-ahead log
     connection.execute(f"CREATE TABLE {name} ({columns})")
     connection.execute(f"COMMENT ON TABLE {name} IS '{quoted(table.grain)}'")
     for column in table.columns:
         connection.execute(f"COMMENT ON COLUMN {name}.\"{column.name}\" IS '{quoted(column.meaning)}'")
+    connection.execute("COMMIT")
 
 
 def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
