@@ -8,6 +8,7 @@ is dead at once. Runs of several data directories may share one history.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -19,6 +20,7 @@ from pipeline.storage.data_directory import DataDirectory
 
 _SILENT_FOR = 120.0  # seconds without an event; a run has some work after it releases the lock
 _SILENT_WITHOUT_LOCK_FOR = 3_600.0  # seconds; a run without the tag has not written yet, only reads, or prunes
+_LEASE_LOOK_SECONDS = 2.0
 _DIED = "The process of this run died; received answers are kept. "
 _BY_DAEMON = "The daemon retries the run up to twice; if"
 _FROM_SHELL = "Run `phygitals refresh` again; if"
@@ -33,6 +35,20 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         retry = _BY_DAEMON if run.remote_job_origin else _FROM_SHELL
         instance.report_run_failed(run, _DIED + retry + _CHECK_MACHINE)
     return [run.run_id for run in dead]
+
+
+def await_lease(data: DataDirectory) -> None:
+    """Waits while the lease of a lake is held, for as long as the lease of a dead run can last.
+
+    A retry would otherwise be refused: Dagster notices the death of a run before its lease ends. Raises StoreError.
+    """
+    if data.lake_url is None:
+        return
+    from pipeline.storage.lease import TIME_TO_LIVE  # local use does not pay for its import
+
+    until = time.monotonic() + TIME_TO_LIVE + _LEASE_LOOK_SECONDS
+    while data.is_being_written() and time.monotonic() < until:
+        time.sleep(_LEASE_LOOK_SECONDS)
 
 
 def _is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
