@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
-import json
 import os
 import shutil
 import signal
@@ -27,15 +25,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import dagster as dg
-import pyarrow.parquet as pq
 
-from pipeline.schema import TABLES
-from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.settings import PROJECT_ROOT
 from pipeline.steps import Workspace
 from pipeline.storage.bucket import Bucket
 from pipeline.storage.data_directory import DataDirectory
 from tests.support import postgresql
+from tests.support.lake import table_hashes
 from tests.support.processes import free_port
 from tests.support.s3 import CREDENTIALS, make_bucket
 
@@ -209,16 +205,6 @@ def coordinator(folder: Path, names: tuple[str, ...]) -> str | None:
 def holds_lock(root: Path) -> bool:
     """Whether a process holds the lock of a working copy, wherever the lease is."""
     return DataDirectory(root).is_being_written()
-
-
-def table_hashes(data: DataDirectory) -> dict[str, str]:
-    """A hash of each table's rows in their order, but for the pending sessions, which each run starts with."""
-    found = {}
-    for table in (table for table in TABLES.values() if table is not PENDING_SESSIONS):
-        paths = [path for of_part in data.store.parts(table).values() for path in of_part]
-        content = [pq.ParquetFile(path).read().to_pylist() for path in data.store.fetched(paths)]
-        found[table.name] = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
-    return found
 
 
 def lose(folder: Path, name: str, lost: subprocess.Popen[bytes]) -> None:

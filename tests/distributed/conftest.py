@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.support.machines import Machines
 from tests.support.postgresql import Cluster, Shop, cluster, missing
 
 
@@ -25,3 +27,9 @@ def shop(database: Cluster, configure: Callable[..., None]) -> Shop:
     made.empty()
     configure(submissions_url=database.url(), submissions_query=Shop.QUERY)
     return made
+
+
+@pytest.fixture
+def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None]) -> Machines:
+    """Machines that share a lake, each with a folder as its disk."""
+    return Machines(tmp_path, monkeypatch, configure)

@@ -5,22 +5,14 @@ import subprocess
 import sys
 import threading
 
-import pytest
-
 from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.simulator.server import Simulator
 from pipeline.storage.bucket import Bucket
-from tests.support.machines import Machines
 from tests.support.polling_process import Arrivals
 from tests.support.processes import wait_until
 from tests.support.workspace import build_all, drop, refresh, rows
 
 JOURNALS = "raw/status_responses/.journal"
-
-
-@pytest.fixture
-def machines(tmp_path, monkeypatch, configure):
-    return Machines(tmp_path, monkeypatch, configure)
 
 
 def start_shard(folder):
