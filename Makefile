@@ -6,7 +6,7 @@ DEMO_SESSIONS ?= 2500
 DEMO_POLL_BUDGET ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-unit screenshots check fix lock benchmarks clean
+.PHONY: help setup demo dev test test-unit screenshots check fix lock benchmarks demo-distributed clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -63,6 +63,10 @@ benchmarks: setup ## Measure against named baselines; takes an hour and a half
 	$(BIN)/python -m benchmarks.coverage
 	$(BIN)/python -m benchmarks.looks
 	$(BIN)/python -m benchmarks.refresh
+	$(BIN)/python -m benchmarks.scale
+
+demo-distributed: setup ## Lose one of two workers in mid-run, on loopback; needs redis-server and postgresql
+	$(BIN)/python -m benchmarks.distributed
 
 clean: ## Remove what was made here, but no data
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info

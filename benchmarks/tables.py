@@ -34,6 +34,7 @@ from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RE
 from pipeline.simulator import catalogue
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.missing_columns import with_missing_columns
 from pipeline.transform.builder import Builder
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -110,12 +111,15 @@ def add_day(data: DataDirectory, day: int, sessions: int, mix: Mix = MIXES[SIMUL
         for table, sql in sources.items():
             with data.store.writer(table, f"{start:%Y-%m-%d}", f"day-{day}") as writer:
                 for batch in connection.execute(sql).to_arrow_reader(20_000):
-                    writer.write(batch)
+                    writer.write(with_missing_columns(table, batch))
 
 
-def refresh_tables(data: DataDirectory) -> tuple[float, float, int]:
-    """Updates and publishes all tables. Returns the seconds for both, and the size of the published file in bytes."""
-    moment = FIRST_DAY + timedelta(days=DAYS + 2)
+def refresh_tables(data: DataDirectory, days: int = DAYS) -> tuple[float, float, int]:
+    """Updates and publishes all tables of a history of so many days.
+
+    Returns the seconds for both, and the size of the published file in bytes.
+    """
+    moment = FIRST_DAY + timedelta(days=days + 2)
     with data.exclusive():
         started = time.perf_counter()
         with Builder(data, moment, expire_after=0) as builder:

@@ -103,6 +103,32 @@ def _valid_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _valid_database_url(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    scheme, separator, rest = text.partition("://")
+    # Otherwise a part of the password could be taken for a host, and be shown in an error of the driver.
+    credentials = rest.rpartition("@")[0]
+    if (
+        scheme not in ("postgresql", "postgres")
+        or not separator
+        or any(sign in credentials for sign in "@/?#")
+        or not text.isprintable()
+        or " " in text
+    ):
+        raise ValueError(
+            "allowed is postgresql://user:password@host:5432/database, with each of @ : / ? # % in a password "
+            "percent-encoded, @ as %40"
+        )
+    return value
+
+
+def _valid_query(value: str) -> str:
+    query = value.strip().rstrip(";").rstrip()
+    if not query:
+        raise ValueError("allowed is a query such as SELECT session_id, created_at AS cursor FROM purchases")
+    return query
+
+
 def _valid_cron(value: str) -> str:
     try:
         fields = value.split()
@@ -184,9 +210,12 @@ class Settings(WebhookSettings):
     poll_interval: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 2.0
     expire_after: SecondsOrNever = 604_800.0
     daily_cron: Annotated[str, AfterValidator(_valid_cron)] = "0 2 * * *"
+    poll_shards: Annotated[int, Field(ge=1, le=256)] = 1
     keep_run_days: Annotated[int, Field(ge=1, le=36_500)] = 30
     publish_days: Annotated[int, Field(ge=0, le=36_500)] = 0  # 0 = all
     memory_limit: Annotated[str, AfterValidator(_valid_memory)] = MEMORY_LIMIT
+    submissions_url: Annotated[SecretStr, AfterValidator(_valid_database_url)] | None = None
+    submissions_query: Annotated[str, AfterValidator(_valid_query)] | None = None
 
     @property
     def base_url(self) -> str | None:
@@ -231,9 +260,20 @@ class Settings(WebhookSettings):
                 f"PHYGITALS_API_URL={settings.api_url!r} is refused: PHYGITALS_ENV=local allows a loopback address, or "
                 "no URL for the bundled simulator"
             )
+        if (settings.submissions_url is None) != (settings.submissions_query is None):
+            missing, given = ("URL", "QUERY") if settings.submissions_url is None else ("QUERY", "URL")
+            raise SettingsError(
+                f"PHYGITALS_SUBMISSIONS_{missing} is not set, but PHYGITALS_SUBMISSIONS_{given} is: set both or neither"
+            )
         if needs_key and settings.env != "local" and settings.api_key is None:
             raise SettingsError(
                 f"PHYGITALS_API_KEY is not set: the {settings.env} environment needs the key that Phygitals issued"
+            )
+        whole = min(int(settings.rate_ceiling) or settings.max_concurrency, settings.max_concurrency)
+        if settings.poll_shards > whole:
+            raise SettingsError(
+                f"PHYGITALS_POLL_SHARDS={settings.poll_shards} is refused: allowed are at most {whole}, so that each "
+                "shard has a share of PHYGITALS_REQUESTS_PER_SECOND and of PHYGITALS_MAX_CONCURRENCY"
             )
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
         if settings.lake_url and endpoint and not _is_allowed_endpoint(endpoint):
@@ -292,7 +332,8 @@ def _describe(error: object) -> str:
     message = str(details["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     if not message.startswith("allowed"):
         message = f"allowed is {_range(field) or message}"
-    may_hold_secret = field in ("api_key", "failure_webhook") or (field == "api_url" and "@" in str(details["input"]))
+    is_secret = "SecretStr" in str(Settings.model_fields[field].annotation)
+    may_hold_secret = is_secret or (field == "api_url" and "@" in str(details["input"]))
     shown = "the value (not shown)" if may_hold_secret else repr(details["input"])
     return f"{variable}={shown} is refused: {message}"
 

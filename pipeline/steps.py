@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,17 @@ from pipeline.errors import PipelineError
 from pipeline.polling.endpoint import BUY_STATUS, Endpoint
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Exit, Progress
+from pipeline.polling.shards import (
+    OtherShards,
+    RoundWatch,
+    merged,
+    note_result,
+    result_of,
+    round_under_way,
+    sessions_of,
+    shard_count,
+    share_of,
+)
 from pipeline.polling.waits import Waits
 from pipeline.process import prepare_process
 from pipeline.publish.warehouse import Published, publish
@@ -31,6 +43,7 @@ from pipeline.settings import Settings
 from pipeline.sources.inbox import Inbox
 from pipeline.sources.intake import IntakeReport, take_in
 from pipeline.sources.kinds import SELLBACKS, SESSIONS
+from pipeline.sources.postgres import DatabaseSource
 from pipeline.storage import compaction, raw_log
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
@@ -81,12 +94,19 @@ class Workspace:
         return cls(settings, data)
 
     def take_in(self) -> IntakeReport:
-        """Seals the journals of killed runs, then reads the inbox's new files into raw."""
+        """Seals the journals of killed runs, then reads the inbox's new files and the database's new rows into raw."""
         with self.data.exclusive():
             recovered = raw_log.recover(self.data, BUY_STATUS.table)
             report = take_in(self.data, now, Inbox(self.data, SESSIONS))
+            if database := self.database():
+                report.add(take_in(self.data, now, database))
             report.recovered = recovered
             return report
+
+    def database(self) -> DatabaseSource | None:
+        """The database with session ids; None if the settings name none."""
+        url, query = self.settings.submissions_url, self.settings.submissions_query
+        return DatabaseSource(self.data, url.get_secret_value(), query) if url and query else None
 
     def take_in_sellbacks(self) -> IntakeReport:
         """Reads the new files of the folder `sellbacks`, if it exists, into raw."""
@@ -94,12 +114,16 @@ class Workspace:
             return take_in(self.data, now, Inbox(self.data, SELLBACKS))
 
     def poll(
-        self, on_progress: Callable[[Progress], None], on_line: Callable[[str], object] = lambda _line: None
+        self,
+        on_progress: Callable[[Progress], None],
+        on_line: Callable[[str], object] = lambda _line: None,
+        claim_within: float = 0.0,
     ) -> Progress:
         """Polls the sessions of the table `pending_sessions` that are not final yet.
 
         Polls none while the API asks to wait, as recorded by an earlier run. `on_line` receives messages for people
-        about journals that killed runs left since the last intake.
+        about journals that killed runs left since the last intake. Other processes may claim the polling shards within
+        `claim_within` seconds; this run starts processes for the rest.
         """
         with self.data.exclusive():
             for line in raw_log.recover(self.data, BUY_STATUS.table):
@@ -114,9 +138,37 @@ class Workspace:
             from pipeline.polling.run import poll
 
             law = learned_law(self.data)
-            with serving_url(self.settings, BUY_STATUS) as url:
-                progress = poll(self.data, self.settings, BUY_STATUS, url, sessions, on_progress, law)
+            count = shard_count(self.settings, len(sessions))
+            own, share = sessions_of(sessions, 0, count), share_of(self.settings, 0, count)
+            with (
+                serving_url(self.settings, BUY_STATUS) as url,
+                OtherShards(self.data, count, share.poll_budget, claim_within, on_line) as others,
+            ):
+                progress = merged([poll(self.data, share, BUY_STATUS, url, own, on_progress, law), *others.results()])
+            self.data.storage.refresh()
             waits.after(progress).save(self.data.records)
+            return progress
+
+    def poll_shard(self, shard: int, on_progress: Callable[[Progress], None]) -> Progress | None:
+        """Polls one shard of the round under way; None if there is no round, or somebody polls or polled this shard.
+
+        Raises RoundOverError when the run that began the round ends, and the errors of polling.
+        """
+        found = round_under_way(self.data)
+        data = self.data.shard(shard)
+        if found is None or not 0 < shard < found.shard_count or data.is_being_written():
+            return None
+        from pipeline.polling.run import poll
+
+        with data.exclusive(), RoundWatch(self.data, found) as watch:
+            budget = found.ends_at - time.time()
+            if result_of(data, shard, found) or budget <= 0:
+                return None
+            sessions = sessions_of(Workspace(self.settings, data)._sessions_to_poll(()), shard, found.shard_count)
+            share = share_of(self.settings, shard, found.shard_count, budget)
+            with serving_url(self.settings, BUY_STATUS) as url:
+                progress = poll(data, share, BUY_STATUS, url, sessions, on_progress, learned_law(data), watch.check)
+            note_result(data, shard, found, progress)
             return progress
 
     def asked_to_wait_until(self) -> datetime | None:

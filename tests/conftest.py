@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from pipeline.process import prepare_process
@@ -35,6 +36,9 @@ def pytest_configure() -> None:
     """Makes SIGINT stop what tests start: it inherits to ignore the signal when a script runs tests with `&`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     prepare_process()  # for tests that open no workspace, which does this
+    # How long an example takes says how busy the machine is.
+    hypothesis.settings.register_profile("no deadline", deadline=None)
+    hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -101,9 +105,10 @@ def api(point_at: Callable[[Simulator, str], None]) -> Iterator[Callable[[Simula
 
 @dataclass(frozen=True)
 class Original:
-    """A data directory as it was built, where tests find it, and the simulator to which it is bound."""
+    """A data directory and a run history as they were built, where tests find the data, and the simulator."""
 
     kept: Path
+    home: Path
     root: Path
     simulator: Simulator
     url: str
@@ -126,18 +131,20 @@ def copy_of(
     """A workspace that is built once in a module, by the name: each test gets a copy, at the same simulator.
 
     `simulator` and `build` are called for the first copy only. A copy is at the place of the one before, and its files
-    keep their times, because the pipeline knows objects by both.
+    keep their times, because the pipeline knows objects by both. The run history that `build` left is copied as well.
     """
     built, kept = originals
 
     def copy(name: str, simulator: Callable[[], Simulator], build: Callable[[Workspace], None]) -> Workspace:
         if name not in built:
             chosen, folder = simulator(), tmp_path_factory.mktemp("original")
-            original = Original(folder / "kept", folder / "data", chosen, kept.enter_context(serve(chosen)))
+            url = kept.enter_context(serve(chosen))
+            original = Original(folder / "kept", folder / "home", folder / "data", chosen, url)
             point_at(chosen, original.url)
             monkeypatch.setenv("PHYGITALS_DATA_DIR", str(original.root))
             build(Workspace.open())
             original.root.rename(original.kept)
+            shutil.copytree(os.environ["DAGSTER_HOME"], original.home)
             built[name] = original
         original = built[name]
         point_at(original.simulator, original.url)
@@ -145,6 +152,7 @@ def copy_of(
         if original.root.exists():
             shutil.rmtree(original.root)
         shutil.copytree(original.kept, original.root, symlinks=True)
+        shutil.copytree(original.home, os.environ["DAGSTER_HOME"], dirs_exist_ok=True)
         return Workspace.open()
 
     return copy

@@ -107,6 +107,14 @@ def report() -> None:
     say(f"Report: {Workspace.open_for_reading().report()}")
 
 
+@cli.command("poll-shard")
+@click.argument("shard", type=click.IntRange(min=1), metavar="K")
+def poll_shard(shard: int) -> None:
+    """Poll shard K of the refresh under way; see PHYGITALS_POLL_SHARDS. A refresh starts it by itself."""
+    progress = Workspace.open().poll_shard(shard, lambda _progress: None)
+    say(f"{progress.line}; {progress.ending}" if progress else f"shard {shard} needs no process now")
+
+
 @cli.command()
 @click.argument("session_id")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -20,6 +20,7 @@ from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.settings import Settings
 from pipeline.sources.inbox import Inbox
 from pipeline.sources.kinds import SELLBACKS, SESSIONS, Kind
+from pipeline.sources.postgres import last_failure
 from pipeline.steps import Workspace
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
@@ -160,6 +161,7 @@ def status_of(workspace: Workspace) -> Status:
             *_refused_key(data, history),
             *_overdue(workspace.settings, pending, history, moment),
             *(need for kind in _KINDS for need in _rejected_files(data, kind)),
+            *_unread_database(workspace),
             *_missing_file(data, history),
         ],
     )
@@ -253,6 +255,12 @@ def _rejected_files(data: DataDirectory, kind: Kind) -> list[Need]:
         Need("file_rejected", f"{kind.folder}/{name}: rejected whole, {reason}; correct or remove the file")
         for name, reason in reasons.items()
     ]
+
+
+def _unread_database(workspace: Workspace) -> list[Need]:
+    """The last run could not read the database to its end. The database itself is not asked."""
+    failure = last_failure(workspace.data) if workspace.settings.submissions_url else None
+    return [Need("database_unread", f"{failure}; then {_RUN_AGAIN}")] if failure else []
 
 
 def _missing_file(data: DataDirectory, history: History) -> list[Need]:

@@ -1,4 +1,4 @@
-"""The triggers of a refresh: the daily schedule, new files in the inbox, and due pending sessions."""
+"""The triggers of a refresh: the schedule, new files in the inbox, new rows in the database, due pending sessions."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pipeline.storage.data_directory import DataDirectory
 from pipeline.transform.due import Due, due, due_state
 
 _INBOX_TICK_SECONDS = 5
+_DATABASE_TICK_SECONDS = 30
 _PENDING_TICK_SECONDS = 60
 _NAMES_SHOWN = 3
 _NAMES_LENGTH = 80
@@ -35,6 +36,7 @@ refresh = dg.define_asset_job(
     # Assets run their own checks: separate check steps would take most of a run's time.
     selection=dg.AssetSelection.all() - dg.AssetSelection.all_asset_checks(),
     description="Reads new submissions, polls every pending session, rebuilds changed tables and publishes.",
+    tags={"writer": "refresh"},
 )
 
 
@@ -85,6 +87,36 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
     # Files that are still unread after an hour, for example after a cancelled run, start another run.
     run_key = f"{fingerprint(found)}-{now():%Y%m%dT%H}"
     return dg.RunRequest(run_key=run_key, tags={"inbox_files": str(len(found)), "inbox": names[:_NAMES_LENGTH]})
+
+
+@dg.sensor(
+    job=refresh,
+    minimum_interval_seconds=_DATABASE_TICK_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Starts a refresh when the query in PHYGITALS_SUBMISSIONS_QUERY has rows that no run has read. A tick counts "
+        "the rows since the last read, less the overlap. It skips while a run is queued or in progress, while the API "
+        "asks to wait, and while the database cannot be read, with the reason. If rows stay unread, it starts a run "
+        "once an hour."
+    ),
+)
+def database_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    try:
+        workspace = _workspace_with_inbox()
+        database = workspace.database()
+        if database is None:
+            return dg.SkipReason("PHYGITALS_SUBMISSIONS_URL is not set")
+        if _is_in_progress(context.instance, workspace.data):
+            return dg.SkipReason(_IN_PROGRESS)
+        if skip := _skip_while_api_asks_to_wait(workspace):
+            return skip
+        unread = database.unread()
+    except PipelineError as error:
+        return dg.SkipReason(str(error))
+    if unread is None:
+        return dg.SkipReason("no new row in the database")
+    # Rows that are still unread after an hour, for example after a failed run, start another run.
+    return dg.RunRequest(run_key=f"{unread}-{now():%Y%m%dT%H}", tags={"submissions": "database"})
 
 
 @dg.sensor(

@@ -8,6 +8,7 @@ import dagster as dg
 from pipeline.catalog.table_profile import retries
 from pipeline.clock import now
 from pipeline.orchestration.declared import built, materialized, table_spec
+from pipeline.orchestration.shards import CLAIM_WITHIN
 from pipeline.orchestration.step import Step
 from pipeline.polling.progress import Exit, Progress
 from pipeline.schema.raw import PENDING_SESSIONS, SELLBACK_SUBMISSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
@@ -83,7 +84,7 @@ def poll(step: Step) -> Iterator[dg.MaterializeResult[None]]:
             step.log.info(progress.line)
 
     since = now()
-    progress = step.opened.poll(log_progress, step.notify)
+    progress = step.opened.poll(log_progress, step.notify, CLAIM_WITHIN if step.has_daemon else 0.0)
     step.log.info(f"{progress.line}; {progress.ending}")
     if progress.exit in (Exit.ASKED_TO_WAIT, Exit.SESSIONS_WAIT):
         step.notify(f"polling ended early: {progress.ending}")

@@ -37,6 +37,7 @@ class Step:
         self._checker = workspace.checker(opened)
         self._chosen = {key.to_user_string() for key in context.selected_asset_keys}
         self._up_to_date = set() if context.run.asset_selection else _reported_since_schedule(context)
+        self.has_daemon = context.run.remote_job_origin is not None  # else the run was started from a shell
         self._failed: list[dg.AssetCheckEvaluation] = []
         self.has_news = False  # whether the run received raw data
 

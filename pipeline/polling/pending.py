@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 
@@ -49,6 +49,14 @@ class PendingSessions:
             started_at.extend(batch.column(1).to_pylist())
             asked_at.extend(NEVER if t is None else t for t in batch.column(2).to_pylist())
         return cls(pa.concat_arrays(ids), started_at, asked_at)
+
+    def chosen(self, is_chosen: Callable[[str], bool]) -> PendingSessions:
+        """The sessions whose ids are chosen, in their order."""
+        mask = [is_chosen(session_id) for session_id in self._ids.to_pylist()]
+        started_at, asked_at = (
+            array("d", itertools.compress(times, mask)) for times in (self.started_at, self.asked_at)
+        )
+        return PendingSessions(self._ids.filter(pa.array(mask, pa.bool_())), started_at, asked_at)
 
     def __len__(self) -> int:
         return len(self._ids)

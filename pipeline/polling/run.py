@@ -41,10 +41,12 @@ def poll(
     sessions: PendingSessions,
     on_progress: Callable[[Progress], None],
     law: CompletionLaw | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Progress:
     """Polls the sessions at `url` until the run ends, then seals the journal. Needs the directory's lock.
 
-    `law` is the distribution of completion times; None if none was learned.
+    `law` is the distribution of completion times; None if none was learned. `check` raises a PipelineError once the run
+    must not send requests any more; the lease is checked in any case.
 
     Raises TooManyConnectionsError and the errors of `Engine.run`; received answers are kept in any case.
     SIGINT and SIGTERM end the run in the same way and are then passed to their former handlers.
@@ -53,11 +55,15 @@ def poll(
     limits = Limits(settings.max_concurrency, settings.rate_ceiling, settings.poll_budget, settings.poll_interval)
     log = ResponseLog(data, endpoint.table, datetime.now(UTC))
 
+    def check_all() -> None:
+        data.check_lease()
+        check()
+
     async def run() -> Progress:
         async with StatusClient(endpoint, url, settings.secret, settings.request_timeout, room=log.room) as client:
             # Jitter spreads requests; it needs no cryptographic randomness.
             schedule = Schedule(sessions, limits.poll_interval, random.Random(), law)  # noqa: S311
-            engine = Engine(endpoint, client.ask, log, limits, url, _microseconds, on_progress, data.check_lease)
+            engine = Engine(endpoint, client.ask, log, limits, url, _microseconds, on_progress, check_all)
             if threading.current_thread() is threading.main_thread():
                 for number in _STOPPING:
                     asyncio.get_running_loop().add_signal_handler(number, engine.stop, number)

@@ -47,8 +47,10 @@ def comment(connection: duckdb.DuckDBPyConnection, kind: str, table: Table) -> N
 def create(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Creates an empty table as declared."""
     columns = ", ".join(f'"{c.name}" {c.type}{" NOT NULL" if c.is_required else ""}' for c in table.columns)
+    connection.execute("BEGIN TRANSACTION")  # else each comment would be one, which syncs the write-ahead log
     connection.execute(f"CREATE TABLE published.{table.name} ({columns})")
     comment(connection, "TABLE", table)
+    connection.execute("COMMIT")
 
 
 def remove(building: Path) -> None:

@@ -57,8 +57,10 @@ def _make(data: DataDirectory, views: dict[Table, str]) -> None:
         remove(building)
         with duckdb.connect() as connection, attachable(building) as attached:
             attach_new(connection, attached)
+            connection.execute("BEGIN TRANSACTION")  # else each view and comment would be one
             for table, view in views.items():
                 _create_view(connection, table, view)
+            connection.execute("COMMIT")
             connection.execute("DETACH published")
         keep_access(building, place)
         sync(building)

@@ -6,12 +6,19 @@ OUTCOMES = ("fulfilled", "failed", "unconfirmed", "pending", "unauthorized", "re
 
 SESSION_SUBMISSIONS = Table(
     "session_submissions",
-    "One row per row read from an inbox file, accepted or rejected.",
+    "One row per row read from an inbox file or from the database, accepted or rejected.",
     (
-        Column("content_sha256", "VARCHAR", "SHA-256 of the inbox file's content, in hexadecimal", key=True),
-        Column("row_number", "BIGINT", "1-based row in the file; 0 for a finding about the whole file", key=True),
-        Column("source_file", "VARCHAR", "Path of the file below the inbox when it was read", key=True),
-        Column("submitted_at", TIME, "When the pipeline read the file", nullable=False),
+        Column("content_sha256", "VARCHAR", "SHA-256 of the file's content or of the batch, in hexadecimal", key=True),
+        Column(
+            "row_number", "BIGINT", "1-based row in the file or batch; 0 for a finding about the whole file", key=True
+        ),
+        Column(
+            "source_file",
+            "VARCHAR",
+            "Path of the file below the inbox when it was read, or `postgresql: ` and the database",
+            key=True,
+        ),
+        Column("submitted_at", TIME, "When the pipeline read it", nullable=False),
         Column("session_id", "VARCHAR", "The session; NULL if unreadable"),
         Column("initiated_at", TIME, "When the purchase was initiated"),
         Column("pack_id", "VARCHAR", "The pack that was bought"),
@@ -20,6 +27,12 @@ SESSION_SUBMISSIONS = Table(
         Column("user_id", "VARCHAR", "The partner's user"),
         Column("rejected_reason", "VARCHAR", "Reason for the rejection; NULL if the row was accepted"),
         Column("raw_value", "VARCHAR", "The offending text of a rejected row, its first 200 characters"),
+        Column(
+            "source_cursor",
+            "VARCHAR",
+            "The row's cursor in the database, as text; NULL in rows of files",
+            may_be_missing=True,
+        ),
     ),
     zone=Zone.RAW,
     group="raw",

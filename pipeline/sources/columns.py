@@ -13,6 +13,8 @@ COLUMNS = ("session_id", "initiated_at", "pack_id", "price_usd", "quantity", "us
 SELLBACK_COLUMNS = ("item_id", "session_id", "sold_at", "amount_usd")
 # Written by `phygitals submit`, so that a repeated submission of the same ids is a file with new content; not stored.
 SUBMISSION_ID = "submission_id"
+# In records of a database: the row's cursor, as text. No file has it.
+SOURCE_CURSOR = "source_cursor"
 
 
 class UnreadableFileError(PipelineError):

@@ -1,10 +1,10 @@
-"""Reads a folder's new files into the raw table of its kind of record, one object per file content."""
+"""Reads what is new in a source into the raw table of its kind of record, one object per batch content."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.sources import rows
-from pipeline.sources.columns import Record, RowError, UnreadableFileError
+from pipeline.sources.columns import SOURCE_CURSOR, Record, RowError, UnreadableFileError
 from pipeline.sources.kinds import Kind
 from pipeline.sources.listing import UnavailableFileError, cannot_be_read, printable
 from pipeline.sources.source import AnyBatch, Batch, Source
@@ -21,12 +21,13 @@ from pipeline.storage.data_directory import DataDirectory
 
 _BATCH = 50_000
 _EXCERPT = 200
+COUNTS = ("rows_read", "accepted", "duplicates", "rejected")
 _NOTHING_NEW = "its content was read before and adds nothing"
 
 
 @dataclass(frozen=True)
 class FileReport:
-    """The row counts of one file; rows_read = accepted + duplicates + rejected."""
+    """The row counts of a file, or of a run's read of a database; rows_read = accepted + duplicates + rejected."""
 
     source_file: str
     refused_because: str | None = None
@@ -34,6 +35,11 @@ class FileReport:
     accepted: int = 0
     duplicates: int = 0
     rejected: int = 0
+
+    def plus(self, other: FileReport) -> FileReport:
+        """The counts of both, of two batches of a source."""
+        added = {count: getattr(self, count) + getattr(other, count) for count in COUNTS}
+        return replace(self, **added)
 
     @property
     def line(self) -> str:
@@ -72,6 +78,13 @@ class IntakeReport:
             *(f"{name}: {nothing_new}" for name in self.already_known),
             *(f"{name}: not read, {reason}" for name, reason in self.left.items()),
         ]
+
+    def add(self, other: IntakeReport) -> None:
+        """Adds the report of another source."""
+        self.files += other.files
+        self.left |= other.left
+        self.already_known += other.already_known
+        self.unknown_columns |= other.unknown_columns
 
     def total(self, count: str) -> int:
         return sum(getattr(f, count) for f in self.files)
@@ -140,12 +153,14 @@ def _row(kind: Kind, record: Record, sha: str, name: str, now: datetime) -> dict
         parsed = kind.parse(content)
     except RowError as error:
         refused = _refused_row(sha, number, name, now, error, error.raw_value)
-        return {**refused, "session_id": rows.readable_session_id(content)}
+        found = {"session_id": rows.readable_session_id(content), SOURCE_CURSOR: content.get(SOURCE_CURSOR)}
+        return refused | found
     return {
         "content_sha256": sha,
         "row_number": number,
         "source_file": name,
         "submitted_at": now,
+        SOURCE_CURSOR: content.get(SOURCE_CURSOR),
         **{column: getattr(parsed, column) for column in kind.columns},
     }
 
@@ -202,7 +217,8 @@ def _count(data: DataDirectory, kind: Kind, new: list[tuple[str, str, str | None
             {"new": [sha for sha, _, _ in new]},
         ).fetchall()
     counts = {(sha, name): numbers for sha, name, *numbers in found}
-    return [
-        FileReport(name, refused) if refused else FileReport(name, None, *counts.get((sha, name), (0, 0, 0, 0)))
-        for sha, name, refused in new
-    ]
+    reports: dict[str, FileReport] = {}
+    for sha, name, refused in new:
+        report = FileReport(name, refused, *counts.get((sha, name), (0, 0, 0, 0)) if not refused else ())
+        reports[name] = reports[name].plus(report) if name in reports else report
+    return list(reports.values())

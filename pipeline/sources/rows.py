@@ -61,6 +61,14 @@ def parse_sellback(record: Mapping[str, Any]) -> Sellback:
 
 
 def _values(record: Mapping[str, Any], readers: Mapping[str, _Reader]) -> dict[str, Any]:
+    try:
+        return {field: reader(field, record.get(field)) for field, reader in readers.items()}
+    except Exception:
+        return _values_or_faults(record, readers)
+
+
+def _values_or_faults(record: Mapping[str, Any], readers: Mapping[str, _Reader]) -> dict[str, Any]:
+    """The same field by field, which takes longer. Raises RowError with all errors of the record."""
     faults: list[RowError] = []
     values = {field: _read(reader, field, record.get(field), faults) for field, reader in readers.items()}
     if faults:
@@ -96,7 +104,7 @@ def session_id_problem(text: str) -> str | None:
         return "session_id is empty"
     if len(text) > MAX_SESSION_ID_LENGTH:
         return f"session_id has {len(text)} characters; at most {MAX_SESSION_ID_LENGTH} are allowed"
-    if not text.isprintable() or any(c.isspace() for c in text):
+    if not text.isprintable() or " " in text:  # all other white space is unprintable
         return "session_id has white space or unprintable characters"
     return None
 
@@ -134,18 +142,23 @@ def _shown_text(field: str, value: object) -> str | None:
     """The text without surrounding white space, and without trailing NULs, with which some systems pad it."""
     if value is None:
         return None
+    text = (value if isinstance(value, str) else _as_text(field, value)).strip().rstrip("\0").rstrip()
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise RowError(f"{field} is not valid Unicode", printable(text)) from None
+    return text or None
+
+
+def _as_text(field: str, value: object) -> str:
     if isinstance(value, bytes):
-        value = _decoded(field, value)
+        return _decoded(field, value)
     if isinstance(value, float | Decimal) and -_WHOLE_BELOW < value < _WHOLE_BELOW and value == int(value):
         value = int(value)  # pandas writes whole numbers as 13.0 in a column with gaps
-    if isinstance(value, bool) or not isinstance(value, str | int | uuid.UUID):
+    if isinstance(value, bool) or not isinstance(value, int | uuid.UUID):
         raise RowError(f"{field} is not text", value)
-    text = str(value).strip().rstrip("\0").rstrip()
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise RowError(f"{field} is not valid Unicode", printable(text)) from None
-    return text or None
+    return str(value)
 
 
 def _decoded(field: str, value: bytes) -> str:

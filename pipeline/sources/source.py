@@ -1,4 +1,4 @@
-"""The seam between intake and the places from which records come: the inbox today, a database beside it."""
+"""The seam between intake and the places from which records come: the inbox, and a database beside it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.sources.kinds import Kind
 
 
 class Batch(Protocol):
-    """Records that are read once and become one raw object, such as the rows of a file.
+    """Records that are read once and become one raw object, such as the rows of a file, or a part of a database's.
 
     `name` is for people and tables. `rows_object` and `rejection_object` name the raw object with the rows and the one
     with the reason for which the whole batch was rejected; they follow from the content, so that the same content read
@@ -52,9 +52,9 @@ class Source(Protocol[AnyBatch]):
     def kind(self) -> Kind: ...
 
     def batches(self, left: dict[str, str]) -> Iterator[AnyBatch]:
-        """The new batches, each readable until the next one is asked for.
+        """The new batches, each readable until the next one is asked for. The former one was marked as read by then.
 
-        Notes in `left`, by name, why something was not read; the next run tries it again.
+        Notes in `left`, by name, why something was not read; the next run tries it again. Raises no error of its place.
         """
 
     def mark_read(self, batch: AnyBatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,27 +29,43 @@ if TYPE_CHECKING:
     from pipeline.storage.lease import Lease
 
 _ENVIRONMENT = "environment.json"
+_LEASES = "leases/"
+_SHARDS_END_WITHIN = 75.0  # seconds: a lease ends 60 seconds after the death of its holder
+_BETWEEN_LOOKS = 0.5  # seconds
 
 
 class DataDirectory(Layout):
     """One environment's data: paths, objects (`store`), records and lock.
 
     With `lake_url`, such as `s3://bucket/prefix`, the data are in that object store, the folder `root` is a working
-    copy of them, and a lease guards them in addition to the lock. Code that only needs paths takes a `Layout`; code
-    that only reads or writes objects takes a `Store`.
+    copy of them, and a lease guards them in addition to the lock. With `shard`, lock and lease are those of one polling
+    shard, which adds answers to raw while the run that began the round holds the directory.
+
+    Code that only needs paths takes a `Layout`; code that only reads or writes objects takes a `Store`.
     """
 
-    def __init__(self, root: Path, lake_url: str | None = None, memory_limit: str = MEMORY_LIMIT) -> None:
+    def __init__(
+        self,
+        root: Path,
+        lake_url: str | None = None,
+        memory_limit: str = MEMORY_LIMIT,
+        shard: int | None = None,
+    ) -> None:
         super().__init__(root, memory_limit)
         self.lake_url = lake_url
-        self._lock = WriterLock(self.lock_file)
-        self._lease = _lease(lake_url) if lake_url else None
+        self._shard = shard
+        self._lock = WriterLock(self.lock_file if shard is None else self.shard_lock(shard))
+        self._lease = _lease(lake_url, shard) if lake_url else None
         self.storage: ObjectStorage = LocalFolder(root)
         if lake_url and self._lease:
             self.storage = _object_store(root, lake_url, self._lease)
         self.store = Store(self.storage)
         self.records = Records(self.storage)
         self._is_held = False
+
+    def shard(self, number: int) -> DataDirectory:
+        """The same data, for the process that polls one shard."""
+        return DataDirectory(self.root, self.lake_url, self.memory_limit, number)
 
     @property
     def address(self) -> str:
@@ -175,14 +192,47 @@ class DataDirectory(Layout):
                     held.enter_context(self._lease.hold())
                 self.storage.refresh()
                 held.callback(self.storage.refresh)
-                self.store.sweep()
-                remove_dead(self.scratch)
+                if self._shard is None:
+                    self._wait_for_shards()
+                    self.store.sweep()
+                    remove_dead(self.scratch)
             with for_owner_and_group():
                 yield
 
     def is_being_written(self) -> bool:
         """Whether a process holds the lock, or one on another machine the lease. Raises StoreError."""
         return self._lock.is_held() or (self._lease is not None and self._lease.is_held())
+
+    @property
+    def lease_holder(self) -> str | None:
+        """The name under which this process holds the lease; None without a lake in an object store."""
+        return self._lease.holder if self._lease else None
+
+    def was_abandoned_by(self, lease_holder: str) -> bool:
+        """Whether the process of that name died with the lease. Raises StoreError."""
+        return self._lease is not None and self._lease.was_abandoned_by(lease_holder)
+
+    def _wait_for_shards(self) -> None:
+        """Waits for the polling shards of an earlier run, which end soon after it.
+
+        Their journals and unfinished files are not this run's to seal and to remove yet. Raises DataDirectoryError.
+        """
+        deadline = time.monotonic() + _SHARDS_END_WITHIN
+        while any(self.shard(number).is_being_written() for number in self._shards()):
+            if time.monotonic() >= deadline:
+                raise DataDirectoryError(
+                    f"a polling shard of an earlier run is still writing to {self.address}: wait for it to end, or "
+                    "stop its process"
+                )
+            time.sleep(_BETWEEN_LOOKS)
+
+    def _shards(self) -> list[int]:
+        if self.lake_url:
+            names = [key.removeprefix(_LEASES) for key in self.storage.segments(_LEASES.rpartition("/")[0])]
+            numbers = [name.removeprefix("poll-").removesuffix(".json") for name in names if name.startswith("poll-")]
+        else:
+            numbers = [path.name.rpartition("-")[2] for path in self.root.glob(self.shard_lock(0).name[:-1] + "*")]
+        return sorted(int(number) for number in numbers if number.isdecimal())
 
     def _key(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -201,10 +251,10 @@ class DataDirectory(Layout):
             ) from error
 
 
-def _lease(lake_url: str) -> Lease:
-    from pipeline.storage.lease import Lease  # local use does not pay for its import
+def _lease(lake_url: str, shard: int | None) -> Lease:
+    from pipeline.storage.lease import KEY, Lease  # local use does not pay for its import
 
-    return Lease(lake_url)
+    return Lease(lake_url, key=KEY if shard is None else f"{_LEASES}poll-{shard}.json")
 
 
 def _object_store(root: Path, lake_url: str, lease: Lease) -> ObjectStorage:

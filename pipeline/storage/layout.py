@@ -34,6 +34,10 @@ class Layout:
         self.lake_views = root / "lake.duckdb"
         self.report = root / "report.html"
 
+    def shard_lock(self, number: int) -> Path:
+        """The lock file of a polling shard."""
+        return self.root / f".lock.poll-{number}"
+
     def journal(self, table: Table) -> Path:
         """The folder of a raw table's journals."""
         return self.raw / table.name / ".journal"

@@ -30,11 +30,12 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Lease:
-    """The lease of one lake. `time_to_live` is in seconds."""
+    """The lease of one lake, or of one of its polling shards. `time_to_live` is in seconds."""
 
-    def __init__(self, url: str, time_to_live: float = TIME_TO_LIVE) -> None:
+    def __init__(self, url: str, time_to_live: float = TIME_TO_LIVE, key: str = KEY) -> None:
         self._bucket = Bucket(url, _RETRY_FOR)
         self._time_to_live = time_to_live
+        self._key = key
         self._holder = uuid.uuid4().hex
         self._etag: str | None = None
         self._valid_until: float | None = None
@@ -67,23 +68,33 @@ class Lease:
 
     def is_held(self) -> bool:
         """Whether a run on any machine holds the lease. Raises StoreError."""
-        found = self._bucket.read(KEY)
+        found = self._bucket.read(self._key)
         return bool(found and _content(found[0]).get("holder")) and not self._is_over()
+
+    @property
+    def holder(self) -> str:
+        """The name of this process as a holder."""
+        return self._holder
+
+    def was_abandoned_by(self, holder: str) -> bool:
+        """Whether that holder neither renewed nor released the lease in its time to live. Raises StoreError."""
+        found = self._bucket.read(self._key)
+        return bool(found and _content(found[0]).get("holder") == holder) and self._is_over()
 
     def _take(self) -> None:
         sent_at = _seconds()
-        found = self._bucket.read(KEY)
+        found = self._bucket.read(self._key)
         former = _content(found[0]) if found else {}
         if former.get("holder") and not self._is_over():
             raise self._taken(former)
         try:
             self._write(found[1] if found else None, sent_at)
         except ConflictError:
-            current = self._bucket.read(KEY)
+            current = self._bucket.read(self._key)
             raise self._taken(_content(current[0]) if current else {}) from None
 
     def _is_over(self) -> bool:
-        found = self._bucket.head(KEY)
+        found = self._bucket.head(self._key)
         if found is None:
             return True
         try:
@@ -100,7 +111,7 @@ class Lease:
             "renewed_at": datetime.now(UTC).isoformat(),
             "renewal": uuid.uuid4().hex,  # each renewal has an etag of its own
         }
-        self._etag = self._bucket.swap(KEY, json.dumps(content).encode(), etag)
+        self._etag = self._bucket.swap(self._key, json.dumps(content).encode(), etag)
         self._valid_until = sent_at + self._time_to_live - min(_MARGIN, self._time_to_live / 4)
         self._lost = False
 
@@ -124,7 +135,7 @@ class Lease:
         if not is_lost:
             # If the store is away now, the lease ends by itself.
             with contextlib.suppress(StoreError):
-                self._bucket.swap(KEY, json.dumps({"holder": None, "was": self._holder}).encode(), self._etag)
+                self._bucket.swap(self._key, json.dumps({"holder": None, "was": self._holder}).encode(), self._etag)
 
     def _taken(self, holder: dict[str, Any]) -> DataDirectoryError:
         host, process = holder.get("host", "another machine"), holder.get("process", "?")

@@ -47,6 +47,7 @@ class BuildContext:
         self._redaction = Redaction(secret)
         self._existing: dict[str, set[str]] = {}
         self._raw: dict[str, dict[str, str]] = {}
+        self._named: dict[str, str] = {}
 
     def __enter__(self) -> BuildContext:
         self._stack = contextlib.ExitStack()
@@ -63,7 +64,10 @@ class BuildContext:
         """Creates a view of each source, over all days or the given ones. Queries refer to sources by these names."""
         for source in sources:
             relation = self.store.scan(source, days)
-            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {source.name} AS FROM {relation}")
+            # Many tables read the same sources, and creating a view opens an object.
+            if self._named.get(source.name) != relation:
+                self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {source.name} AS FROM {relation}")
+                self._named[source.name] = relation
 
     def name_days(self, days: list[str]) -> None:
         """Creates the table `days`: the days of submission that the query of purchases derives."""
@@ -95,6 +99,7 @@ class BuildContext:
         table = report.table
         try:
             written = self.store.write(table, name, rows)
+            self._named.pop(table.name, None)  # the new object may have other types
         except duckdb.Error as error:
             error.add_note(f"while building {table.name}, part {name}")
             raise

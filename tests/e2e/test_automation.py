@@ -25,7 +25,7 @@ from pipeline.transform import due as due_module
 from pipeline.transform.due import due, due_state
 from tests.support.workspace import drop, refresh
 
-AUTOMATION = ("daily_refresh", "weekly_prune", "inbox_sensor", "pending_sensor", "failure_sensor")
+AUTOMATION = ("daily_refresh", "weekly_prune", "inbox_sensor", "database_sensor", "pending_sensor", "failure_sensor")
 
 
 class Ticks:

@@ -36,7 +36,7 @@ if CHROMIUM is None:
 
 PICTURES = os.environ.get("PHYGITALS_SCREENSHOTS")
 ASSETS = sorted(name for names in GROUPS.values() for name in names)
-AUTOMATION = ("daily_refresh", "failure_sensor", "inbox_sensor", "pending_sensor", "weekly_prune")
+AUTOMATION = ("daily_refresh", "database_sensor", "failure_sensor", "inbox_sensor", "pending_sensor", "weekly_prune")
 WINDOW: ViewportSize = {"width": 1600, "height": 1000}
 EXPANDED = ",".join(f"global@global:{group}" for group in GROUPS)
 

@@ -22,7 +22,7 @@ from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Reply, Simulator
 from pipeline.steps import Workspace
 from tests.support.answers import fulfilled
-from tests.support.command_line import assert_one_line_error, on_a_terminal, phygitals
+from tests.support.command_line import assert_one_line_error, on_a_terminal, phygitals, phygitals_here
 from tests.support.json_schemas import described
 from tests.support.workspace import KEY, drop, refresh, rows
 
@@ -73,17 +73,17 @@ def test_submitted_ids_and_files_are_resolved_by_a_refresh(api, tmp_path):
     [("missing.csv", "no such file"), ("a b", "white space"), ("x" * 300, "300 characters")],
 )
 def test_what_is_neither_an_id_nor_a_file_is_refused(argument, word):
-    assert_one_line_error(phygitals("submit", argument), word)
+    assert_one_line_error(phygitals_here("submit", argument), word)
 
 
 def test_a_file_of_a_format_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "a.xlsx").write_bytes(b"PK")
-    assert_one_line_error(phygitals("submit", str(tmp_path / "a.xlsx")), "a.xlsx", ".csv")
+    assert_one_line_error(phygitals_here("submit", str(tmp_path / "a.xlsx")), "a.xlsx", ".csv")
 
 
 def test_a_wrong_setting_is_one_line(configure):
     configure(poll_budget="soon")
-    assert_one_line_error(phygitals("refresh"), "PHYGITALS_POLL_BUDGET='soon' is refused")
+    assert_one_line_error(phygitals_here("refresh"), "PHYGITALS_POLL_BUDGET='soon' is refused")
 
 
 def test_the_traceback_is_behind_debug(configure):
@@ -101,7 +101,7 @@ def test_the_traceback_is_behind_debug(configure):
     ],
 )
 def test_a_command_that_is_called_wrongly_says_so_in_one_line(arguments, words):
-    assert_one_line_error(phygitals(*arguments), *words)
+    assert_one_line_error(phygitals_here(*arguments), *words)
 
 
 def test_without_a_command_the_commands_are_listed():
@@ -128,13 +128,13 @@ def test_a_refused_key_is_one_line_and_a_failed_command(api):
     assert KEY not in result.stdout + result.stderr
 
 
-def test_bad_sql_is_one_line(api):
-    api(Simulator(hold=0))
-    assert_one_line_error(phygitals("query", "SELECT 1"), "does not exist yet")
-    refresh(Workspace.open())
-    assert_one_line_error(phygitals("query", "SELEC 1"), "syntax error")
-    assert_one_line_error(phygitals("query", "DROP TABLE pulls"), "DROP is not allowed in queries")
-    assert_one_line_error(phygitals("query", " ;"), "the SQL is empty")
+def test_bad_sql_is_one_line(published):
+    file = published.data.warehouse.rename(published.data.root / "aside.duckdb")
+    assert_one_line_error(phygitals_here("query", "SELECT 1"), "does not exist yet")
+    file.rename(published.data.warehouse)
+    assert_one_line_error(phygitals_here("query", "SELEC 1"), "syntax error")
+    assert_one_line_error(phygitals_here("query", "DROP TABLE pulls"), "DROP is not allowed in queries")
+    assert_one_line_error(phygitals_here("query", " ;"), "the SQL is empty")
 
 
 def test_numbers_are_shown_whole(published):
@@ -151,13 +151,13 @@ def test_numbers_are_shown_whole(published):
     "command", [[], ["submit"], ["refresh"], ["status"], ["simulate"], ["query"], ["report"], ["trace"], ["rebuild"]]
 )
 def test_help_is_everywhere(command):
-    result = phygitals(*command, "--help")
+    result = phygitals_here(*command, "--help")
     assert result.returncode == 0
     assert result.stdout.startswith("Usage:")
 
 
 def test_an_unknown_command_fails():
-    assert phygitals("fetch").returncode == 2
+    assert phygitals_here("fetch").returncode == 2
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
@@ -275,8 +275,7 @@ def test_a_trace_in_json_is_as_documented_and_its_decimals_are_exact(api):
     assert nobody.stdout == ""
 
 
-def test_the_json_of_a_query_is_an_array_as_documented(api):
-    refresh(Workspace.open())
+def test_the_json_of_a_query_is_an_array_as_documented(published):
     sql = "SELECT 12345678901234.5678 AS amount, TIMESTAMPTZ '2026-03-01 12:00:00+01' AS at, NULL AS nothing, 2 AS n"
     shown = phygitals("query", sql, "--format", "json")
     assert json.loads(shown.stdout, parse_float=Decimal) == [

@@ -329,7 +329,8 @@ def test_a_run_that_died_is_started_again_twice_at_most(api, monkeypatch):
 def test_a_run_that_failed_with_a_reason_is_not_started_again(api):
     api(Simulator(hold=0)).key = "another"
     drop(Workspace.open(), "a.txt", "one\n")
-    assert execute().returncode != 0
+    with pytest.raises(RefreshError):
+        run_refresh(lambda _line: None, lambda _progress: None)
     with recorded_runs() as instance:
         (run,) = instance.get_runs()
         assert not is_started_again(instance, run.run_id)
@@ -376,14 +377,6 @@ def test_a_dead_run_from_a_shell_is_not_said_to_be_started_again(api, dead_run):
     dead_runs.fail_dead_runs(instance)
     (failure,) = instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
     assert "Run `phygitals refresh` again" in failure.dagster_event.message
-
-
-def test_a_run_is_tagged_with_its_data_directory(api):
-    api(Simulator(delay_scale=0, hold=0))
-    run_refresh(lambda _line: None, lambda _progress: None)
-    with recorded_runs() as instance:
-        (run,) = instance.get_runs()
-    assert run.tags[DATA_DIRECTORY] == str(Workspace.open().data.root)
 
 
 def test_a_run_that_is_writing_is_left_alone(api, dead_run):

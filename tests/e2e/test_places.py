@@ -51,6 +51,18 @@ def workspace(api):
     return workspace
 
 
+@pytest.fixture
+def refreshed(copy_of) -> Workspace:
+    """The same after a refresh."""
+
+    def build(workspace: Workspace) -> None:
+        drop(workspace, "a.txt", "one\ntwo\n")
+        refresh(workspace)
+
+    copied: Workspace = copy_of("refreshed", lambda: Simulator(delay_scale=0, hold=0), build)
+    return copied
+
+
 def test_a_folder_that_cannot_be_synced_is_carried_on_with_and_a_file_is_not(workspace, monkeypatch):
     sync("/proc")  # a real file system that says so
     real = os.fsync
@@ -73,17 +85,16 @@ def fail(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_named_with_what_to_do(workspace, monkeypatch, number):
-    refresh(workspace)
+def test_a_file_system_without_locks_is_named_with_what_to_do(refreshed, monkeypatch, number):
     monkeypatch.setattr(fcntl, "flock", lambda *_: fail(number))
-    for attempt in (workspace.take_in, workspace.data.is_being_written):
+    for attempt in (refreshed.take_in, refreshed.data.is_being_written):
         with pytest.raises(DataDirectoryError) as refusal:
             attempt()
-        assert str(workspace.data.root) in str(refusal.value)
+        assert str(refreshed.data.root) in str(refusal.value)
         assert "mount the share with locks, or set PHYGITALS_DATA_DIR" in str(refusal.value)
         assert "\n" not in str(refusal.value)
-    with connect(workspace.data) as connection:  # whoever only reads needs no lock
-        assert connection.execute(f"SELECT count(*) FROM {workspace.data.store.scan(PURCHASES)}").fetchone() == (2,)
+    with connect(refreshed.data) as connection:  # whoever only reads needs no lock
+        assert connection.execute(f"SELECT count(*) FROM {refreshed.data.store.scan(PURCHASES)}").fetchone() == (2,)
 
 
 def modes(root: Path) -> dict[str, int]:
@@ -101,7 +112,8 @@ def test_what_is_made_is_for_owner_and_group_and_no_wider_than_the_umask(api, um
             (log,) = [open_journal(workspace)]
             assert stat.S_IMODE(log.stat().st_mode) & ~allowed == 0
             log.unlink()
-        assert phygitals("refresh").returncode == 0
+        refresh(workspace)
+        workspace.report()
         assert os.umask(umask) == umask
     finally:
         os.umask(former)
@@ -117,10 +129,9 @@ def open_journal(workspace: Workspace) -> Path:
     return path
 
 
-def test_a_published_file_keeps_the_mode_the_group_and_the_link_that_somebody_gave_it(workspace, tmp_path):
-    refresh(workspace)
+def test_a_published_file_keeps_the_mode_the_group_and_the_link_that_somebody_gave_it(refreshed, tmp_path):
+    workspace, data = refreshed, refreshed.data
     workspace.report()
-    data = workspace.data
     (elsewhere := tmp_path / "elsewhere").mkdir()
     shared = {path: elsewhere / path.name for path in (data.warehouse, data.report)}
     for path, place in shared.items():
@@ -287,8 +298,7 @@ def test_a_refresh_with_closed_streams_does_its_work(workspace, closed):
         ["--help"],
     ],
 )
-def test_whoever_stops_reading_early_gets_no_traceback(workspace, arguments):
-    refresh(workspace)
+def test_whoever_stops_reading_early_gets_no_traceback(refreshed, arguments):
     reading, writing = os.pipe()
     os.close(reading)  # before anything is written: a reader that leaves later leaves the same behind, now and then
     command = [sys.executable, "-m", "pipeline.cli.main", *arguments]

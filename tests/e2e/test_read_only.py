@@ -14,7 +14,7 @@ import pytest
 from pipeline.cli.export import FORMATS
 from pipeline.clock import now
 from pipeline.errors import PipelineError
-from pipeline.orchestration.automation import daily_refresh, inbox_sensor, pending_sensor
+from pipeline.orchestration.automation import daily_refresh, database_sensor, inbox_sensor, pending_sensor
 from pipeline.publish.reading import QueryError, open_for_queries, require_read_only
 from pipeline.simulator.server import Simulator
 from pipeline.steps import SnapshotError, Workspace
@@ -297,7 +297,7 @@ def test_a_directory_is_not_bound_anew_while_somebody_writes_to_it(configure):
     Workspace.open()
 
 
-@pytest.mark.parametrize("sensor", [inbox_sensor, pending_sensor])
+@pytest.mark.parametrize("sensor", [inbox_sensor, database_sensor, pending_sensor])
 def test_a_sensor_offers_the_inbox_and_binds_nothing(configure, tmp_path, sensor):
     configure(env="production", api_url=OTHER_API, api_key="k")
     with dg.DagsterInstance.ephemeral() as instance:

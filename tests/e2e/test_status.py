@@ -48,12 +48,16 @@ def files_below(*folders: Path) -> dict[Path, tuple[int, int]]:
 
 
 @pytest.fixture
-def slow(api, configure):
+def slow(copy_of, configure):
     """One session that stays pending, after a real run."""
-    api(Simulator(delay_scale=0, hold=0, scripts={"slow": [PENDING]}))
+
+    def build(workspace: Workspace) -> None:
+        configure(poll_budget=0.3)
+        drop(workspace, "a.txt", "slow\nfast\n")
+        run()
+
+    copy_of("slow", lambda: Simulator(delay_scale=0, hold=0, scripts={"slow": [PENDING]}), build)
     configure(poll_budget=0.3)
-    drop(Workspace.open(), "a.txt", "slow\nfast\n")
-    run()
 
 
 @pytest.fixture
@@ -174,9 +178,12 @@ def test_pending_sessions_need_a_person_when_no_run_has_succeeded_for_two_period
     assert "for 2.1 days" in status().needs_person[0].message
 
 
-def test_without_pending_sessions_an_old_success_needs_nobody(api, monkeypatch):
-    api(Simulator(delay_scale=0, hold=0))
-    run()
+def test_without_pending_sessions_an_old_success_needs_nobody(waiting_run, monkeypatch):
+    refresh(Workspace.open())
+    instance, begun = waiting_run
+    for event in (dg.DagsterEventType.RUN_START, dg.DagsterEventType.RUN_SUCCESS):
+        instance.handle_run_event(begun.run_id, dg.DagsterEvent(event.value, begun.job_name))
+    assert (last := status().last_run) and last.result == "succeeded"
     monkeypatch.setattr(status_module, "now", lambda: now() + timedelta(days=30))
     assert reasons() == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -73,12 +74,41 @@ def instance():
         yield instance
 
 
+def submit(workspace: Workspace) -> None:
+    drop(workspace, "a.csv", "session_id,pack_id,price_usd\n" + "".join(f"s{i},p,10\n" for i in range(12)))
+
+
 @pytest.fixture
 def workspace(api):
     api(Simulator(delay_scale=0, hold=0))
     workspace = Workspace.open()
-    drop(workspace, "a.csv", "session_id,pack_id,price_usd\n" + "".join(f"s{i},p,10\n" for i in range(12)))
+    submit(workspace)
     return workspace
+
+
+# Where the output of steps is kept beside the history, each step starts processes that copy it.
+KEEP_NO_OUTPUT = """
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
+
+
+@pytest.fixture
+def settled(copy_of):
+    """A workspace after two runs, whose sessions are pending no more, and the instance that recorded the runs."""
+
+    def build(workspace: Workspace) -> None:
+        with (Path(os.environ["DAGSTER_HOME"]) / "dagster.yaml").open("a") as file:
+            file.write(KEEP_NO_OUTPUT)
+        submit(workspace)
+        with recorded_runs() as instance:
+            run(instance)
+            run(instance)
+
+    workspace = copy_of("settled", lambda: Simulator(delay_scale=0, hold=0), build)
+    with recorded_runs() as instance:
+        yield workspace, instance
 
 
 def run(instance: dg.DagsterInstance, *assets: str) -> dg.ExecuteInProcessResult:
@@ -109,9 +139,9 @@ def test_the_first_refresh_reports_every_asset_and_evaluates_every_check(instanc
     assert set(evaluated(first)) == all_checks()
 
 
-def test_a_refresh_with_nothing_new_takes_what_it_finds_as_it_is(instance, workspace):
-    run(instance)
-    run(instance)  # the sessions are pending no more
+def test_a_refresh_with_nothing_new_takes_what_it_finds_as_it_is(settled):
+    workspace, instance = settled
+    workspace.data.report.read_bytes()  # the first reading of a copy changes the time of its last access
     published, report = workspace.data.warehouse.stat(), workspace.data.report.stat()
     again = run(instance)
     assert again.success
@@ -121,16 +151,16 @@ def test_a_refresh_with_nothing_new_takes_what_it_finds_as_it_is(instance, works
     assert workspace.data.report.stat() == report
 
 
-def test_a_new_session_changes_what_it_belongs_to(instance, workspace):
-    run(instance)
+def test_a_new_session_changes_what_it_belongs_to(settled):
+    workspace, instance = settled
     drop(workspace, "b.txt", "one more\nanother\n".replace("one more", "one-more"))
     second = run(instance)
     assert {"session_submissions", "status_responses", "purchases", "pulls", "warehouse", "report"} <= reported(second)
     assert "not computed again" not in str(evaluated(second)["pulls.key_is_unique"])
 
 
-def test_what_is_asked_for_by_name_is_reported_and_its_checks_say_that_nothing_has_changed(instance, workspace):
-    run(instance)
+def test_what_is_asked_for_by_name_is_reported_and_its_checks_say_that_nothing_has_changed(settled):
+    _, instance = settled
     asked_for = run(instance, "pulls", "report")
     assert reported(asked_for) == {"pulls", "report"}
     assert str(evaluated(asked_for)["pulls.key_is_unique"]).startswith(
@@ -138,9 +168,8 @@ def test_what_is_asked_for_by_name_is_reported_and_its_checks_say_that_nothing_h
     )
 
 
-def test_the_first_refresh_after_the_daily_schedule_s_time_reports_every_asset(instance, workspace, monkeypatch):
-    run(instance)
-    run(instance)
+def test_the_first_refresh_after_the_daily_schedule_s_time_reports_every_asset(settled, monkeypatch):
+    _, instance = settled
     monkeypatch.setattr(step_module, "now", lambda: now() + timedelta(days=1))
     assert reported(run(instance)) == EVERYTHING
 
@@ -152,8 +181,8 @@ def test_no_check_has_to_be_executed_with_anything_else():
         assert graph.get_execution_set_asset_and_check_keys(key) == {key}
 
 
-def test_a_check_that_is_executed_alone_is_computed(instance, workspace):
-    run(instance)
+def test_a_check_that_is_executed_alone_is_computed(settled):
+    _, instance = settled
     chosen = dg.AssetCheckKey(dg.AssetKey("pulls"), "key_is_unique")
     job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection={chosen})
     alone = job.execute_in_process(instance=instance)
@@ -161,9 +190,8 @@ def test_a_check_that_is_executed_alone_is_computed(instance, workspace):
     assert evaluated(alone) == {"pulls.key_is_unique": None}
 
 
-def test_a_report_is_drawn_again_when_the_published_file_is_another(instance, workspace):
-    run(instance)
-    run(instance)
+def test_a_report_is_drawn_again_when_the_published_file_is_another(settled):
+    workspace, instance = settled
     workspace.data.warehouse.touch()
     before = workspace.data.report.stat()
     assert reported(run(instance)) == {"warehouse", "report"}
@@ -188,8 +216,8 @@ def test_a_drawing_process_that_nobody_orders_from_is_gone_after_the_block():
     assert process._process.returncode == -9
 
 
-def test_a_report_of_another_day_environment_or_file_is_not_the_current_one(instance, workspace):
-    run(instance)
+def test_a_report_of_another_day_environment_or_file_is_not_the_current_one(settled):
+    workspace, _ = settled
     assert workspace.is_report_current()
     from pipeline.report.edition import is_current  # noqa: PLC0415
 
@@ -216,8 +244,8 @@ def test_a_file_of_events_that_does_not_open_stops_nothing(workspace):
             assert instance.get_runs() == []
 
 
-def test_a_damaged_raw_file_ends_the_run_with_its_name_and_what_to_do(workspace):
-    run_refresh(lambda _line: None, lambda _progress: None)
+def test_a_damaged_raw_file_ends_the_run_with_its_name_and_what_to_do(settled):
+    workspace, _ = settled
     broken = next((workspace.data.root / "raw" / "session_submissions").rglob("*.parquet"))
     broken.write_bytes(b"broken")
     drop(workspace, "b.txt", "another\n")

@@ -17,6 +17,8 @@ from pipeline.simulator.virtual_time import DeadlockError, VirtualTimeLoop
 from pipeline.storage.data_directory import DataDirectory
 from tests.support.simulated_life import Life
 
+pytestmark = pytest.mark.one_python
+
 SEEDS = range(60)
 HOUR, DAY = 3_600.0, 86_400.0
 

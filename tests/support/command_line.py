@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pty
 import signal
 import subprocess
 import sys
 
+import pytest
+
+from pipeline.cli.main import main
+
 
 def phygitals(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.cli.main", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def phygitals_here(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same in this process, for what a command says by way of click: errors in one line, help, exit codes."""
+    output, errors, arguments_before = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = ["phygitals", *arguments]
+    try:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as done:
+            main()
+    finally:
+        sys.argv = arguments_before
+    code = done.value.code
+    assert code is None or isinstance(code, int)
+    return subprocess.CompletedProcess(sys.argv, code or 0, output.getvalue(), errors.getvalue())
 
 
 def assert_one_line_error(result: subprocess.CompletedProcess[str], *words: str) -> None:

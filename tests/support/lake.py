@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pyarrow.parquet as pq
 
-from pipeline.schema.raw import STATUS_RESPONSES
+from pipeline.schema import TABLES
+from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.steps import Workspace
 from pipeline.storage.compaction import compact
 from pipeline.storage.data_directory import DataDirectory
@@ -25,6 +26,16 @@ def lake_hashes(workspace: Workspace) -> dict[str, str]:
 def hashes_of(data: DataDirectory) -> dict[str, str]:
     lake = data.root / "lake"
     return {str(p.relative_to(lake)): hashlib.sha256(p.read_bytes()).hexdigest() for p in lake.rglob("*.parquet")}
+
+
+def table_hashes(data: DataDirectory) -> dict[str, str]:
+    """A hash of each table's rows in their order, but for the pending sessions, which each run starts with."""
+    found = {}
+    for table in (table for table in TABLES.values() if table is not PENDING_SESSIONS):
+        paths = [path for of_part in data.store.parts(table).values() for path in of_part]
+        content = [pq.ParquetFile(path).read().to_pylist() for path in data.store.fetched(paths)]
+        found[table.name] = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
+    return found
 
 
 def assert_secret_is_nowhere(root: Path) -> None:

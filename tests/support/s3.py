@@ -57,9 +57,9 @@ class S3Server:
         return pieces
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator[str]:
-        """The URL at which it is served during the block."""
-        server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=_Quiet)
+    def serving(self, port: int = 0) -> Iterator[str]:
+        """The URL at which it is served during the block, at a free port unless one is given."""
+        server = make_server("127.0.0.1", port, self, threaded=True, request_handler=_Quiet)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

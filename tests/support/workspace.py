@@ -15,6 +15,7 @@ from pipeline.quality.checker import CHECKS, Checker
 from pipeline.quality.findings import Finding
 from pipeline.quality.rules import Check
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
+from pipeline.schema.staging import PURCHASES
 from pipeline.sources.intake import IntakeReport
 from pipeline.sources.kinds import SELLBACKS, SESSIONS, Kind
 from pipeline.steps import Workspace
@@ -109,14 +110,27 @@ def keep_answer(workspace: Workspace, session_id: str, status: int, body: bytes,
         log.close()
 
 
-def refresh(workspace: Workspace) -> Progress:
-    """The job's steps in their order, without Dagster around them."""
+def ask(workspace: Workspace) -> Progress:
+    """The job's steps up to the answers, for tests that need no tables of them."""
     workspace.take_in()
     workspace.take_in_sellbacks()
     with workspace.builder() as builder:
         builder.build(PENDING_SESSIONS)
-    progress = workspace.poll(lambda _progress: None)
-    build_all(workspace)
+    return workspace.poll(lambda _progress: None)
+
+
+def statuses(workspace: Workspace) -> dict[str, str]:
+    """The status of each session in `purchases`, which is built with no other table than those that it reads."""
+    with workspace.builder() as builder:
+        builder.build(PURCHASES)
+    with connect(workspace.data) as connection:
+        scan = workspace.data.store.scan(PURCHASES)
+        return dict(connection.execute(f"SELECT session_id, status FROM {scan}").fetchall())
+
+
+def refresh(workspace: Workspace) -> Progress:
+    """The job's steps in their order, without Dagster around them."""
+    progress = ask(workspace)
     workspace.publish()
     workspace.compact()
     return progress

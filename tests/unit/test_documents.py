@@ -1,4 +1,4 @@
-"""The documents for contributors name files that exist."""
+"""The documents name files that exist, and are whole."""
 
 from __future__ import annotations
 
@@ -29,3 +29,18 @@ def test_a_link_and_a_path_that_lead_nowhere_are_found():
         "gone.md",
         "pipeline/gone.py",
     ]
+
+
+def conflicts(text: str) -> list[str]:
+    """The marks of a merge that was not finished."""
+    return re.findall(r"^(?:<{7}|>{7}) .*$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, PROJECT_ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
+def test_no_document_has_the_marks_of_an_unfinished_merge(document):
+    assert conflicts(document.read_text(encoding="utf-8")) == []
+
+
+def test_the_marks_of_an_unfinished_merge_are_found():
+    marks = [f"{character * 7} a branch" for character in "<>"]
+    assert conflicts("\n".join([marks[0], "one", "=" * 7, "other", marks[1]])) == marks

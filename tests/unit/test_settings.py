@@ -149,3 +149,58 @@ def test_the_key_does_not_show_in_the_settings_themselves(tmp_path, configure):
     settings = load(tmp_path)
     assert "geheimnis" not in repr(settings)
     assert settings.secret == "geheimnis"
+
+
+QUERY = "SELECT session_id, created_at AS cursor FROM purchases"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:p%40ss@host:5432/shop",
+        "postgres://user@one:5432,two:5433/shop?target_session_attrs=any",
+        "postgresql:///shop?host=/var/run/postgresql",
+    ],
+)
+def test_the_url_of_a_database_is_a_secret(url, tmp_path, configure):
+    configure(submissions_url=url, submissions_query=f" {QUERY} ; \n")
+    settings = load(tmp_path)
+    assert settings.submissions_url is not None and settings.submissions_url.get_secret_value() == url
+    assert settings.submissions_query == QUERY
+    assert url not in repr(settings) and url not in settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://user:geheim@host/shop",
+        "host=localhost password=geheim",
+        "postgresql:geheim",
+        "postgresql://user:geh@eim@host/shop",
+        "postgresql://user:geh/eim@host/shop",
+        "postgresql://user:geh?eim@host/shop",
+        "postgresql://user:geh eim@host/shop",
+        "postgresql://host/shop?user=a@geheim",
+    ],
+)
+def test_a_bad_url_of_a_database_is_refused_without_being_shown(url, tmp_path, configure):
+    configure(submissions_url=url, submissions_query=QUERY)
+    with pytest.raises(SettingsError) as refusal:
+        load(tmp_path)
+    message = str(refusal.value)
+    assert message.startswith("PHYGITALS_SUBMISSIONS_URL=the value (not shown) is refused: allowed is postgresql://")
+    assert "geh" not in message and "eim" not in message and "\n" not in message
+    assert refusal.value.__cause__ is None
+
+
+def test_a_query_without_text_is_refused(tmp_path, configure):
+    configure(submissions_url="postgresql://host/shop", submissions_query=" ; ")
+    with pytest.raises(SettingsError, match="PHYGITALS_SUBMISSIONS_QUERY=' ; ' is refused: allowed is a query such as"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(("given", "missing"), [("url", "QUERY"), ("query", "URL")])
+def test_a_database_needs_its_query_and_a_query_its_database(given, missing, tmp_path, configure):
+    configure(**{f"submissions_{given}": {"url": "postgresql://u:geheim@host/shop", "query": QUERY}[given]})
+    with pytest.raises(SettingsError, match=f"PHYGITALS_SUBMISSIONS_{missing} is not set, but .* set both or neither"):
+        load(tmp_path)

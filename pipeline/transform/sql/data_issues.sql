@@ -61,7 +61,7 @@ findings AS (
         'session_submissions' AS table_name,
         session_id,
         NULL AS pull_number,
-        source_file || CASE row_number WHEN 0 THEN '' ELSE ' row ' || row_number END AS source,
+        submitted_row(source_file, row_number, source_cursor) AS source,
         faulty_fields(rejected_reason) AS field,
         rejected_reason AS detail,
         raw_value,
@@ -105,7 +105,8 @@ findings AS (
     WHERE rejected_reason IS NOT NULL
     UNION ALL
     SELECT
-        'implausible_time', 'warning', 'purchases', session_id, NULL, source_file || ' row ' || row_number, 'initiated_at',
+        'implausible_time', 'warning', 'purchases', session_id, NULL,
+        submitted_row(source_file, row_number, source_cursor), 'initiated_at',
         CASE WHEN initiated_at > submitted_at THEN 'more than a day after the submission' ELSE 'before 2015' END
             || '; excluded from latencies',
         initiated_at::VARCHAR AS raw_value, submitted_at
@@ -122,7 +123,7 @@ findings AS (
     UNION ALL
     SELECT
         'conflicting_submission', 'warning', 'purchases', session_id, NULL,
-        source_file || ' row ' || row_number,
+        submitted_row(source_file, row_number, source_cursor),
         array_to_string(list_transform(differences, lambda d: d.field), ', '),
         'differs from the first submission, which counts: '
             || array_to_string(list_transform(differences, lambda d: d.field || ' ' || d.detail), ', '),

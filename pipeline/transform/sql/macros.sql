@@ -272,6 +272,12 @@ CREATE TEMP MACRO difference(field, first_value, later_value) AS CASE
         'raw_value': later_value::VARCHAR
     } END;
 
+-- Where a submitted row is found: in a database by its cursor, in a file by its number.
+CREATE TEMP MACRO submitted_row(source_file, row_number, source_cursor) AS source_file || CASE
+    WHEN source_cursor IS NOT NULL THEN ', cursor ' || source_cursor
+    WHEN row_number = 0 THEN ''
+    ELSE ' row ' || row_number END;
+
 -- How often something was seen, and between when.
 CREATE TEMP MACRO occurrences(n, first_at, last_at) AS
     n || CASE n WHEN 1 THEN ' occurrence' ELSE ' occurrences' END

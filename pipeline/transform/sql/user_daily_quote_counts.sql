@@ -18,7 +18,8 @@ SELECT
     count(*) FILTER (spend_usd > 0) AS session_count,
     total(CASE WHEN spend_usd > 0 THEN spend_usd END) AS spend_usd,
     total(CASE WHEN spend_usd > 0 THEN quoted_usd END) AS buyback_total_usd,
-    sum(quoted_usd::DOUBLE ^ 2 / spend_usd::DOUBLE) FILTER (spend_usd > 0) AS squares_over_spend
-FROM sessions
+    -- In an order, so that every build gives the same bits.
+    sum(square_over_spend ORDER BY square_over_spend) FILTER (spend_usd > 0) AS squares_over_spend
+FROM (SELECT *, quoted_usd::DOUBLE ^ 2 / spend_usd::DOUBLE AS square_over_spend FROM sessions)
 GROUP BY user_id
 ORDER BY user_id

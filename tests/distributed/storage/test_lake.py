@@ -1,7 +1,5 @@
 """The lake in an object store: runs on several machines, of which each may lose its disk, and the same tables."""
 
-import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -13,35 +11,20 @@ import pytest
 
 from pipeline.publish.reading import open_for_queries
 from pipeline.schema import TABLES
-from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
+from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.bucket import Bucket
 from pipeline.storage.errors import DataDirectoryError, StoreError
 from pipeline.storage.journal import Account, read
-from tests.support.machines import Machines
+from tests.support.lake import table_hashes
 from tests.support.polling_process import POLL, Arrivals
 from tests.support.s3 import Fault
 from tests.support.workspace import KEY, drop, refresh, rows
 
 
-@pytest.fixture
-def machines(tmp_path, monkeypatch, configure):
-    return Machines(tmp_path, monkeypatch, configure)
-
-
 def submit(workspace, name, ids):
     workspace.data.push(drop(workspace, name, "session_id\n" + "".join(f"{session_id}\n" for session_id in ids)))
-
-
-def table_hashes(data):
-    """A hash of each table's rows in their order, but for the pending sessions, which each run starts with."""
-    found = {}
-    for table in (table for table in TABLES.values() if table is not PENDING_SESSIONS):
-        paths = [path for of_part in data.store.parts(table).values() for path in of_part]
-        content = [pq.ParquetFile(path).read().to_pylist() for path in data.store.fetched(paths)]
-        found[table.name] = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
-    return found
 
 
 def requests(answers):

@@ -15,7 +15,6 @@ from pipeline.storage.bucket import Bucket
 from pipeline.storage.connection import connect
 from pipeline.storage.errors import DataDirectoryError, LeaseLostError
 from pipeline.storage.lease import KEY, TIME_TO_LIVE, Lease
-from tests.support.machines import Machines
 from tests.support.polling_process import Arrivals
 from tests.support.processes import wait_until
 from tests.support.s3 import Fault
@@ -35,11 +34,6 @@ with lease.hold():
     except LeaseLostError:
         print("lost", flush=True)
 """
-
-
-@pytest.fixture
-def machines(tmp_path, monkeypatch, configure):
-    return Machines(tmp_path, monkeypatch, configure)
 
 
 def is_lost(lease):

@@ -89,9 +89,20 @@ def numbers(metadata: dict[str, dg.MetadataValue]) -> dict[str, float]:
     return found
 
 
+Shown = dict[str, dict[str, dg.MetadataValue]]
+
+
+@pytest.fixture(scope="module")
+def shown_by_runs() -> list[Shown]:
+    """What the runs of `runs` showed, once they were run."""
+    return []
+
+
 @pytest.fixture
-def runs(api, configure):
+def runs(shown_by_runs, api, configure):
     """Two runs: the first with a failure, a session that stays pending and an item with a hostile name."""
+    if shown_by_runs:
+        return shown_by_runs
     answer = {
         "result": {
             "session_id": "odd",
@@ -109,9 +120,10 @@ def runs(api, configure):
     api(Simulator(delay_scale=0, hold=0, scripts=scripts))
     configure(poll_budget=1)
     drop(Workspace.open(), "a.txt", "odd\nbad\nslow\n" + "".join(f"s{i}\n" for i in range(20)))
-    first = refresh()
+    shown_by_runs.append(refresh())
     drop(Workspace.open(), f"{HOSTILE[:20].replace('/', '')}.csv", f'session_id\n"{HOSTILE}"\n')
-    return first, refresh()
+    shown_by_runs.append(refresh())
+    return shown_by_runs
 
 
 def test_each_materialization_shows_what_a_person_on_call_wants(runs):

@@ -25,7 +25,7 @@ from pipeline.publish.warehouse import open_warehouse, publish
 from pipeline.schema import PUBLISHED
 from pipeline.schema.marts import ITEM_TYPES
 from pipeline.schema.publication import PUBLICATION
-from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS
+from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS, PURCHASES
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.data_directory import DataDirectory
@@ -44,14 +44,25 @@ def workspace(copy_of):
     return copy_of("published", lambda: Simulator(delay_scale=0, hold=0), build)
 
 
+# Publishing costs the same for each table, however small; where a file is published many times, these stand for all.
+SOME_TABLES = (PURCHASES, PULLS, ITEM_ATTRIBUTES, ITEM_TYPES)
+
+
+@pytest.fixture
+def workspace_of_some_tables(workspace, monkeypatch):
+    """The workspace as if only some tables were to be published."""
+    monkeypatch.setattr(publish_module, "PUBLISHED", SOME_TABLES)
+    workspace.data.warehouse.unlink()
+    with workspace.data.exclusive():
+        assert publish(workspace.data).row_counts.keys() == {table.name for table in SOME_TABLES}
+    return workspace
+
+
 def test_an_open_reader_neither_blocks_a_run_nor_is_disturbed_by_it(workspace):
     with duckdb.connect(workspace.data.warehouse, read_only=True) as reader:
         assert reader.execute("SELECT count(*) FROM purchases").fetchall() == [(30,)]
         drop(workspace, "b.txt", "new\n")
         workspace.take_in()
-        from tests.support.workspace import build_all
-
-        build_all(workspace)
         workspace.publish()
         assert reader.execute("SELECT count(*) FROM purchases").fetchall() == [(30,)]
     assert rows(workspace, "SELECT count(*) FROM purchases") == [(31,)]
@@ -145,49 +156,62 @@ def test_a_crash_while_building_leaves_the_published_file(workspace, monkeypatch
     assert workspace.publish().row_counts["purchases"] == 30
 
 
+# Each publication is a process of its own, forked once all is imported, and prints the steps that it took.
 PUBLISH_UNTIL_KILLED = """
 import contextlib, os, sys
 from pathlib import Path
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.publish import warehouse as publish, record
 
-root, steps, last_step = Path(sys.argv[1]), 0, int(sys.argv[2])
+publish.PUBLISHED = [table for table in publish.PUBLISHED if table.name in sys.argv[1].split()]
 
-def step(function):
-    def count(*arguments, **options):
-        global steps
-        if steps == last_step:
-            os._exit(9)
-        steps += 1
-        return function(*arguments, **options)
-    return count
+def publish_until(root, last_step):
+    steps = 0
 
-connect = publish.connect
+    def step(function):
+        def count(*arguments, **options):
+            nonlocal steps
+            if steps == last_step:
+                os._exit(9)
+            steps += 1
+            return function(*arguments, **options)
+        return count
 
-@contextlib.contextmanager
-def connect_stepwise(data):
-    with connect(data) as connection:
-        yield Connection(connection)
+    connect = publish.connect
 
-class Connection:
-    def __init__(self, connection):
-        self.execute = step(connection.execute)
+    @contextlib.contextmanager
+    def connect_stepwise(data):
+        with connect(data) as connection:
+            yield Connection(connection)
 
-publish.connect = connect_stepwise
-publish._copy = step(publish._copy)
-publish.os.fsync = step(os.fsync)
-publish.Path.replace = step(Path.replace)
-record.Record.save = step(record.Record.save)
-data = DataDirectory(root)
-with data.exclusive():
-    publish.publish(data)
-print(steps)
+    class Connection:
+        def __init__(self, connection):
+            self.execute = step(connection.execute)
+
+    publish.connect = connect_stepwise
+    publish._copy = step(publish._copy)
+    publish.os.fsync = step(os.fsync)
+    publish.Path.replace = step(Path.replace)
+    record.Record.save = step(record.Record.save)
+    data = DataDirectory(root)
+    with data.exclusive():
+        publish.publish(data)
+    print(steps, flush=True)
+
+for root, last_step in zip(sys.argv[2::2], sys.argv[3::2]):
+    if not (child := os.fork()):
+        publish_until(Path(root), int(last_step))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-def publish_until_killed(root, last_step):
-    arguments = [sys.executable, "-c", PUBLISH_UNTIL_KILLED, root, str(last_step)]
-    return subprocess.run(arguments, check=False, timeout=60, capture_output=True, text=True)
+def publish_until_killed(last_steps: dict[Path, int]) -> list[str]:
+    """Publishes these directories up to their steps. Returns exit codes, each after the steps if it was not killed."""
+    arguments = [str(argument) for pair in last_steps.items() for argument in pair]
+    tables = " ".join(table.name for table in SOME_TABLES)
+    command = [sys.executable, "-c", PUBLISH_UNTIL_KILLED, tables, *arguments]
+    return subprocess.run(command, check=True, timeout=120, capture_output=True, text=True).stdout.split()
 
 
 def cannot(number: int):
@@ -225,29 +249,37 @@ def test_a_copy_for_which_there_is_no_room_leaves_the_published_file(workspace, 
 
 
 @pytest.mark.parametrize("is_patch", [True, False])
-def test_a_kill_at_any_step_leaves_a_whole_file_and_the_next_run_publishes_all(is_patch, workspace, tmp_path):
+def test_a_kill_at_any_step_leaves_a_whole_file_and_the_next_run_publishes_all(
+    is_patch, workspace_of_some_tables, tmp_path
+):
     if not is_patch:
-        (workspace.data.root / "staging" / "published.json").unlink()
-    shorten_pulls(workspace.data)
-    before = contents(workspace.data.warehouse)
+        (workspace_of_some_tables.data.root / "staging" / "published.json").unlink()
+    shorten_pulls(workspace_of_some_tables.data)
+    before = contents(workspace_of_some_tables.data.warehouse, SOME_TABLES)
 
     def copied(name):
-        return DataDirectory(shutil.copytree(workspace.data.root, tmp_path / name))
+        return DataDirectory(shutil.copytree(workspace_of_some_tables.data.root, tmp_path / name))
 
+    seen = copied("seen")
+    with seen.exclusive():
+        assert (publish(seen).kept_row_count > 0) is is_patch
     whole = copied("whole")
-    steps = int(publish_until_killed(whole.root, -1).stdout)
-    after = contents(whole.warehouse)
+    steps, code = map(int, publish_until_killed({whole.root: -1}))
+    assert code == 0
+    after = contents(whole.warehouse, SOME_TABLES)
     assert before != after
     # The first steps, some between tables, and the last: checkpoint, detachment, sync, replacement, record.
+    killed_at = sorted({0, 1, *range(3, steps, steps // 4), *range(steps - 6, steps)})
+    killed = {copied(f"killed after {done} of {steps}"): done for done in killed_at}
+    codes = publish_until_killed({data.root: done for data, done in killed.items()})
+    assert codes == ["9"] * len(killed_at)
     found = []
-    for done in sorted({0, 1, *range(3, steps, steps // 4), *range(steps - 6, steps)}):
-        data = copied(f"killed after {done} of {steps}")
-        assert publish_until_killed(data.root, done).returncode == 9
-        found.append(contents(data.warehouse))
+    for data in killed:
+        found.append(contents(data.warehouse, SOME_TABLES))
         assert found[-1] in (before, after)
         with data.exclusive():
             publish(data)
-        assert contents(data.warehouse) == after
+        assert contents(data.warehouse, SOME_TABLES) == after
         assert list(data.root.glob(".phygitals*")) == []
     assert found[0] == before
     assert found[-1] == after
@@ -327,9 +359,9 @@ def test_who_may_not_write_puts_rows_aside_elsewhere(workspace):
     assert not folder.exists() and not missing.root.exists()
 
 
-def contents(path):
+def contents(path, tables=PUBLISHED):
     with duckdb.connect(path, read_only=True) as connection:
-        return {table.name: connection.execute(f"FROM {table.name}").fetchall() for table in PUBLISHED}
+        return {table.name: connection.execute(f"FROM {table.name}").fetchall() for table in tables}
 
 
 def shorten_pulls(data):
@@ -342,16 +374,18 @@ def published_from_nothing(workspace, folder):
     shutil.copytree(workspace.data.root / "lake", folder / "lake")
     data = DataDirectory(folder)
     publish(data)
-    found = contents(data.warehouse)
+    found = contents(data.warehouse, SOME_TABLES)
     shutil.rmtree(folder)
     return found
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_file_made_from_the_former_one_is_that_made_from_nothing(workspace, tmp_path, seed, monkeypatch):
+def test_a_file_made_from_the_former_one_is_that_made_from_nothing(
+    workspace_of_some_tables, tmp_path, seed, monkeypatch
+):
     monkeypatch.setattr(publish_module, "_COPIED_AT_ONCE", 300_007)  # so that the small file is many pieces
     rng = random.Random(seed)
-    store = workspace.data.store
+    store = workspace_of_some_tables.data.store
     originals = {table: next(iter(store.parts(table).values()))[0] for table in (PULLS, ITEM_ATTRIBUTES)}
     read = {table: pq.read_table(path) for table, path in originals.items()}
     kept_row_counts = set()
@@ -363,10 +397,10 @@ def test_a_file_made_from_the_former_one_is_that_made_from_nothing(workspace, tm
         else:
             rows_of_day = read[table].slice(rng.randrange(10), rng.randrange(1, 25))
             store.write(table, day, rows_of_day.to_batches())
-        published = publish(workspace.data)
+        published = publish(workspace_of_some_tables.data)
         kept_row_counts.add(published.kept_row_count)
-        expected = published_from_nothing(workspace, tmp_path / "fresh")
-        assert contents(published.path) == expected
+        expected = published_from_nothing(workspace_of_some_tables, tmp_path / "fresh")
+        assert contents(published.path, SOME_TABLES) == expected
         assert published.row_counts == {name: len(found) for name, found in expected.items()}
     assert len(kept_row_counts) > 4, f"seed {seed}"
 

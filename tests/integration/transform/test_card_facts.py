@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -21,6 +21,8 @@ from pipeline.steps import Workspace
 from pipeline.transform.queries import macros, query
 from tests.support import payloads
 from tests.support.workspace import drop, records, refresh
+
+pytestmark = pytest.mark.one_python
 
 Traits = dict[str, Any]
 Api = Callable[[Simulator], Simulator]
@@ -46,16 +48,19 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         yield database
 
 
-def read(connection: duckdb.DuckDBPyConnection, cards: list[Traits]) -> list[dict[str, Any]]:
-    """What the query of `items` makes of cards with such traits, in their order."""
+def read(
+    connection: duckdb.DuckDBPyConnection, cards: list[Traits], names_of_cards: list[str] | None = None
+) -> list[dict[str, Any]]:
+    """What the query of `items` makes of cards with such traits, and such names if given, in their order."""
     numbers = list(range(1, len(cards) + 1))
     traits = [(n, i, t, v) for n, card in zip(numbers, cards, strict=True) for i, (t, v) in enumerate(card.items())]
     connection.execute("DELETE FROM pulls")
     connection.execute("DELETE FROM item_attributes")
     connection.execute(
-        "INSERT INTO pulls (session_id, pull_number, item_id, pulled_at, resolved_at) "
-        "SELECT 's', n, printf('%06d', n), $at, $at FROM (SELECT unnest($numbers) AS n)",
-        {"numbers": numbers, "at": RESOLVED_AT},
+        "INSERT INTO pulls (session_id, pull_number, item_id, pulled_at, resolved_at, name) "
+        "SELECT 's', n, printf('%06d', n), $at, $at, name "
+        "FROM (SELECT unnest($numbers) AS n, unnest($names::VARCHAR[]) AS name)",
+        {"numbers": numbers, "at": RESOLVED_AT, "names": names_of_cards or [None] * len(cards)},
     )
     connection.execute(
         "INSERT INTO item_attributes (session_id, pull_number, attribute_number, trait_type, value) "
@@ -67,6 +72,21 @@ def read(connection: duckdb.DuckDBPyConnection, cards: list[Traits]) -> list[dic
     names = [column[0] for column in cursor.description or []]
     assert names == [column.name for column in ITEMS.columns]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+@pytest.fixture(scope="module")
+def read_of(connection: duckdb.DuckDBPyConnection) -> Callable[[str, Iterable[str]], dict[str, dict[str, Any]]]:
+    """By what was sent as a trait, the item with it: those of one table of cases are read in one query."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def item_of(trait: str, cases: Iterable[str]) -> dict[str, dict[str, Any]]:
+        if trait not in found:
+            sent = list(cases)
+            items = read(connection, [{trait: value} for value in sent])
+            found[trait] = dict(zip(sent, items, strict=True))
+        return found[trait]
+
+    return item_of
 
 
 def published(api: Api, cards: list[Traits]) -> list[dict[str, Any]]:
@@ -156,8 +176,8 @@ GRADES = {
 
 
 @pytest.mark.parametrize(("sent", "expected"), GRADES.items())
-def test_a_grade_has_its_number_and_its_words_or_neither_where_in_doubt(sent, expected, connection):
-    (item,) = read(connection, [{"Grade": sent}])
+def test_a_grade_has_its_number_and_its_words_or_neither_where_in_doubt(sent, expected, read_of):
+    item = read_of("Grade", GRADES)[sent]
     assert item["grade"] == sent
     assert (item["grade_number"], item["grade_label"]) == expected
 
@@ -183,8 +203,8 @@ COMPANIES = {
 
 
 @pytest.mark.parametrize(("sent", "expected"), COMPANIES.items())
-def test_a_grader_is_known_by_its_name_at_the_beginning_where_no_second_one_is_named(sent, expected, connection):
-    (item,) = read(connection, [{"Grader": sent}])
+def test_a_grader_is_known_by_its_name_at_the_beginning_where_no_second_one_is_named(sent, expected, read_of):
+    item = read_of("Grader", COMPANIES)[sent]
     assert item["grading_company"] == sent
     assert (item["grader"], item["grader_source"]) == (expected, expected and "grading_company")
 
@@ -248,8 +268,8 @@ CERTS = {
 
 
 @pytest.mark.parametrize(("sent", "expected"), CERTS.items())
-def test_a_cert_is_read_where_each_of_its_digits_is_there(sent, expected, connection):
-    (item,) = read(connection, [{"Cert Number": sent}])
+def test_a_cert_is_read_where_each_of_its_digits_is_there(sent, expected, read_of):
+    item = read_of("Cert Number", CERTS)[sent]
     assert (item["cert_number"], item["cert_digits"]) == (sent, expected)
 
 
@@ -280,8 +300,8 @@ YEARS = {
 
 
 @pytest.mark.parametrize(("sent", "expected"), YEARS.items())
-def test_a_year_is_whole_and_from_1850_to_the_one_after_the_pull(sent, expected, connection):
-    (item,) = read(connection, [{"Year": sent}])
+def test_a_year_is_whole_and_from_1850_to_the_one_after_the_pull(sent, expected, read_of):
+    item = read_of("Year", YEARS)[sent]
     assert (item["year"], item["year_number"]) == (sent, expected)
 
 
@@ -320,8 +340,7 @@ def test_whatever_a_label_says_the_facts_are_within_their_bounds_or_absent(conne
         assert label is None or {word.rstrip("+") for word in label.split()} <= {*SCALE, "AUTHENTIC", "ALTERED"}
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
-@given(
+joined_labels = st.tuples(
     st.sampled_from(list(GRADERS)),
     st.integers(0, 20).map(lambda halves: f"{halves / 2:g}"),
     st.lists(st.sampled_from(SCALE), min_size=1, max_size=3),
@@ -329,14 +348,22 @@ def test_whatever_a_label_says_the_facts_are_within_their_bounds_or_absent(conne
     st.booleans(),
     st.sampled_from([str.upper, str.lower, str.title]),
 )
-def test_grader_number_and_words_are_found_however_they_are_joined(connection, name, number, words, joint, ahead, case):
-    label = joint.join([name, number, *words] if ahead else [name, *words, number])
-    (item,) = read(connection, [{"Grade": case(label)}])
-    assert (item["grader"], item["grade_number"], item["grade_label"]) == (
-        GRADERS[name],
-        float(number),
-        " ".join(words),
-    )
+
+
+@settings(max_examples=6, deadline=None, derandomize=True, database=None)
+@given(st.lists(joined_labels, min_size=10, max_size=30))
+def test_grader_number_and_words_are_found_however_they_are_joined(connection, drawn):
+    labels = [
+        case(joint.join([name, number, *words] if ahead else [name, *words, number]))
+        for name, number, words, joint, ahead, case in drawn
+    ]
+    items = read(connection, [{"Grade": label} for label in labels])
+    for item, (name, number, words, *_) in zip(items, drawn, strict=True):
+        assert (item["grader"], item["grade_number"], item["grade_label"]) == (
+            GRADERS[name],
+            float(number),
+            " ".join(words),
+        ), item["grade"]
 
 
 def test_no_label_stops_a_build_and_numbers_are_read_as_texts_are(api):
@@ -384,17 +411,27 @@ RUNS = {
 
 def named(connection: duckdb.DuckDBPyConnection, name: str, traits: Traits | None = None) -> dict[str, Any]:
     """The item of such a name."""
-    read(connection, [traits or {}])
-    connection.execute("UPDATE pulls SET name = $name", {"name": name})
-    cursor = connection.execute(query(ITEMS))
-    names = [column[0] for column in cursor.description or []]
-    (row,) = cursor.fetchall()
-    return dict(zip(names, row, strict=True))
+    (item,) = read(connection, [traits or {}], [name])
+    return item
+
+
+@pytest.fixture(scope="module")
+def named_items(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
+    """The items of the names in `RUNS`."""
+    return dict(zip(RUNS, read(connection, [{}] * len(RUNS), list(RUNS)), strict=True))
+
+
+@pytest.fixture(scope="module")
+def traited_items(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
+    """The items with the traits in `TRAITS_OF_RUNS`, whose names say otherwise where a trait is to come first."""
+    names = ["Charizard /10" if expected else "x" for expected in TRAITS_OF_RUNS.values()]
+    items = read(connection, [{"Print Run": sent} for sent in TRAITS_OF_RUNS], names)
+    return dict(zip(TRAITS_OF_RUNS, items, strict=True))
 
 
 @pytest.mark.parametrize(("name", "expected"), RUNS.items())
-def test_a_print_run_is_read_from_a_name_where_nothing_else_can_be_meant(name, expected, connection):
-    assert named(connection, name)["print_run"] == expected
+def test_a_print_run_is_read_from_a_name_where_nothing_else_can_be_meant(name, expected, named_items):
+    assert named_items[name]["print_run"] == expected
 
 
 def test_what_speaks_for_a_set_number_in_the_traits_keeps_a_name_from_being_read(connection):
@@ -426,8 +463,8 @@ TRAITS_OF_RUNS = {
 
 
 @pytest.mark.parametrize(("sent", "expected"), TRAITS_OF_RUNS.items())
-def test_a_trait_of_the_print_run_is_read_in_any_form(sent, expected, connection):
-    assert named(connection, "Charizard /10" if expected else "x", {"Print Run": sent})["print_run"] == expected
+def test_a_trait_of_the_print_run_is_read_in_any_form(sent, expected, traited_items):
+    assert traited_items[sent]["print_run"] == expected
 
 
 def test_a_parallel_may_tell_the_print_run_and_comes_before_the_name(connection):
@@ -453,9 +490,9 @@ INSURED = {
 
 
 @pytest.mark.parametrize(("sent", "expected"), INSURED.items())
-def test_an_insured_value_is_read_in_dollars_alone(sent, expected, connection):
+def test_an_insured_value_is_read_in_dollars_alone(sent, expected, read_of):
     for trait in ("Insured Value", "insured value"):
-        (item,) = read(connection, [{trait: sent}])
+        item = read_of(trait, INSURED)[sent]
         assert item["insured_value_usd"] == (expected and Decimal(expected))
 
 

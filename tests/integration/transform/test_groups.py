@@ -14,6 +14,8 @@ import pytest
 from tests.support.derivation import derived, records
 from tests.support.intervals import clustered_wilson
 
+pytestmark = pytest.mark.one_python
+
 Row = dict[str, Any]
 START = datetime(2025, 12, 27, 22, tzinfo=UTC)
 

@@ -15,6 +15,8 @@ from pipeline.steps import Workspace
 from tests.support.answers import answer
 from tests.support.workspace import drop, findings, records, refresh, rows
 
+pytestmark = pytest.mark.one_python
+
 AT_NINE, AT_TEN = "2026-01-01T09:00:00Z", "2026-01-01T10:00:00Z"
 IMAGE = "https://cdn.example/i.png"
 PACKS = "pack_id,buyback_percent,tier,fmv_low_usd,fmv_high_usd,weight"
@@ -82,11 +84,13 @@ def test_a_sandbox_that_gives_an_item_to_two_sessions_is_noted_and_warned_of_by_
 
 def test_a_note_passes_its_check_and_says_what_it_is_of(api):
     long = "1999 Charizard Holo Base PSA 10 "[:31] + "G"
-    api(Simulator(hold=0, scripts={"s": [Reply(200, answer("s", [item("i", name=long)]))]}))
-    drop(Workspace.open(), "a.txt", "s\n")
+    resolved(api, "session_id\ns\n", s=[Reply(200, answer("s", [item("i", name=long)]))])
+    (check,) = [check for check in CHECKS if check.name == "names_are_whole"]
+    chosen = dg.AssetCheckKey(dg.AssetKey(check.table.name), check.name)
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection={chosen})
     with dg.DagsterInstance.ephemeral() as instance:
-        result = defs.resolve_job_def("refresh").execute_in_process(instance=instance)
-    (noted,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "names_are_whole"]
+        result = job.execute_in_process(instance=instance)
+    (noted,) = result.get_asset_check_evaluations()
     assert noted.passed
     assert str(noted.description) == (
         f"item_type NULL, items_that_may_be_cut `1`, items_with_a_name `1`, for_example `{long}`"

@@ -24,6 +24,8 @@ from tests.support.answers import answer
 from tests.support.lake import lake_hashes
 from tests.support.workspace import drop, records, refresh, rows
 
+pytestmark = pytest.mark.one_python
+
 
 def impatient() -> Workspace:
     """The workspace, with a budget that lets each session be asked once."""

@@ -17,6 +17,8 @@ from tests.support import payloads, reference
 from tests.support.answers import answer
 from tests.support.workspace import drop, records, refresh, rows
 
+pytestmark = pytest.mark.one_python
+
 
 def published(api, bodies: dict[str, bytes]) -> Workspace:
     """A workspace whose sessions were answered with these bodies."""
@@ -148,12 +150,25 @@ BAD_PRICES = [
 ]
 
 
-@pytest.mark.parametrize(("sent", "stored"), PRICES.items())
-def test_a_price_is_rounded_half_up_and_exact(sent, stored, api):
-    body = b'{"result": {"session_id": "s", "nfts": [{"id": "i", "buyback_price" : %s }]}}' % sent.encode()
-    workspace = published(api, {"s": body})
-    assert rows(workspace, "SELECT buyback_price_usd FROM pulls") == [(Decimal(stored) if stored else None,)]
-    assert rows(workspace, "FROM data_issues") == []
+@pytest.fixture
+def priced(copy_of) -> Workspace:
+    """A session for each of the prices, in their order, with one item at that price."""
+    body = b'{"result": {"session_id": "s%d", "nfts": [{"id": "i", "buyback_price" : %s }]}}'
+    scripts = {f"s{n}": [Reply(200, body % (n, sent.encode()))] for n, sent in enumerate(PRICES)}
+
+    def build(workspace: Workspace) -> None:
+        drop(workspace, "ids.txt", "\n".join(scripts))
+        refresh(workspace)
+
+    copied: Workspace = copy_of("priced", lambda: Simulator(hold=0, scripts=scripts), build)
+    return copied
+
+
+@pytest.mark.parametrize(("number", "stored"), [*enumerate(PRICES.values())], ids=PRICES)
+def test_a_price_is_rounded_half_up_and_exact(number, stored, priced):
+    found = rows(priced, f"SELECT buyback_price_usd FROM pulls WHERE session_id = 's{number}'")
+    assert found == [(Decimal(stored) if stored else None,)]
+    assert rows(priced, "FROM data_issues") == []
 
 
 def test_a_price_that_cannot_be_is_null_and_an_issue(api):
@@ -369,30 +384,49 @@ def test_of_repeated_keys_the_last_counts_in_the_meaning_and_in_the_tables(api):
     assert found == [("s", "b", Decimal("1.2346")), ("t", "c", None)]
 
 
-@pytest.mark.parametrize("text", [":5", " : -5.50", ":1e400", "a:5", ":"])
-def test_text_that_begins_with_a_colon_and_a_number_is_read_as_text_beside_numbers_with_all_their_digits(text, api):
-    attributes = [{"trait_type": text, "value": text}, {"trait_type": "Weight", "value": [5]}]
-    item = {
-        "id": text.strip(),
-        "type": 5,
-        "buyback_price": 0,
-        "content": {"metadata": {"attributes": attributes}},
-        text: 1,
-    }
-    body = answer("s", [item, {"id": "a,", "key,": 5}]).replace(
-        b'"buyback_price": 0', b'"buyback_price": 1.00004999999999999999'
-    )
-    workspace = published(api, {"s": body})
-    assert rows(workspace, "SELECT item_id, buyback_price_usd FROM pulls ORDER BY pull_number") == [
-        (text.strip(), Decimal("1.0000")),
-        ("a,", None),
-    ]
-    assert rows(workspace, "SELECT trait_type, value FROM item_attributes ORDER BY attribute_number") == [
-        (text, text),
-        ("Weight", "[5]"),
-    ]
-    found = rows(workspace, "SELECT field FROM data_issues WHERE rule = 'unknown_field' ORDER BY field")
-    assert found == [(f"$.result.nfts[*][{json.dumps(key)}]",) for key in sorted(["key,", text])]
+TEXTS_LIKE_NUMBERS = [":5", " : -5.50", ":1e400", "a:5", ":"]
+
+
+@pytest.fixture
+def texts_like_numbers(copy_of) -> Workspace:
+    """A session for each of the texts, in their order: an item full of it, and one with another."""
+
+    def body(session_id: str, text: str) -> bytes:
+        item = {
+            "id": text.strip(),
+            "type": 5,
+            "buyback_price": 0,
+            "content": {
+                "metadata": {
+                    "attributes": [{"trait_type": text, "value": text}, {"trait_type": "Weight", "value": [5]}]
+                }
+            },
+            text: 1,
+        }
+        sent = answer(session_id, [item, {"id": "a,", "key,": 5}])
+        return sent.replace(b'"buyback_price": 0', b'"buyback_price": 1.00004999999999999999')
+
+    scripts = {f"s{n}": [Reply(200, body(f"s{n}", text))] for n, text in enumerate(TEXTS_LIKE_NUMBERS)}
+
+    def build(workspace: Workspace) -> None:
+        drop(workspace, "ids.txt", "\n".join(scripts))
+        refresh(workspace)
+
+    copied: Workspace = copy_of("texts", lambda: Simulator(hold=0, scripts=scripts), build)
+    return copied
+
+
+@pytest.mark.parametrize(("number", "text"), [*enumerate(TEXTS_LIKE_NUMBERS)], ids=TEXTS_LIKE_NUMBERS)
+def test_text_that_begins_with_a_colon_and_a_number_is_read_as_text_beside_numbers_with_all_their_digits(
+    number, text, texts_like_numbers
+):
+    where = f"WHERE session_id = 's{number}'"
+    found = rows(texts_like_numbers, f"SELECT item_id, buyback_price_usd FROM pulls {where} ORDER BY pull_number")
+    assert found == [(text.strip(), Decimal("1.0000")), ("a,", None)]
+    found = rows(texts_like_numbers, f"SELECT trait_type, value FROM item_attributes {where} ORDER BY attribute_number")
+    assert found == [(text, text), ("Weight", "[5]")]
+    found = rows(texts_like_numbers, "SELECT field FROM data_issues WHERE rule = 'unknown_field' ORDER BY field")
+    assert found == [(f"$.result.nfts[*][{json.dumps(key)}]",) for key in sorted(["key,", *TEXTS_LIKE_NUMBERS])]
 
 
 def test_unknown_fields_of_repeated_keys_are_counted_once_in_an_answer_that_is_not_fulfilled_too(api):

@@ -24,6 +24,8 @@ from benchmarks.detection import (
 from pipeline.polling.completion_law import CompletionLaw
 from pipeline.polling.schedule import Schedule
 
+pytestmark = pytest.mark.one_python
+
 ASSUMED = CompletionLaw.assumed()
 SEEDS = (11, 12)
 

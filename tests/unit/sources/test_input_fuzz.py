@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.sources.packs_file import read_packs
 from pipeline.steps import Workspace
-from tests.support.workspace import FOLDERS, Folder, build_all, rows
+from tests.support.workspace import FOLDERS, Folder, rows
 
 SEED = 20261128
 FILES = 80
@@ -145,7 +145,6 @@ def test_no_exception_leaves_the_intake_and_good_rows_go_through(is_damaged, fol
         assert wanted <= accepted
         assert all(file.source_file.endswith(".parquet") for file in report.files if file.refused_because)
     assert folder.take_in(workspace).files == []
-    build_all(workspace)
     workspace.publish()
     rejected = len(folder.reasons(workspace))
     assert rows(workspace, "SELECT count(*) FROM data_issues WHERE rule LIKE 'rejected_%'") == [(rejected,)]

@@ -7,7 +7,7 @@ import sys
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.storage.arrow_columns import column
@@ -24,6 +24,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("kind", VALUES, ids=str)
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_column_is_the_array_that_pyarrow_makes(kind, data):
     values = data.draw(st.lists(st.none() | VALUES[kind]))

@@ -12,6 +12,8 @@ from pipeline.schema import TABLES
 from pipeline.transform.queries import macros, query
 from tests.support.intervals import clustered_wilson
 
+pytestmark = pytest.mark.one_python
+
 DAYS = 60
 FLAT = np.full(DAYS, 100)
 

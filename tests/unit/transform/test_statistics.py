@@ -15,6 +15,8 @@ from pipeline.schema import TABLES
 from pipeline.transform.queries import macros, query
 from tests.support.intervals import clustered_wilson
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture(scope="module")
 def sql() -> Iterator[duckdb.DuckDBPyConnection]:
