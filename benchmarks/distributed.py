@@ -293,6 +293,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sessions", type=int, default=20_000)
     sessions = parser.parse_args().sessions
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that everything that was started ends as well
     for reason in (postgresql.missing(), None if shutil.which("redis-server") else "redis-server is not installed"):
         if reason:
             sys.exit(f"{reason} (on Debian: apt-get install redis-server postgresql)")

@@ -223,11 +223,13 @@ class OtherShards:
             return
         self._over.set()
         self._thread.join()
-        self._data.records.forget(ROUND)
-        for process in self._processes.values():
-            process.terminate()  # a process that has ended does not mind; another seals its answers and ends
-        for process in self._processes.values():
-            process.wait()
+        try:
+            self._data.records.forget(ROUND)
+        finally:
+            for process in self._processes.values():
+                process.terminate()  # a process that has ended does not mind; another seals its answers and ends
+            for process in self._processes.values():
+                process.wait()
 
     def _watch(self) -> None:
         while self._missing and not self._over.is_set():
