@@ -67,7 +67,8 @@ def test_three_processes_resolve_every_session_once_within_the_ceiling(api, conf
 
 
 def test_a_shard_that_is_killed_is_polled_again_and_the_others_go_on(api, configure):
-    arrivals, killed = Arrivals(), []
+    arrivals = Arrivals()
+    killed: list[int] = []
 
     def kill_in_the_middle(request, session_id):
         arrivals(request, session_id)
