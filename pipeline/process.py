@@ -7,6 +7,8 @@ import gc
 
 import pyarrow as pa
 
+# The default for DuckDB alone. At 50 million pulls, Arrow and Python take up to 0.8 GB more.
+MEMORY_LIMIT = "1.1GB"
 _LONGEST_FIELD = 64 * 1024 * 1024  # characters of a CSV field
 # A request allocates hundreds of objects and leaves few cycles. Collecting every 700 allocations, Python's default,
 # takes a tenth of a busy run's time.

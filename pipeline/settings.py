@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import PipelineError
 from pipeline.network import check, is_loopback, parsed
+from pipeline.process import MEMORY_LIMIT
 
 if TYPE_CHECKING:
     from httpx import URL
@@ -27,6 +28,13 @@ _CODE = Path(__file__).resolve().parent.parent
 PROJECT_ROOT = _CODE if (_CODE / "pyproject.toml").is_file() else Path.cwd()
 
 Environment = Literal["local", "sandbox", "production"]
+
+_LEAST_MEMORY = 250_000_000  # bytes; with less, tables of a small history fail
+_BYTES = {
+    f"{prefix}{unit}": base**power
+    for unit, base in (("b", 1000), ("ib", 1024))
+    for power, prefix in enumerate("kmgt", start=1)
+}
 
 _DEFAULT_URLS: dict[str, str] = {
     "sandbox": "https://api.phygitals.com/_",
@@ -132,6 +140,13 @@ def _valid_cron(value: str) -> str:
     raise ValueError("allowed is a cron expression of five fields such as '0 2 * * *'")
 
 
+def _valid_memory(value: str) -> str:
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b)\s*", value, re.ASCII | re.IGNORECASE)
+    if not found or float(found[1]) * _BYTES[found[2].lower()] < _LEAST_MEMORY:
+        raise ValueError(f"allowed is a size such as 2GB or 500MB, at least {_LEAST_MEMORY // 10**6}MB")
+    return value.strip()
+
+
 def _absolute(value: Path) -> Path:
     try:
         return (PROJECT_ROOT / value.expanduser()).resolve()
@@ -197,6 +212,8 @@ class Settings(WebhookSettings):
     daily_cron: Annotated[str, AfterValidator(_valid_cron)] = "0 2 * * *"
     poll_shards: Annotated[int, Field(ge=1, le=256)] = 1
     keep_run_days: Annotated[int, Field(ge=1, le=36_500)] = 30
+    publish_days: Annotated[int, Field(ge=0, le=36_500)] = 0  # 0 = all
+    memory_limit: Annotated[str, AfterValidator(_valid_memory)] = MEMORY_LIMIT
     submissions_url: Annotated[SecretStr, AfterValidator(_valid_database_url)] | None = None
     submissions_query: Annotated[str, AfterValidator(_valid_query)] | None = None
 

@@ -48,6 +48,7 @@ from pipeline.storage import compaction, raw_log
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.snapshot import copy_raw, copy_reference
+from pipeline.storage.window import Window
 from pipeline.transform.builder import Builder
 from pipeline.transform.completion_times import learned_law
 from pipeline.transform.queries import run
@@ -76,7 +77,7 @@ class Workspace:
         """
         prepare_process()
         settings = settings or Settings.load()
-        data = DataDirectory(settings.data_directory, settings.lake_url)
+        data = DataDirectory(settings.data_directory, settings.lake_url, settings.memory_limit)
         data.claim(settings.env, settings.api)
         return cls(settings, data)
 
@@ -88,7 +89,7 @@ class Workspace:
         """
         prepare_process()
         settings = Settings.load(needs_key=needs_key)
-        data = DataDirectory(settings.data_directory, settings.lake_url)
+        data = DataDirectory(settings.data_directory, settings.lake_url, settings.memory_limit)
         data.check(settings.env, settings.api)
         return cls(settings, data)
 
@@ -196,7 +197,10 @@ class Workspace:
         """
         with contextlib.nullcontext(builder) if builder else self.builder() as current:
             current.build_published()
-            return publish(self.data)
+            window = Window.until(current.now, self.settings.publish_days)
+            if window.first_day:
+                current.save()  # the window's days of submission follow from the manifest
+            return publish(self.data, window)
 
     def compact(self) -> None:
         """Merges the small raw objects of past days. No other step depends on it. Raises StoreError."""
@@ -234,14 +238,14 @@ class Workspace:
             raise SnapshotError(f"{folder} is inside the data directory {self.data.root}: choose a folder outside it")
         if folder.exists() and any(folder.iterdir()):
             raise SnapshotError(f"{folder} is not empty: choose a folder that does not exist yet")
-        past = DataDirectory(folder.absolute())
+        past = DataDirectory(folder.absolute(), memory_limit=self.settings.memory_limit)
         past.claim(f"{self.settings.env} as of {moment.isoformat()}", self.settings.api)
         with past.exclusive():
             copy_raw(self.data.store, past.store, moment)
             copy_reference(self.data, past)
             with Builder(past, moment, self.settings.expire_after, self.settings.secret) as builder:
                 builder.build_published()
-            return publish(past)
+            return publish(past, Window.until(moment, self.settings.publish_days))
 
     def _write_report(self, process: DrawingProcess | None) -> None:
         with contextlib.ExitStack() as stack:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from pipeline.schema import PUBLISHED
+from pipeline.schema.publication import PUBLICATION
 from pipeline.schema.table import Column, Table
 
 BEGIN = "<!-- dictionary: made by `make fix` from the declarations -->"
@@ -14,7 +15,7 @@ END = "<!-- end of dictionary -->"
 
 def render() -> str:
     """The dictionary as Markdown: one section per table, one row per column."""
-    return "\n".join(_section(table) for table in PUBLISHED)
+    return "\n".join(_section(table) for table in (*PUBLISHED, PUBLICATION))
 
 
 def insert(text: str) -> str:

@@ -78,7 +78,7 @@ def export(connection: duckdb.DuckDBPyConnection, sql: str, chosen: str, output:
     rows = connection.sql(sql)
     if rows is None:
         raise ExportError("the statement returns no rows: give a query such as 'FROM item_types'")
-    with temporary_folder() as folder, duckdb.connect(config={"temp_directory": str(folder)}) as writer:
+    with temporary_folder() as folder, duckdb.connect(config=_config(folder, data)) as writer:
         writer.execute("SET TimeZone = 'UTC'")
 
         def write(path: Path) -> None:
@@ -92,6 +92,10 @@ def export(connection: duckdb.DuckDBPyConnection, sql: str, chosen: str, output:
             _to_standard_output(folder / "rows", write)
         else:
             _to_file(output, write)
+
+
+def _config(spill: Path, data: Layout) -> dict[str, str | bool | int | float | list[str]]:
+    return {"temp_directory": str(spill), "memory_limit": data.memory_limit}
 
 
 def _cells(rows: duckdb.DuckDBPyRelation, chosen: str) -> str:

@@ -51,7 +51,7 @@ def refresh() -> None:
 
     with polling_progress(console()) as on_progress:
         run_refresh(say, on_progress)
-    print_summary(console(), workspace.data.warehouse)
+    print_summary(console(), workspace.data)
     say(f"DuckDB:  {workspace.data.warehouse}")
     say(f"Parquet: {workspace.data.lake}")
     say(f"Report:  {workspace.data.report}")
@@ -160,12 +160,13 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
     """
     from pipeline.cli.table_output import print_rows
     from pipeline.publish.reading import open_for_queries, require_read_only
+    from pipeline.storage.error_translation import exceeds_memory
 
     if not sql.strip(" \n\t;"):
         raise click.ClickException("the SQL is empty: give a query such as 'FROM item_types'")
     chosen = chosen_format(asked, output)
     data = Workspace.open_for_reading().data
-    with open_for_queries(data.current(data.warehouse)) as connection:
+    with open_for_queries(data.current(data.warehouse), data.memory_limit) as connection:
         try:
             require_read_only(connection, sql)
             if chosen:
@@ -175,7 +176,8 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
             count = print_rows(console(), cursor, limit=limit or None)
             is_cut = cursor.description is not None and cursor.fetchone() is not None
         except duckdb.Error as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
+            words = exceeds_memory(error, data.memory_limit) or " ".join(str(error).split())
+            raise click.ClickException(str(words)) from error
     if is_cut:
         say(f"the first {count:,} rows; --limit 0 prints all, --output FILE writes all")
     else:

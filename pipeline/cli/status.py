@@ -6,7 +6,7 @@ Needs no key and no lock, starts nothing and writes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
 
 import duckdb
@@ -25,6 +25,7 @@ from pipeline.steps import Workspace
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.parquet_query import read_parquet
+from pipeline.storage.window import Window
 
 NEEDS_A_PERSON = 3  # the exit code
 _KINDS = (SESSIONS, SELLBACKS)
@@ -83,11 +84,23 @@ class Pending:
 
 
 @dataclass(frozen=True)
+class PublishedDays:
+    """The days of the tables that are cut by day."""
+
+    first_day: date
+    last_day: date
+
+
+@dataclass(frozen=True)
 class PublishedFile:
-    """The published DuckDB file, the rows of its main tables, and its purchases by status."""
+    """The published DuckDB file, the rows of its main tables, and its purchases by status.
+
+    `window` is None if the file has all days.
+    """
 
     path: str
     published_at: datetime
+    window: PublishedDays | None
     rows: dict[str, int]
     purchases_by_status: dict[str, int]
 
@@ -170,13 +183,19 @@ def _pending(workspace: Workspace, moment: datetime) -> Pending:
 def _published(data: DataDirectory) -> PublishedFile | None:
     if not data.current(data.warehouse).exists():
         return None
-    with open_warehouse(data.warehouse) as connection:
+    with open_warehouse(data.warehouse, data.memory_limit) as connection:
         return PublishedFile(
             path=str(data.warehouse),
             published_at=datetime.fromtimestamp(data.warehouse.stat().st_mtime, UTC),
+            window=_window(connection),
             rows={table: _count(connection, table) for table in _MAIN_TABLES},
             purchases_by_status=dict(connection.execute(_BY_STATUS).fetchall()),
         )
+
+
+def _window(connection: duckdb.DuckDBPyConnection) -> PublishedDays | None:
+    window = Window.of_file(connection)
+    return PublishedDays(window.first_day, window.last_day) if window.first_day and window.last_day else None
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pipeline.cli.status import Pending, Status
 from pipeline.orchestration.run_history import Trigger
-from pipeline.report.wording import counted, duration, moment
+from pipeline.report.wording import counted, day, duration, moment
 
 
 def print_status(console: Console, status: Status) -> None:
@@ -63,7 +63,9 @@ def _published(status: Status) -> str:
     rows = ", ".join(f"{count:,} {table}" for table, count in status.published.rows.items())
     by_status = ", ".join(f"{count:,} {name}" for name, count in status.published.purchases_by_status.items())
     purchases = f"\n{'Purchases:':<16}{by_status}" if by_status else ""
-    return f"{_ago(status.published.published_at, status)}: {rows}{purchases}"
+    window = status.published.window
+    days = f" of {day(window.first_day)} to {day(window.last_day)}" if window else ""
+    return f"{_ago(status.published.published_at, status)}: {rows}{days}{purchases}"
 
 
 def _trigger(trigger: Trigger, status: Status) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 
 from pipeline.cli.table_output import print_rows
 from pipeline.publish.warehouse import open_warehouse
+from pipeline.storage.layout import Layout
 
 _QUERIES = {
     "Purchases by status": """
@@ -35,9 +34,9 @@ _QUERIES = {
 }
 
 
-def print_summary(console: Console, warehouse: Path) -> None:
+def print_summary(console: Console, data: Layout) -> None:
     """Prints a summary of the published file. Raises PublishError if there is none."""
-    with open_warehouse(warehouse) as connection:
+    with open_warehouse(data.warehouse, data.memory_limit) as connection:
         for title, query in _QUERIES.items():
             print_rows(console, connection.execute(query), title)
             console.print()

@@ -48,6 +48,7 @@ def publish(step: Step, builder: Builder) -> Iterator[dg.MaterializeResult[None]
         metadata={
             "path": dg.MetadataValue.path(str(published.path)),
             "bytes": published.size,
+            "window": str(published.window),
             "rows_kept_from_before": published.kept_row_count,
             **{f"{name}_rows": count for name, count in published.row_counts.items()},
         },

@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from pipeline.errors import PipelineError
+from pipeline.process import MEMORY_LIMIT
 from pipeline.publish.warehouse import Config, open_warehouse
 from pipeline.storage.spill import temporary_folder
 
@@ -40,14 +41,16 @@ class QueryError(PipelineError):
 
 
 @contextlib.contextmanager
-def open_for_queries(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_for_queries(path: Path, memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb.DuckDBPyConnection]:
     """The published file, without access to other files or the network, and with a locked configuration.
 
     Queries spill to the system's folder for temporary files. Raises PublishError.
     """
-    with temporary_folder() as spill, open_warehouse(path, {**_CONFIG, "temp_directory": str(spill)}) as connection:
-        connection.execute("SET lock_configuration = true")
-        yield connection
+    with temporary_folder() as spill:
+        config: Config = {**_CONFIG, "temp_directory": str(spill)}
+        with open_warehouse(path, memory_limit, config) as connection:
+            connection.execute("SET lock_configuration = true")
+            yield connection
 
 
 def require_read_only(connection: duckdb.DuckDBPyConnection, sql: str) -> None:

@@ -13,6 +13,7 @@ from pipeline.schema.table import Table
 from pipeline.storage.checksum import crc_until
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.manifest import digest
+from pipeline.storage.window import Window
 
 
 class Part(NamedTuple):
@@ -31,6 +32,7 @@ class _Content(TypedDict):
     file: tuple[int, int]  # size and modification time, which identify the file
     crc32: int
     tables: _Tables
+    window: tuple[int, str | None]  # days, and the last one
 
 
 class Record:
@@ -43,27 +45,31 @@ class Record:
 
     def parts(self, table: Table) -> list[Part]:
         """The parts in the published file; none if unknown or if the declaration has changed."""
-        return self._parts(self._tables(), table)
+        record = self._content()
+        return (self._parts(record["tables"], table) or []) if record else []
 
-    def all_parts(self, published: Iterable[Table]) -> dict[Table, list[Part]] | None:
-        """The parts of each of these tables; None if any is unknown or the file has another table."""
-        tables = self._tables()
-        parts = {table: self._parts(tables, table) for table in published}
-        if tables.keys() != {table.name for table in parts}:
+    def all_parts(self, published: Iterable[Table], window: Window) -> dict[Table, list[Part]] | None:
+        """The parts of each of these tables; None if any is unknown, or the file has another table or window."""
+        record = self._content()
+        if record is None or record["window"] != _of_window(window):
             return None
-        return parts if all(parts.values()) else None
+        found = {table: self._parts(record["tables"], table) for table in published}
+        if record["tables"].keys() != {table.name for table in found}:
+            return None
+        known = {table: parts for table, parts in found.items() if parts is not None}
+        return known if known.keys() == found.keys() else None
 
-    def _tables(self) -> _Tables:
+    def _content(self) -> _Content | None:
         record = self._records.load(_NAME, _Content)
         try:
-            return record["tables"] if record and record["file"] == _identity(self._warehouse) else {}
+            return record if record and record["file"] == _identity(self._warehouse) else None
         except OSError:  # no file is published
-            return {}
+            return None
 
-    def _parts(self, tables: _Tables, table: Table) -> list[Part]:
+    def _parts(self, tables: _Tables, table: Table) -> list[Part] | None:
         declaration, parts = tables.get(table.name, (None, []))
         if declaration != _declaration(table):
-            return []
+            return None
         return [part._replace(path=f"{self._root}{part.path}") for part in parts]
 
     def is_whole(self, copy: Path) -> bool:
@@ -71,8 +77,8 @@ class Record:
         record = self._records.load(_NAME, _Content)
         return record is not None and record["crc32"] == _crc(copy)
 
-    def save(self, parts: Mapping[Table, list[Part]]) -> None:
-        """Records the parts in the published file. Raises DataDirectoryError."""
+    def save(self, parts: Mapping[Table, list[Part]], window: Window) -> None:
+        """Records the parts in the published file, and its window. Raises DataDirectoryError."""
         tables = {
             table.name: (
                 _declaration(table),
@@ -81,11 +87,15 @@ class Record:
             for table, held in parts.items()
         }
         file = {"file": _identity(self._warehouse), "crc32": _crc(self._warehouse)}
-        self._records.save(_NAME, file | {"tables": tables})
+        self._records.save(_NAME, file | {"tables": tables, "window": _of_window(window)})
 
     def forget(self) -> None:
         """Forces the next publication to copy everything."""
         self._records.forget(_NAME)
+
+
+def _of_window(window: Window) -> tuple[int, str | None]:
+    return (window.publish_days, window.last_day.isoformat() if window.last_day else None)
 
 
 def _identity(path: Path) -> tuple[int, int]:

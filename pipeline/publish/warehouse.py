@@ -5,90 +5,95 @@ they opened, and later ones see the new state. The new file inherits the mode an
 file is a symbolic link, its target is replaced.
 
 If most rows are already in the published file, the new file starts as a copy of it. Rows are in the order of their
-parts, so each table keeps its parts up to the first changed one and copies the others again; rows and order equal those
-of a file built from nothing. The copy is discarded unless it equals the file as published, byte for byte. Newly copied
-parts are verified first.
+parts. Each table loses the parts that left the window, keeps the others up to the first changed one, and copies the
+rest again; rows and order equal those of a file built from nothing. The copy is discarded unless it equals the file as
+published, byte for byte. Newly copied parts are verified first.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from io import BufferedWriter, FileIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 
+from pipeline.clock import now
 from pipeline.errors import PipelineError
+from pipeline.process import MEMORY_LIMIT
+from pipeline.publish import PublishError
+from pipeline.publish.building import attach_new, attachable, create, remove, wal_of
+from pipeline.publish.lake_views import keep_lake_views
 from pipeline.publish.record import Part, Record
 from pipeline.schema import PUBLISHED
+from pipeline.schema.publication import PUBLICATION
 from pipeline.schema.table import Table
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.files import keep_access, place_of, sync
 from pipeline.storage.objects import first_line
 from pipeline.storage.parquet_query import quoted, read_parquet, row_counts_of
+from pipeline.storage.window import Window
 from pipeline.storage.write_behind import WriteBehind
 
 Config = dict[str, str | bool | int | float | list[str]]
-STORAGE_VERSION = "v1.2.0"  # readable by DuckDB 1.2 and later
 _COPIED_AT_ONCE = 32 << 20  # bytes
 _PIECES_AHEAD = 4  # copied pieces that may wait to be flushed to disk
 _LEAST_KEPT_SHARE = 0.5  # of the rows; below it, copying everything is faster
 _VERSIONS_KEPT = 3  # in an object store, for readers that opened one of them
+_WHOLE_LAKE = Window()
 _MOST_FREE_SHARE = 0.5  # of the blocks; above it, the next file is built from nothing
-
-
-class PublishError(PipelineError):
-    """The DuckDB file could not be built or opened. The published file, if any, is unchanged."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """The published file, its size in bytes, the rows of each table, and the number of rows kept from the old file.
+    """The published file, its size in bytes, its window, the rows of each table, and how many the old file had.
 
-    `is_unchanged` means that the file already held the whole lake and was not replaced.
+    `is_unchanged` means that the file was up to date already and was not replaced.
     """
 
     path: Path
     size: int
+    window: Window
     row_counts: dict[str, int]
     kept_row_count: int
     is_unchanged: bool = False
 
 
-def publish(data: DataDirectory) -> Published:
-    """Publishes every table of the lake unless the file is up to date. Needs the directory's lock.
+def publish(data: DataDirectory, window: Window = _WHOLE_LAKE) -> Published:
+    """Publishes every table of the lake, within the window, unless the file is up to date.
 
-    Raises PublishError.
+    Needs the directory's lock, and tables that were built. Raises PublishError.
     """
+    keep_lake_views(data)
     data.current(data.warehouse)
-    held = Record(data).all_parts(PUBLISHED)
-    if held is not None and all(_holds(held[table], data.store.etags(table)) for table in PUBLISHED):
+    wanted = {table: window.etags(data, table) for table in PUBLISHED}
+    held = Record(data).all_parts(PUBLISHED, window)
+    if held is not None and all(_holds(held[table], wanted[table]) for table in PUBLISHED):
         row_counts = {table.name: _rows({table: parts}) for table, parts in held.items()}
-        _wal(data.warehouse).unlink(missing_ok=True)
-        return Published(data.warehouse, data.warehouse.stat().st_size, row_counts, _rows(held), is_unchanged=True)
-    return _publish_anew(data)
+        wal_of(data.warehouse).unlink(missing_ok=True)
+        size = data.warehouse.stat().st_size
+        return Published(data.warehouse, size, window, row_counts, _rows(held), is_unchanged=True)
+    return _publish_anew(data, window, wanted)
 
 
 def _holds(parts: list[Part], etags: Mapping[str, str]) -> bool:
     return {part.path: part.stamp for part in parts} == etags
 
 
-def _publish_anew(data: DataDirectory) -> Published:
+def _publish_anew(data: DataDirectory, window: Window, wanted: Mapping[Table, Mapping[str, str]]) -> Published:
     place = place_of(data.warehouse)
     building = place.with_name(".phygitals.duckdb.building")
     record = Record(data)
     try:
-        _remove(building)
-        with connect(data) as connection, _attachable(building) as attached:
+        remove(building)
+        with connect(data) as connection, attachable(building) as attached:
             held = {table: record.parts(table) for table in PUBLISHED}
-            parts = {table: _parts(connection, data, table, held[table]) for table in PUBLISHED}
+            parts = {table: _parts(connection, data, wanted[table], held[table]) for table in PUBLISHED}
             kept = {table: _kept(parts[table], held[table]) for table in PUBLISHED}
             is_patch = _rows(kept) > 0 and _rows(kept) >= _LEAST_KEPT_SHARE * _rows(parts)
             if is_patch:
@@ -98,50 +103,37 @@ def _publish_anew(data: DataDirectory) -> Published:
                 connection.execute(f"ATTACH '{quoted(attached)}' AS published")
                 _drop_former(connection)
             else:
-                _remove(attached)
+                remove(attached)
                 kept = {table: [] for table in PUBLISHED}
-                connection.execute(f"ATTACH '{quoted(attached)}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
+                attach_new(connection, attached)
             for table in PUBLISHED:
-                if parts[table] != held[table] or not is_patch:
+                if not kept[table] or parts[table] != held[table]:
                     data.store.verify(part.path for part in parts[table][len(kept[table]) :])
-                    _sync_table(connection, data, table, kept[table], parts[table])
+                    _remove_rows(connection, table, held[table], kept[table])
+                    _add_rows(connection, data, table, kept[table], parts[table])
+            _describe(connection, window)
             connection.execute("CHECKPOINT published")
             is_wasteful = _free_share(connection) > _MOST_FREE_SHARE
             connection.execute("DETACH published")
         keep_access(building, place)
         sync(building)
         for path in {data.warehouse, place}:
-            _wal(path).unlink(missing_ok=True)
+            wal_of(path).unlink(missing_ok=True)
         building.replace(place)
         data.push(data.warehouse, versions=_VERSIONS_KEPT)
         if is_wasteful:
             record.forget()
         else:
-            record.save(parts)
+            record.save(parts, window)
     except (duckdb.Error, OSError, PipelineError) as error:
         with suppress(OSError):
-            _remove(building)
+            remove(building)
         raise PublishError(
             f"{data.warehouse} could not be replaced and is unchanged: {first_line(error)}; correct the cause and run "
             "again"
         ) from error
     row_counts = {table.name: _rows({table: published}) for table, published in parts.items()}
-    return Published(data.warehouse, data.warehouse.stat().st_size, row_counts, _rows(kept))
-
-
-@contextmanager
-def _attachable(target: Path) -> Iterator[Path]:
-    """A path for DuckDB to write to; the file is moved to the target at the end of the block.
-
-    It is the target itself unless the folder's path has a `?`, after which DuckDB does not find its write-ahead log.
-    """
-    if "?" not in str(target.parent):
-        yield target
-        return
-    with TemporaryDirectory(prefix="phygitals-") as folder:
-        elsewhere = Path(folder, target.name)
-        yield elsewhere
-        shutil.move(elsewhere, target)
+    return Published(data.warehouse, data.warehouse.stat().st_size, window, row_counts, _rows(kept))
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -174,18 +166,20 @@ def _copy_piece(reading: FileIO, writing: BufferedWriter) -> bool:
     return written > 0
 
 
-def _parts(connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table, held: list[Part]) -> list[Part]:
-    """The parts of the lake. Those that the published file holds are not opened."""
-    paths = [path for of_part in data.store.parts(table).values() for path in of_part]
-    etags = data.store.etags(table)
+def _parts(
+    connection: duckdb.DuckDBPyConnection, data: DataDirectory, etags: Mapping[str, str], held: list[Part]
+) -> list[Part]:
+    """The parts of these objects. Those that the published file holds are not opened."""
     row_counts = {part.path: part.row_count for part in held if part.stamp == etags.get(part.path)}
-    row_counts |= row_counts_of(connection, data.store.fetched(path for path in paths if path not in row_counts))
-    return [Part(path, etags[path], row_counts[path]) for path in paths]
+    row_counts |= row_counts_of(connection, data.store.fetched(path for path in etags if path not in row_counts))
+    return [Part(path, etag, row_counts[path]) for path, etag in etags.items()]
 
 
 def _kept(wanted: list[Part], held: list[Part]) -> list[Part]:
-    """The common prefix of both lists of parts."""
-    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(wanted, held, strict=False))
+    """The held parts that the new file has as well, in the same order, up to the first one to be copied again."""
+    still_wanted = {*wanted}.intersection(held)
+    staying = [part for part in held if part in still_wanted]
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(wanted, staying, strict=False))
     return [part for part, _ in pairs]
 
 
@@ -193,39 +187,57 @@ def _rows(parts: Mapping[Table, list[Part]]) -> int:
     return sum(part.row_count for of_table in parts.values() for part in of_table)
 
 
-def _sync_table(
+def _remove_rows(connection: duckdb.DuckDBPyConnection, table: Table, held: list[Part], kept: list[Part]) -> None:
+    """Removes the held parts that are not kept; creates the table anew if none is."""
+    name = f"published.{table.name}"
+    if not kept:
+        connection.execute(f"DROP TABLE IF EXISTS {name}")
+        create(connection, table)
+        return
+    for first, end in reversed(_ranges(held, {*kept})):
+        bounds = [
+            f"rowid {sign} (SELECT rowid FROM {name} LIMIT 1 OFFSET {at})" for sign, at in ((">=", first), ("<", end))
+        ]
+        connection.execute(
+            f"DELETE FROM {name} WHERE {' AND '.join(bounds[: 1 if end == _rows({table: held}) else 2])}"
+        )
+
+
+def _ranges(held: list[Part], kept: set[Part]) -> list[tuple[int, int]]:
+    """The rows of the held parts that are not kept: the first of each range, and the one after its last."""
+    ranges, at = [], 0
+    for is_kept, parts in itertools.groupby(held, kept.__contains__):
+        end = at + sum(part.row_count for part in parts)
+        if not is_kept and end > at:
+            ranges.append((at, end))
+        at = end
+    return ranges
+
+
+def _add_rows(
     connection: duckdb.DuckDBPyConnection, data: DataDirectory, table: Table, kept: list[Part], wanted: list[Part]
 ) -> None:
-    """Replaces the table's parts after the `kept` ones by the rest of the `wanted` ones."""
+    """Appends the wanted parts after the kept ones."""
     name = f"published.{table.name}"
-    if kept:
-        connection.execute(
-            f"DELETE FROM {name} WHERE rowid >= (SELECT rowid FROM {name} LIMIT 1 OFFSET {_rows({table: kept})})"
-        )
-    else:
-        connection.execute(f"DROP TABLE IF EXISTS {name}")
-        _create(connection, table)
     if new := [part.path for part in wanted[len(kept) :]]:
         selected = ", ".join(f'"{c.name}"' for c in table.columns)
         connection.execute(f"INSERT INTO {name} SELECT {selected} FROM {read_parquet(table, data.store.fetched(new))}")
 
 
 def _drop_former(connection: duckdb.DuckDBPyConnection) -> None:
-    """Drops tables that only an earlier version of the pipeline published."""
+    """Drops the tables that are not made from parts, among them those that only an earlier version published."""
     found = connection.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'published'").fetchall()
     for name in {name for (name,) in found} - {table.name for table in PUBLISHED}:
         connection.execute(f'DROP TABLE published."{name}"')
 
 
-def _create(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    columns = ", ".join(f'"{c.name}" {c.type}{" NOT NULL" if c.is_required else ""}' for c in table.columns)
-    name = f"published.{table.name}"
-    connection.execute("BEGIN TRANSACTION")  # else each comment would be one, which syncs the write-ahead log
-    connection.execute(f"CREATE TABLE {name} ({columns})")
-    connection.execute(f"COMMENT ON TABLE {name} IS '{quoted(table.grain)}'")
-    for column in table.columns:
-        connection.execute(f"COMMENT ON COLUMN {name}.\"{column.name}\" IS '{quoted(column.meaning)}'")
-    connection.execute("COMMIT")
+def _describe(connection: duckdb.DuckDBPyConnection, window: Window) -> None:
+    """Creates the table that names the window."""
+    create(connection, PUBLICATION)
+    connection.execute(
+        f"INSERT INTO published.{PUBLICATION.name} VALUES (?, ?, ?, ?)",
+        [window.publish_days, window.first_day, window.last_day, now()],
+    )
 
 
 def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
@@ -236,7 +248,9 @@ def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
     return float(row[0]) if row else 0.0
 
 
-def open_warehouse(path: Path, config: Config | None = None) -> closing[duckdb.DuckDBPyConnection]:
+def open_warehouse(
+    path: Path, memory_limit: str = MEMORY_LIMIT, config: Config | None = None
+) -> closing[duckdb.DuckDBPyConnection]:
     """A read-only connection to the published file, with times in UTC; `config` has further DuckDB settings.
 
     Raises PublishError if the file does not exist or cannot be opened.
@@ -244,7 +258,7 @@ def open_warehouse(path: Path, config: Config | None = None) -> closing[duckdb.D
     if not path.exists():
         raise PublishError(f"{path} does not exist yet: run `phygitals refresh` first")
     try:
-        connection = duckdb.connect(path, read_only=True, config=config or {})
+        connection = duckdb.connect(path, read_only=True, config={"memory_limit": memory_limit} | (config or {}))
     except duckdb.Error as error:
         raise PublishError(
             f"{path} cannot be opened: {first_line(error)}; "
@@ -252,13 +266,3 @@ def open_warehouse(path: Path, config: Config | None = None) -> closing[duckdb.D
         ) from error
     connection.execute("SET TimeZone = 'UTC'")
     return closing(connection)
-
-
-def _remove(building: Path) -> None:
-    building.unlink(missing_ok=True)
-    _wal(building).unlink(missing_ok=True)
-
-
-def _wal(path: Path) -> Path:
-    """The path of a file's write-ahead log. A stale log beside the published file breaks every new reader."""
-    return path.with_name(path.name + ".wal")

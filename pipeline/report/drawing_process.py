@@ -20,7 +20,6 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.report import ReportError
-from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.layout import Layout
 
 
@@ -48,7 +47,8 @@ class DrawingProcess:
 
     def draw(self, data: Layout, environment: str, moment: dt.datetime) -> Path:
         """Writes the report from the published file and returns its path. May be called once. Raises ReportError."""
-        order = json.dumps({"root": str(data.root), "environment": environment, "moment": moment.isoformat()})
+        place = {"root": str(data.root), "memory_limit": data.memory_limit}
+        order = json.dumps({**place, "environment": environment, "moment": moment.isoformat()})
         answer, _ = self._process.communicate(order + "\n")
         if not answer:
             raise ReportError(
@@ -71,9 +71,8 @@ def _serve() -> None:
     order: dict[str, Any] = json.loads(line)
     problem = None
     try:
-        write_report(
-            DataDirectory(Path(order["root"])), order["environment"], dt.datetime.fromisoformat(order["moment"])
-        )
+        data = Layout(Path(order["root"]), order["memory_limit"])
+        write_report(data, order["environment"], dt.datetime.fromisoformat(order["moment"]))
     except PipelineError as error:
         problem = str(error)
     print(json.dumps({"error": problem}), flush=True)

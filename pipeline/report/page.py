@@ -16,6 +16,7 @@ from pipeline.report import ReportError, charts, sentences, wording
 from pipeline.report.drawing import Drawing
 from pipeline.report.edition import edition, mark, with_checksum
 from pipeline.report.queries import DAYS_SHOWN, Facts, Row, read
+from pipeline.storage.error_translation import exceeds_memory
 from pipeline.storage.errors import DataDirectoryError
 from pipeline.storage.files import replace_file
 from pipeline.storage.layout import Layout
@@ -37,12 +38,13 @@ def write_report(data: Layout, environment: str, moment: dt.datetime) -> Path:
 
     Raises PublishError if there is no published file, and ReportError.
     """
-    with open_warehouse(data.warehouse) as connection:
+    with open_warehouse(data.warehouse, data.memory_limit) as connection:
         try:
             facts = read(connection, moment)
         except duckdb.Error as error:
+            words = exceeds_memory(error, data.memory_limit) or first_line(error)
             raise ReportError(
-                f"{data.report} could not be made from {data.warehouse}: {first_line(error)}; "
+                f"{data.report} could not be made from {data.warehouse}: {words}; "
                 "the published file is unchanged: run `phygitals refresh`, which publishes it again"
             ) from error
     with debug_mode(False):  # skips Altair's validation of each chart, which the tests do

@@ -8,6 +8,8 @@ from typing import Any
 
 import duckdb
 
+from pipeline.storage.window import Window
+
 Row = dict[str, Any]
 
 DAYS_SHOWN = 30
@@ -19,7 +21,8 @@ _TIERS_SHOWN = 40
 BINS_PER_DECADE = 6
 _DAY = dt.timedelta(days=1)
 
-# A purchase counts on the day of its initiation, else of its submission, like its pulls.
+# A purchase counts on the day of its initiation, else of its submission, like its pulls. The period without an end has
+# every pending purchase, of which some may have been submitted before the window of the file.
 _PURCHASES = """
     SELECT count(*) AS purchases,
         count(*) FILTER (status = 'fulfilled') AS fulfilled,
@@ -29,9 +32,12 @@ _PURCHASES = """
         count(*) FILTER (status = 'fulfilled' AND last_pending_at IS NULL) AS fulfilled_when_first_asked,
         min(coalesce(initiated_at, submitted_at)) AS first_at,
         least(now(), max(greatest(submitted_at, coalesce(last_polled_at, submitted_at)))) AS known_until
-    FROM purchases
-    WHERE coalesce(initiated_at, submitted_at) >= $first::TIMESTAMPTZ
-        AND coalesce(initiated_at, submitted_at) < $end::TIMESTAMPTZ
+    FROM (
+        SELECT *, coalesce(initiated_at, submitted_at) >= $first::TIMESTAMPTZ
+            AND coalesce(initiated_at, submitted_at) < $end::TIMESTAMPTZ AS is_within
+        FROM purchases
+    )
+    WHERE is_within OR (status = 'pending' AND $end::TIMESTAMPTZ = 'infinity')
 """
 
 _PULLS = """
@@ -62,7 +68,7 @@ _SPEND = """
 _BINS = f"""
     SELECT floor({BINS_PER_DECADE} * log10(buyback_price_usd::DOUBLE))::INTEGER AS bin, count(*) AS pulls,
         sum(buyback_price_usd)::DOUBLE AS total_usd, min(buyback_price_usd) AS least_usd
-    FROM pulls WHERE buyback_price_usd > 0
+    FROM pulls WHERE buyback_price_usd > 0 AND pulled_at >= $first::TIMESTAMPTZ
     GROUP BY bin ORDER BY bin
 """
 
@@ -118,7 +124,7 @@ _PENDING_LONGEST = f"""
 
 _TOP_PULLS = f"""
     SELECT name, item_id, item_type, pack_id, buyback_price_usd, pulled_at
-    FROM pulls WHERE buyback_price_usd IS NOT NULL
+    FROM pulls WHERE buyback_price_usd IS NOT NULL AND pulled_at >= $first::TIMESTAMPTZ
     ORDER BY buyback_price_usd DESC, pulled_at, session_id, pull_number LIMIT {_ROWS_SHOWN}
 """
 
@@ -136,10 +142,12 @@ class Facts:
     """The page's figures, as rows of plain values.
 
     `purchases`, `pulls` and `spend` are by period: `yesterday` (the UTC day before the moment), `week_before` (the
-    seven days before that) and `overall`.
+    seven days before that) and `overall`, which begins with the window of the file if it has one, as do `bins` and
+    `top_pulls`.
     """
 
     moment: dt.datetime
+    window: Window
     yesterday: dt.date
     purchases: dict[str, Row]
     pulls: dict[str, Row]
@@ -159,12 +167,14 @@ class Facts:
 
 def read(connection: duckdb.DuckDBPyConnection, moment: dt.datetime) -> Facts:
     """Queries the published file over a connection with the time zone UTC. Raises duckdb.Error."""
+    window = Window.of_file(connection)
+    start = dt.datetime.combine(window.first_day, dt.time(), dt.UTC) if window.first_day else "-infinity"
     today = moment.astimezone(dt.UTC).date()
     yesterday, midnight = today - _DAY, dt.datetime.combine(today, dt.time(), dt.UTC)
     periods = {
         "yesterday": (midnight - _DAY, midnight),
         "week_before": (midnight - 8 * _DAY, midnight - _DAY),
-        "overall": ("-infinity", "infinity"),
+        "overall": (start, "infinity"),
     }
 
     def rows(sql: str, **values: object) -> list[Row]:
@@ -177,12 +187,13 @@ def read(connection: duckdb.DuckDBPyConnection, moment: dt.datetime) -> Facts:
 
     return Facts(
         moment=moment,
+        window=window,
         yesterday=yesterday,
         purchases=by_period(_PURCHASES),
         pulls=by_period(_PULLS),
         spend=by_period(_SPEND),
         signals=rows(_SIGNALS, yesterday=yesterday),
-        bins=rows(_BINS),
+        bins=rows(_BINS, first=start),
         types=rows(_TYPES),
         days=rows(_DAYS, today=today),
         packs=rows(_PACKS),
@@ -190,6 +201,6 @@ def read(connection: duckdb.DuckDBPyConnection, moment: dt.datetime) -> Facts:
         funnel=rows(_FUNNEL, today=today),
         pending_ageing=rows(_PENDING_AGEING),
         pending_longest=rows(_PENDING_LONGEST, moment=moment),
-        top_pulls=rows(_TOP_PULLS),
+        top_pulls=rows(_TOP_PULLS, first=start),
         issues=rows(_ISSUES),
     )

@@ -12,8 +12,6 @@ from pipeline.storage.error_translation import explain
 from pipeline.storage.layout import Layout
 from pipeline.storage.spill import spill_folder
 
-# The limit of DuckDB alone. At 50 million pulls, Arrow and Python take up to 0.8 GB more.
-_MEMORY_LIMIT = "1100MB"
 ROWS_A_BATCH = 20_480  # small enough to write one batch while the next is derived
 
 
@@ -21,11 +19,12 @@ ROWS_A_BATCH = 20_480  # small enough to write one batch while the next is deriv
 def connect(data: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory DuckDB connection that spills into its own folder beside the data, which the block's end removes.
 
-    Within the block, a query that fails because of the disk or of a damaged file raises a StoreError.
+    Within the block, a query that fails because of the disk, of the memory limit or of a damaged file raises a
+    StoreError.
     """
     with spill_folder(data.scratch) as spill:
         config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": _MEMORY_LIMIT,
+            "memory_limit": data.memory_limit,
             "temp_directory": str(spill),
         }
         with duckdb.connect(config=config) as connection:
@@ -39,7 +38,8 @@ def connect(data: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @contextlib.contextmanager
 def explained(data: Layout) -> Iterator[None]:
-    """Within the block, a query that fails because of the disk or of a damaged file raises a StoreError.
+    """Within the block, a query that fails because of the disk, of the memory limit or of a damaged file raises a
+    StoreError.
 
     For a connection that outlives the block; `connect` does the same for its own connections.
     """

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.process import MEMORY_LIMIT
 from pipeline.schema.table import Table
 from pipeline.storage.errors import ConflictError, DataDirectoryError
 from pipeline.storage.files import for_owner_and_group
@@ -43,8 +44,14 @@ class DataDirectory(Layout):
     Code that only needs paths takes a `Layout`; code that only reads or writes objects takes a `Store`.
     """
 
-    def __init__(self, root: Path, lake_url: str | None = None, shard: int | None = None) -> None:
-        super().__init__(root)
+    def __init__(
+        self,
+        root: Path,
+        lake_url: str | None = None,
+        memory_limit: str = MEMORY_LIMIT,
+        shard: int | None = None,
+    ) -> None:
+        super().__init__(root, memory_limit)
         self.lake_url = lake_url
         self._shard = shard
         self._lock = WriterLock(self.lock_file if shard is None else self.shard_lock(shard))
@@ -58,7 +65,7 @@ class DataDirectory(Layout):
 
     def shard(self, number: int) -> DataDirectory:
         """The same data, for the process that polls one shard."""
-        return DataDirectory(self.root, self.lake_url, number)
+        return DataDirectory(self.root, self.lake_url, self.memory_limit, number)
 
     @property
     def address(self) -> str:

@@ -25,5 +25,9 @@ class ConflictError(StoreError):
     """Another process replaced an object after it was read."""
 
 
+class MemoryLimitError(StoreError):
+    """A query needs more memory than DuckDB may use."""
+
+
 class LeaseLostError(StoreError):
     """This process no longer holds the lease, so it must not write or send requests."""

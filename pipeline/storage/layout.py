@@ -1,9 +1,13 @@
-"""The paths below a data directory. No other package composes them; the paths of objects follow from their keys."""
+"""The paths below a data directory, and the memory for queries on it.
+
+No other package composes the paths; the paths of objects follow from their keys.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.process import MEMORY_LIMIT
 from pipeline.schema.table import Table
 
 
@@ -11,11 +15,13 @@ class Layout:
     """The paths of one environment's data, below `root`.
 
     Users write `inbox/`, `sellbacks/` and `reference/`. The pipeline writes `raw/`, `staging/`, `lake/`,
-    `phygitals.duckdb` and `report.html`. `staging/` also holds the records: small files that save work and may be lost.
+    `phygitals.duckdb`, `lake.duckdb` and `report.html`. `staging/` also holds the records: small files that save work
+    and may be lost. `memory_limit` is the memory that DuckDB may use, such as `2GB`.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, memory_limit: str = MEMORY_LIMIT) -> None:
         self.root = root
+        self.memory_limit = memory_limit
         self.environment_file = root / "environment.json"
         self.lock_file = root / ".lock"
         self.scratch = root / ".scratch"
@@ -25,6 +31,7 @@ class Layout:
         self.raw = root / "raw"
         self.lake = root / "lake"
         self.warehouse = root / "phygitals.duckdb"
+        self.lake_views = root / "lake.duckdb"
         self.report = root / "report.html"
 
     def shard_lock(self, number: int) -> Path:

@@ -31,6 +31,14 @@ def read_parquet_with_origin(table: Table, paths: Iterable[str]) -> str:
     return f"(SELECT {columns} FROM read_parquet([{_list(paths)}], {_OPTIONS}{_schema(table)}))"
 
 
+def parquet_pattern(folder: str, url: str | None) -> str:
+    """A FROM expression over all objects in a folder, or over those below a URL, for readers other than the pipeline.
+
+    Its rows are in the order of the objects' names.
+    """
+    return f"read_parquet('{quoted(url or literal_path(folder))}/*.parquet', {_OPTIONS})"
+
+
 def row_counts_of(connection: duckdb.DuckDBPyConnection, paths: Iterable[str]) -> dict[str, int]:
     """The number of rows of each object, by path, read from the footers alone."""
     sql = "SELECT file_name, num_rows FROM parquet_file_metadata($paths::VARCHAR[])"

@@ -32,6 +32,7 @@ class Builder:
     """
 
     def __init__(self, data: DataDirectory, now: datetime, expire_after: float, secret: str | None = None) -> None:
+        self.now = now
         self._context = BuildContext(data, now, expire_after, secret)
         self._current: set[str] = set()
 
@@ -69,6 +70,10 @@ class Builder:
         # Tables already built by this builder are up to date, because it holds the lock.
         for table in (table for table in PUBLISHED if table.name not in self._current):
             self.build(table)
+
+    def save(self) -> None:
+        """Saves the manifest, for readers of it other than this builder. Raises DataDirectoryError."""
+        self._context.manifest.save()
 
     def forget_all(self) -> None:
         """Makes the next builds rebuild all parts."""

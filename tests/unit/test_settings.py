@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import pytest
 
 import pipeline.settings as settings_module
@@ -25,6 +26,15 @@ def test_defaults_are_those_of_the_specification(tmp_path, monkeypatch):
     assert settings.data_directory == PROJECT_ROOT / "data" / "local"
     assert (settings.max_concurrency, settings.request_timeout, settings.poll_budget) == (160, 30, 900)
     assert (settings.poll_interval, settings.expire_after, settings.daily_cron) == (2, 604_800, "0 2 * * *")
+    assert (settings.publish_days, settings.memory_limit) == (0, "1.1GB")
+
+
+@pytest.mark.parametrize("size", ["250MB", "239 MiB", "2gb", "1.5 GiB", " 1TB "])
+def test_a_memory_limit_is_a_size_as_duckdb_reads_it(size, tmp_path, configure):
+    configure(memory_limit=size)
+    limit = load(tmp_path).memory_limit
+    with duckdb.connect(config={"memory_limit": limit}) as connection:
+        assert connection.execute("SELECT current_setting('memory_limit')").fetchall() != [("0 bytes",)]
 
 
 @pytest.mark.parametrize(
@@ -57,6 +67,12 @@ def test_each_environment_has_its_url_and_its_ceiling(env, url, tmp_path, config
         ("poll_interval", "61", "a number, above 0, at most 60"),
         ("expire_after", "-5", "a number, at least 0, at most 3153600000"),
         ("keep_run_days", "0", "a whole number, at least 1, at most 36500"),
+        ("publish_days", "-1", "a whole number, at least 0, at most 36500"),
+        ("publish_days", "1.5", "a whole number, at least 0, at most 36500"),
+        ("memory_limit", "2", "a size such as 2GB or 500MB, at least 250MB"),
+        ("memory_limit", "80%", "a size such as 2GB or 500MB, at least 250MB"),
+        ("memory_limit", "unlimited", "a size such as 2GB or 500MB, at least 250MB"),
+        ("memory_limit", "249.9MB", "a size such as 2GB or 500MB, at least 250MB"),
         ("daily_cron", "at two", "cron expression"),
         ("daily_cron", "@daily", "cron expression"),
         ("daily_cron", "0 2 30 2 *", "cron expression"),

@@ -17,11 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.publish import PublishError
 from pipeline.publish import warehouse as publish_module
+from pipeline.publish.building import STORAGE_VERSION
 from pipeline.publish.record import Record
-from pipeline.publish.warehouse import STORAGE_VERSION, PublishError, open_warehouse, publish
+from pipeline.publish.warehouse import open_warehouse, publish
 from pipeline.schema import PUBLISHED
 from pipeline.schema.marts import ITEM_TYPES
+from pipeline.schema.publication import PUBLICATION
 from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS, PURCHASES
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
@@ -427,7 +430,7 @@ def test_a_table_that_is_published_no_more_is_not_in_a_file_made_from_the_former
         assert publish(workspace.data).kept_row_count > 0
     with duckdb.connect(workspace.data.warehouse, read_only=True) as connection:
         found = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-    assert {name for (name,) in found} == {table.name for table in kept}
+    assert {name for (name,) in found} == {PUBLICATION.name, *(table.name for table in kept)}
 
 
 def test_nothing_is_kept_of_a_file_that_somebody_else_wrote_to(workspace):

@@ -12,7 +12,8 @@ import duckdb
 import pytest
 
 from pipeline.clock import now
-from pipeline.publish.warehouse import PublishError, open_warehouse
+from pipeline.publish import PublishError
+from pipeline.publish.warehouse import open_warehouse
 from pipeline.report import ReportError, wording
 from pipeline.report.drawing import labels
 from pipeline.report.page import render, write_report

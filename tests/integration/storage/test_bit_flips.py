@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import PipelineError
+from pipeline.publish import PublishError
 from pipeline.publish.record import Record
-from pipeline.publish.warehouse import PublishError, publish
+from pipeline.publish.warehouse import publish
 from pipeline.quality.findings import Finding, FindingRecord
 from pipeline.quality.published_file import disagreements
 from pipeline.report.edition import is_current
@@ -35,6 +36,7 @@ from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.errors import DamagedFileError, DataDirectoryError
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.raw_log import Response, ResponseLog
+from pipeline.storage.window import Window
 from pipeline.transform.builder import Builder
 from tests.support.answers import fulfilled
 from tests.support.journals import kill
@@ -348,7 +350,7 @@ def test_a_record_that_is_damaged_or_of_another_shape_counts_as_lost(history, re
         ),
         history.root / "staging" / "inbox_index.json": lambda: Inbox(history, SESSIONS).new_files() == [] or None,
         history.root / "staging" / "manifest.json": lambda: Manifest(history.records).versions(PURCHASES) or None,
-        history.root / "staging" / "published.json": lambda: Record(history).all_parts(PUBLISHED),
+        history.root / "staging" / "published.json": lambda: Record(history).all_parts(PUBLISHED, Window()),
     }
     outcomes: Counter[str] = Counter()
     for path, read in reads.items():

@@ -15,13 +15,12 @@ import pytest
 
 from pipeline.clock import now
 from pipeline.errors import PipelineError
-from pipeline.publish.warehouse import PublishError
+from pipeline.publish import PublishError
 from pipeline.schema import TABLES
 from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.table import Zone
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
-from pipeline.storage import connection as connection_module
 from pipeline.storage.compaction import compact
 from pipeline.storage.connection import connect
 from pipeline.storage.errors import DamagedFileError, StoreError
@@ -201,7 +200,7 @@ def test_what_was_synced_before_a_write_failed_is_kept_and_nothing_comes_after_t
 
 
 def test_a_disk_that_is_full_while_a_query_puts_rows_aside_is_said_in_one_line(disk, workspace, monkeypatch):
-    monkeypatch.setattr(connection_module, "_MEMORY_LIMIT", "60MB")
+    monkeypatch.setattr(workspace.data, "memory_limit", "60MB")
     large = (
         "SELECT i, md5(i::VARCHAR) AS a, repeat(md5((i + 1)::VARCHAR), 4) AS b FROM range(2_000_000) t(i) ORDER BY a"
     )

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from pipeline.publish.warehouse import PublishError
+from pipeline.publish import PublishError
 from pipeline.schema.marts import ITEM_TYPES
 from pipeline.schema.staging import PULLS, PURCHASES
 from pipeline.simulator.server import Simulator
