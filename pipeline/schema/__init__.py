@@ -14,4 +14,6 @@ TABLES: dict[str, Table] = {
     if isinstance(t, Table)
 }
 
+RAW: tuple[Table, ...] = tuple(t for t in TABLES.values() if t.zone is Zone.RAW)
+
 PUBLISHED: tuple[Table, ...] = tuple(t for t in TABLES.values() if t.zone is Zone.LAKE)

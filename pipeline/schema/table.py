@@ -116,6 +116,11 @@ class Table:
         return self.special_strategy or (Strategy.WHOLE if self.partition is Partition.NONE else Strategy.BY_DAY)
 
     @property
+    def received_at(self) -> str:
+        """The column of a raw table with the time at which a row was received; its UTC day is the row's part."""
+        return "received_at" if self.partition is Partition.OBSERVED else "submitted_at"
+
+    @property
     def is_asset(self) -> bool:
         """Whether the table is an asset in the lineage; other tables are intermediate steps."""
         return bool(self.group)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.polling.answers import Outcome
-from pipeline.schema import TABLES
-from pipeline.schema.table import MONEY, SHARE, TIME, Column
+from pipeline.schema import RAW, TABLES
+from pipeline.schema.table import MONEY, SHARE, TIME, Column, Partition
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,10 @@ def test_what_a_table_refers_to_exists_with_those_columns():
 def test_the_accepted_outcomes_are_those_that_an_answer_can_have():
     (outcome,) = [c for c in TABLES["status_responses"].columns if c.name == "outcome"]
     assert set(outcome.accepted) == {outcome.value for outcome in Outcome}
+
+
+def test_every_raw_table_is_cut_by_day_and_says_when_a_row_was_received():
+    for table in RAW:
+        (received,) = [column for column in table.columns if column.name == table.received_at]
+        assert (received.type, received.is_required) == (TIME, True)
+        assert table.partition is not Partition.NONE
