@@ -1,4 +1,4 @@
-"""The types `Table` and `Column`. The tables are declared in `raw`, `staging`, `intermediate` and `marts`."""
+"""The types `Table` and `Column`. The other modules of this package declare the tables, each those of one subject."""
 
 from __future__ import annotations
 
