@@ -19,7 +19,7 @@ import pytest
 from pipeline.clock import now
 from pipeline.definitions import defs
 from pipeline.orchestration.instance import recorded_runs
-from pipeline.schema.marts import ITEM_TYPES
+from pipeline.schema.quotes import ITEM_TYPES
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.schema.staging import PURCHASES
 from pipeline.settings import (
