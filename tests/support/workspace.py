@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from pipeline.polling.progress import Progress
 from pipeline.quality.checker import CHECKS, Checker
 from pipeline.quality.findings import Finding
 from pipeline.quality.rules import Check
+from pipeline.schema import TABLES
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.schema.staging import PURCHASES
+from pipeline.schema.table import Table, Zone
 from pipeline.sources.intake import IntakeReport
 from pipeline.sources.kinds import SELLBACKS, SESSIONS, Kind
 from pipeline.steps import Workspace
@@ -128,6 +130,30 @@ def statuses(workspace: Workspace) -> dict[str, str]:
         return dict(connection.execute(f"SELECT session_id, status FROM {scan}").fetchall())
 
 
+def derive(workspace: Workspace, *tables: Table) -> Progress:
+    """`ask`, then `build`, for tests that read no other table; `lake_rows` queries them.
+
+    A whole refresh plans dozens of queries and publishes, which takes most of a small test's time.
+    """
+    progress = ask(workspace)
+    build(workspace, *tables)
+    return progress
+
+
+def build(workspace: Workspace, *tables: Table) -> None:
+    """Builds these tables and those that they are derived from."""
+    wanted = _with_sources(tables)
+    with workspace.builder() as builder:
+        for table in (table for table in TABLES.values() if table in wanted):
+            builder.build(table)
+
+
+def _with_sources(tables: Iterable[Table]) -> set[Table]:
+    derived = {table for table in tables if table.zone is not Zone.RAW}
+    sources = {TABLES[name] for table in derived for name in table.sources}
+    return derived | _with_sources(sources) if derived else set()
+
+
 def refresh(workspace: Workspace) -> Progress:
     """The job's steps in their order, without Dagster around them."""
     progress = ask(workspace)
@@ -140,6 +166,15 @@ def rows(workspace: Workspace, sql: str) -> list[tuple[Any, ...]]:
     """Queries the published file, as a notebook would."""
     with duckdb.connect(workspace.data.warehouse, read_only=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        return connection.execute(sql).fetchall()
+
+
+def lake_rows(workspace: Workspace, sql: str) -> list[tuple[Any, ...]]:
+    """Queries the tables of the lake that were built, published or not."""
+    store = workspace.data.store
+    with connect(workspace.data) as connection:
+        for table in (table for table in TABLES.values() if store.parts(table)):
+            connection.execute(f"CREATE TEMP VIEW {table.name} AS FROM {store.scan(table)}")
         return connection.execute(sql).fetchall()
 
 
