@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,19 +170,34 @@ def rows(workspace: Workspace, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def lake_rows(workspace: Workspace, sql: str) -> list[tuple[Any, ...]]:
-    """Queries the tables of the lake that were built, published or not."""
-    store = workspace.data.store
-    with connect(workspace.data) as connection:
-        for table in (table for table in TABLES.values() if store.parts(table)):
-            connection.execute(f"CREATE TEMP VIEW {table.name} AS FROM {store.scan(table)}")
-        return connection.execute(sql).fetchall()
-
-
 def records(workspace: Workspace, sql: str) -> list[dict[str, Any]]:
     """The same as dictionaries."""
     with duckdb.connect(workspace.data.warehouse, read_only=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        cursor = connection.execute(sql)
-        names = [column[0] for column in cursor.description or []]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return _as_dictionaries(connection.execute(sql))
+
+
+def lake_rows(workspace: Workspace, sql: str) -> list[tuple[Any, ...]]:
+    """Queries the tables of the lake that were built, published or not."""
+    with _lake(workspace) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def lake_records(workspace: Workspace, sql: str) -> list[dict[str, Any]]:
+    """The same as dictionaries."""
+    with _lake(workspace) as connection:
+        return _as_dictionaries(connection.execute(sql))
+
+
+@contextlib.contextmanager
+def _lake(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
+    store = workspace.data.store
+    with connect(workspace.data) as connection:
+        for table in (table for table in TABLES.values() if store.parts(table)):
+            connection.execute(f"CREATE TEMP VIEW {table.name} AS FROM {store.scan(table)}")
+        yield connection
+
+
+def _as_dictionaries(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
