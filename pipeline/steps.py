@@ -19,7 +19,7 @@ import duckdb
 from pipeline.clock import now
 from pipeline.endpoint import endpoint_url
 from pipeline.errors import PipelineError
-from pipeline.polling.endpoint import BUY_STATUS, Endpoint
+from pipeline.polling.endpoint import BUY_STATUS, ENDPOINTS, Endpoint
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Exit, Progress
 from pipeline.polling.shards import (
@@ -96,7 +96,7 @@ class Workspace:
     def take_in(self) -> IntakeReport:
         """Seals the journals of killed runs, then reads the inbox's new files and the database's new rows into raw."""
         with self.data.exclusive():
-            recovered = raw_log.recover(self.data, BUY_STATUS.table)
+            recovered = self._recover()
             report = take_in(self.data, now, Inbox(self.data, SESSIONS))
             if database := self.database():
                 report.add(take_in(self.data, now, database))
@@ -126,7 +126,7 @@ class Workspace:
         `claim_within` seconds; this run starts processes for the rest.
         """
         with self.data.exclusive():
-            for line in raw_log.recover(self.data, BUY_STATUS.table):
+            for line in self._recover():
                 on_line(line)
             waits = Waits.of(self.data.records, now())
             sessions = self._sessions_to_poll(() if waits.everybody else waits.sessions)
@@ -134,17 +134,10 @@ class Workspace:
                 return Progress(total=len(sessions), exit=Exit.ASKED_TO_WAIT, wait_until=waits.everybody)
             if not len(sessions):
                 return Progress(total=0, exit=Exit.SESSIONS_WAIT if waits.sessions else None, waiting=waits.sessions)
-            # Importing the HTTP client takes a quarter of a second, so only polling imports it.
-            from pipeline.polling.run import poll
-
-            law = learned_law(self.data)
             count = shard_count(self.settings, len(sessions))
             own, share = sessions_of(sessions, 0, count), share_of(self.settings, 0, count)
-            with (
-                serving_url(self.settings, BUY_STATUS) as url,
-                OtherShards(self.data, count, share.poll_budget, claim_within, on_line) as others,
-            ):
-                progress = merged([poll(self.data, share, BUY_STATUS, url, own, on_progress, law), *others.results()])
+            with OtherShards(self.data, count, share.poll_budget, claim_within, on_line) as others:
+                progress = merged([_poll(self.data, share, own, on_progress), *others.results()])
             self.data.storage.refresh()
             waits.after(progress).save(self.data.records)
             return progress
@@ -158,16 +151,13 @@ class Workspace:
         data = self.data.shard(shard)
         if found is None or not 0 < shard < found.shard_count or data.is_being_written():
             return None
-        from pipeline.polling.run import poll
-
         with data.exclusive(), RoundWatch(self.data, found) as watch:
             budget = found.ends_at - time.time()
             if result_of(data, shard, found) or budget <= 0:
                 return None
             sessions = sessions_of(Workspace(self.settings, data)._sessions_to_poll(()), shard, found.shard_count)
             share = share_of(self.settings, shard, found.shard_count, budget)
-            with serving_url(self.settings, BUY_STATUS) as url:
-                progress = poll(data, share, BUY_STATUS, url, sessions, on_progress, learned_law(data), watch.check)
+            progress = _poll(data, share, sessions, on_progress, watch.check)
             note_result(data, shard, found, progress)
             return progress
 
@@ -205,7 +195,8 @@ class Workspace:
     def compact(self) -> None:
         """Merges the small raw objects of past days. No other step depends on it. Raises StoreError."""
         with self.data.exclusive():
-            compaction.compact(self.data, BUY_STATUS.table, now())
+            for endpoint in ENDPOINTS:
+                compaction.compact(self.data, endpoint.table, now())
 
     def is_report_current(self) -> bool:
         """Whether the existing report is up to date."""
@@ -247,6 +238,10 @@ class Workspace:
                 builder.build_published()
             return publish(past, Window.until(moment, self.settings.publish_days))
 
+    def _recover(self) -> list[str]:
+        """Seals the journals of killed runs; returns a line for people on each torn or damaged one."""
+        return [line for endpoint in ENDPOINTS for line in raw_log.recover(self.data, endpoint.table)]
+
     def _write_report(self, process: DrawingProcess | None) -> None:
         with contextlib.ExitStack() as stack:
             if process is None and sys.flags.optimize > 1:
@@ -276,6 +271,22 @@ class Workspace:
                 {"waiting": list(waiting)},
             )
             return PendingSessions.from_batches(rows.to_arrow_reader())
+
+
+def _poll(
+    data: DataDirectory,
+    settings: Settings,
+    sessions: PendingSessions,
+    on_progress: Callable[[Progress], None],
+    check: Callable[[], None] = lambda: None,
+) -> Progress:
+    """Polls the sessions of one shard in this process."""
+    # Importing the HTTP client takes a quarter of a second, so only polling imports it.
+    from pipeline.polling.run import poll
+
+    law = learned_law(data)
+    with serving_url(settings, BUY_STATUS) as url:
+        return poll(data, settings, BUY_STATUS, url, sessions, on_progress, law, check)
 
 
 @contextlib.contextmanager

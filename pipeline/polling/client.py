@@ -1,4 +1,4 @@
-"""Sends one request to buy/status over HTTP, with bounds on time, size and headers."""
+"""Sends one request to a polled endpoint over HTTP, with bounds on time, size and headers."""
 
 from __future__ import annotations
 

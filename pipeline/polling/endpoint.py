@@ -31,3 +31,5 @@ def _request(session_id: str) -> bytes:
 
 
 BUY_STATUS = Endpoint(STATUS_PATH, _request, interpret, STATUS_RESPONSES)
+
+ENDPOINTS = (BUY_STATUS,)  # all that are polled; recovery and compaction go through their tables

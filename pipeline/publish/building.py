@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,21 +36,29 @@ def attach_new(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
     connection.execute(f"ATTACH '{quoted(file)}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
 
 
-def comment(connection: duckdb.DuckDBPyConnection, kind: str, table: Table) -> None:
-    """Describes a table, or a view of it, and its columns. `kind` is `TABLE` or `VIEW`."""
+def comments(kind: str, table: Table) -> list[str]:
+    """The statements that describe a table, or a view of it, and its columns. `kind` is `TABLE` or `VIEW`."""
     name = f"published.{table.name}"
-    connection.execute(f"COMMENT ON {kind} {name} IS '{quoted(table.grain)}'")
-    for column in table.columns:
-        connection.execute(f"COMMENT ON COLUMN {name}.\"{column.name}\" IS '{quoted(column.meaning)}'")
+    return [
+        f"COMMENT ON {kind} {name} IS '{quoted(table.grain)}'",
+        *(f"COMMENT ON COLUMN {name}.\"{column.name}\" IS '{quoted(column.meaning)}'" for column in table.columns),
+    ]
 
 
-def create(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Creates an empty table as declared."""
+def create(connection: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> None:
+    """Creates empty tables as declared, each in the place of a former one."""
+    in_one_transaction(connection, [statement for table in tables for statement in _creation(table)])
+
+
+def in_one_transaction(connection: duckdb.DuckDBPyConnection, statements: Iterable[str]) -> None:
+    """Runs the statements as one text: hundreds of transactions or calls would take twice as long."""
+    connection.execute(";\n".join(["BEGIN TRANSACTION", *statements, "COMMIT"]))
+
+
+def _creation(table: Table) -> list[str]:
+    name = f"published.{table.name}"
     columns = ", ".join(f'"{c.name}" {c.type}{" NOT NULL" if c.is_required else ""}' for c in table.columns)
-    connection.execute("BEGIN TRANSACTION")  # else each comment would be one, which syncs the write-ahead log
-    connection.execute(f"CREATE TABLE published.{table.name} ({columns})")
-    comment(connection, "TABLE", table)
-    connection.execute("COMMIT")
+    return [f"DROP TABLE IF EXISTS {name}", f"CREATE TABLE {name} ({columns})", *comments("TABLE", table)]
 
 
 def remove(building: Path) -> None:

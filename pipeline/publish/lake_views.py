@@ -15,7 +15,7 @@ import duckdb
 
 from pipeline.errors import PipelineError
 from pipeline.publish import PublishError
-from pipeline.publish.building import attach_new, attachable, comment, remove, wal_of
+from pipeline.publish.building import attach_new, attachable, comments, in_one_transaction, remove, wal_of
 from pipeline.schema import PUBLISHED
 from pipeline.schema.table import Table
 from pipeline.storage.data_directory import DataDirectory
@@ -57,10 +57,9 @@ def _make(data: DataDirectory, views: dict[Table, str]) -> None:
         remove(building)
         with duckdb.connect() as connection, attachable(building) as attached:
             attach_new(connection, attached)
-            connection.execute("BEGIN TRANSACTION")  # else each view and comment would be one
-            for table, view in views.items():
-                _create_view(connection, table, view)
-            connection.execute("COMMIT")
+            in_one_transaction(
+                connection, [statement for table, view in views.items() for statement in _creation(table, view)]
+            )
             connection.execute("DETACH published")
         keep_access(building, place)
         sync(building)
@@ -82,14 +81,13 @@ def _view(data: DataDirectory, table: Table) -> str:
     return f"CREATE VIEW published.{table.name} AS SELECT {columns} FROM {pattern}"
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection, table: Table, view: str) -> None:
-    """Creates one view without reading an object, which may be in an object store.
+def _creation(table: Table, view: str) -> list[str]:
+    """The statements that create one view without reading an object, which may be in an object store.
 
     DuckDB resolves the functions of a view when it is created, and again by name when it is read. The macro stands in
     for `read_parquet` here alone, with the declared columns.
     """
     nulls = ", ".join(f'NULL::{c.type} AS "{c.name}"' for c in table.columns)
     parameters = "paths, hive_partitioning := 0, union_by_name := 0, binary_as_string := 0, filename := 0"
-    connection.execute(f"CREATE OR REPLACE TEMP MACRO read_parquet({parameters}) AS TABLE SELECT {nulls}")
-    connection.execute(view)
-    comment(connection, "VIEW", table)
+    macro = f"CREATE OR REPLACE TEMP MACRO read_parquet({parameters}) AS TABLE SELECT {nulls}"
+    return [macro, view, *comments("VIEW", table)]

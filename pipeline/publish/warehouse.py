@@ -106,6 +106,7 @@ def _publish_anew(data: DataDirectory, window: Window, wanted: Mapping[Table, Ma
                 remove(attached)
                 kept = {table: [] for table in PUBLISHED}
                 attach_new(connection, attached)
+            create(connection, [table for table in PUBLISHED if not kept[table]])
             for table in PUBLISHED:
                 if not kept[table] or parts[table] != held[table]:
                     data.store.verify(part.path for part in parts[table][len(kept[table]) :])
@@ -188,12 +189,10 @@ def _rows(parts: Mapping[Table, list[Part]]) -> int:
 
 
 def _remove_rows(connection: duckdb.DuckDBPyConnection, table: Table, held: list[Part], kept: list[Part]) -> None:
-    """Removes the held parts that are not kept; creates the table anew if none is."""
-    name = f"published.{table.name}"
+    """Removes the held parts that are not kept. A table of which none is kept was created anew and is empty."""
     if not kept:
-        connection.execute(f"DROP TABLE IF EXISTS {name}")
-        create(connection, table)
         return
+    name = f"published.{table.name}"
     for first, end in reversed(_ranges(held, {*kept})):
         bounds = [
             f"rowid {sign} (SELECT rowid FROM {name} LIMIT 1 OFFSET {at})" for sign, at in ((">=", first), ("<", end))
@@ -233,7 +232,7 @@ def _drop_former(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _describe(connection: duckdb.DuckDBPyConnection, window: Window) -> None:
     """Creates the table that names the window."""
-    create(connection, PUBLICATION)
+    create(connection, [PUBLICATION])
     connection.execute(
         f"INSERT INTO published.{PUBLICATION.name} VALUES (?, ?, ?, ?)",
         [window.publish_days, window.first_day, window.last_day, now()],

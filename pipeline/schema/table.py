@@ -1,4 +1,4 @@
-"""The types `Table` and `Column`. The tables are declared in `raw`, `staging`, `intermediate` and `marts`."""
+"""The types `Table` and `Column`. The other modules of this package declare the tables, each those of one subject."""
 
 from __future__ import annotations
 
@@ -114,6 +114,11 @@ class Table:
     def strategy(self) -> Strategy:
         """How the table is built: by day if it has days, else whole, unless its declaration names another way."""
         return self.special_strategy or (Strategy.WHOLE if self.partition is Partition.NONE else Strategy.BY_DAY)
+
+    @property
+    def received_at(self) -> str:
+        """The column of a raw table with the time at which a row was received; its UTC day is the row's part."""
+        return "received_at" if self.partition is Partition.OBSERVED else "submitted_at"
 
     @property
     def is_asset(self) -> bool:

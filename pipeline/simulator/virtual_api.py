@@ -1,4 +1,4 @@
-"""buy/status without HTTP, on the event loop's clock: runs days of polling in seconds.
+"""The API without HTTP, on the event loop's clock: runs days of polling in seconds.
 
 The answers are those of the API without the transport; `server` simulates HTTP.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -61,19 +61,36 @@ class Asked(NamedTuple):
     is_refused: bool = False
 
 
+def status_answer(session_id: str, outcome: Outcome) -> Answer:
+    """The answer of buy/status with this meaning."""
+    if outcome is not Outcome.FULFILLED:
+        return _ANSWERS[outcome]
+    result = {"session_id": session_id, "nfts": [{"id": f"item of {session_id}"}]}
+    return Answer(200, _JSON, json.dumps({"result": result}).encode())
+
+
 class VirtualApi:
     """Answers for sessions with given outcomes. `requests` has all requests in the order of their answers.
 
-    Each answer's body contains the number of its request, for identification.
+    `answer` makes the answer of the polled endpoint from a session id and an outcome: a JSON object that is not empty.
+    Each body contains the number of its request, for identification.
     """
 
-    def __init__(self, fates: Mapping[str, Fate], conduct: Conduct, rng: random.Random, first_number: int = 0) -> None:
+    def __init__(
+        self,
+        fates: Mapping[str, Fate],
+        conduct: Conduct,
+        rng: random.Random,
+        first_number: int = 0,
+        answer: Callable[[str, Outcome], Answer] = status_answer,
+    ) -> None:
         self.requests: list[Asked] = []
         self.sent_at: list[float] = []
         self._first_number = first_number
         self._fates = fates
         self._conduct = conduct
         self._rng = rng
+        self._answer = answer
 
     async def ask(self, session_id: str, _is_fresh: bool = False) -> Answer:
         """One request, in place of `StatusClient.ask`; without connections, the second argument has no effect."""
@@ -86,11 +103,7 @@ class VirtualApi:
         await asyncio.sleep((1.0 - _ON_THE_WAY) * latency)
         fault = self._refusal() if is_refused else self._fault()
         outcome = Outcome.TRANSIENT if fault else await self._outcome(session_id)
-        if outcome is Outcome.FULFILLED:
-            result = {"session_id": session_id, "nfts": [{"id": f"item of {session_id}"}]}
-            answer = Answer(200, _JSON, json.dumps({"result": result}).encode())
-        else:
-            answer = fault or _ANSWERS[outcome]
+        answer = fault or self._answer(session_id, outcome)
         answered_at = None if answer.status is None else time()
         self.requests.append(Asked(number, session_id, asked_at, answered_at, outcome, is_refused))
         if answer.body is None:

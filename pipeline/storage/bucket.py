@@ -78,12 +78,12 @@ class Bucket:
         except MissingFileError:
             return None
 
-    def read(self, key: str) -> tuple[bytes, str] | None:
-        """The content of a small object and its etag; None if there is none."""
+    def read(self, key: str) -> tuple[bytes, Found] | None:
+        """A small object's content and what the store says of it; None if there is none."""
         try:
             with self._explained():
                 answer = self._obstore.get(self._open(), key)
-                return bytes(answer.bytes()), str(answer.meta["e_tag"])
+                return bytes(answer.bytes()), _found(answer.meta)
         except MissingFileError:
             return None
 
@@ -120,7 +120,7 @@ class Bucket:
         except (ConflictError, MissingFileError):
             found = self.read(key)
             if found and found[0] == content:
-                return found[1]
+                return found[1].etag
             raise ConflictError(f"{key} in {self.url} was changed by another process") from None
 
     def copy(self, key: str, target: str) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipeline.storage.bucket import Bucket
+from pipeline.storage.bucket import Bucket, Found
 from pipeline.storage.errors import ConflictError, DataDirectoryError, LeaseLostError, StoreError
 
 KEY = "leases/build.json"
@@ -69,7 +69,7 @@ class Lease:
     def is_held(self) -> bool:
         """Whether a run on any machine holds the lease. Raises StoreError."""
         found = self._bucket.read(self._key)
-        return bool(found and _content(found[0]).get("holder")) and not self._is_over()
+        return bool(found and _content(found[0]).get("holder") and not self._is_over(found[1]))
 
     @property
     def holder(self) -> str:
@@ -79,24 +79,21 @@ class Lease:
     def was_abandoned_by(self, holder: str) -> bool:
         """Whether that holder neither renewed nor released the lease in its time to live. Raises StoreError."""
         found = self._bucket.read(self._key)
-        return bool(found and _content(found[0]).get("holder") == holder) and self._is_over()
+        return bool(found and _content(found[0]).get("holder") == holder and self._is_over(found[1]))
 
     def _take(self) -> None:
         sent_at = _seconds()
         found = self._bucket.read(self._key)
-        former = _content(found[0]) if found else {}
-        if former.get("holder") and not self._is_over():
+        if found and (former := _content(found[0])).get("holder") and not self._is_over(found[1]):
             raise self._taken(former)
         try:
-            self._write(found[1] if found else None, sent_at)
+            self._write(found[1].etag if found else None, sent_at)
         except ConflictError:
             current = self._bucket.read(self._key)
             raise self._taken(_content(current[0]) if current else {}) from None
 
-    def _is_over(self) -> bool:
-        found = self._bucket.head(self._key)
-        if found is None:
-            return True
+    def _is_over(self, found: Found) -> bool:
+        """Whether the lease as found was not renewed for its time to live."""
         try:
             moment = self._bucket.now_ns()
         except StoreError:

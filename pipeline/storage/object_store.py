@@ -135,7 +135,8 @@ class ObjectStore:
         self._of_folder(key).pop(key, None)
 
     def read(self, key: str) -> tuple[bytes, str] | None:
-        return self._bucket.read(key)
+        found = self._bucket.read(key)
+        return (found[0], found[1].etag) if found else None
 
     def compare_and_swap(self, key: str, content: bytes, etag: str | None) -> str:
         self._check()

@@ -11,26 +11,20 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema.raw import SELLBACK_SUBMISSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.schema import RAW
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.missing_columns import with_missing_columns
 from pipeline.storage.objects import Store
-
-_RECEIVED = {
-    SESSION_SUBMISSIONS: "submitted_at",
-    SELLBACK_SUBMISSIONS: "submitted_at",
-    STATUS_RESPONSES: "received_at",
-}
 
 
 def copy_raw(source: Store, target: Store, until: datetime) -> None:
     """Copies the raw rows received up to and including `until`. Objects keep their names and row order."""
     latest = pa.scalar(until, pa.timestamp("us", "UTC"))
-    for table, received in _RECEIVED.items():
+    for table in RAW:
         for part, paths in source.parts(table).items():
             source.verify(source.fetched(paths))
             for path in paths:
-                batches = (b.filter(pc.less_equal(b[received], latest)) for b in source.read(path))
+                batches = (b.filter(pc.less_equal(b[table.received_at], latest)) for b in source.read(path))
                 rows = (batch for batch in batches if batch.num_rows)
                 first = next(rows, None)
                 if first is not None:

@@ -11,8 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.polling.redaction import Redaction
-from pipeline.schema import TABLES
-from pipeline.schema.raw import SELLBACK_SUBMISSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.schema import RAW, TABLES
 from pipeline.schema.staging import FULFILLED_RESULTS
 from pipeline.schema.table import Table, Zone
 from pipeline.storage.compaction import identity
@@ -27,7 +26,6 @@ from pipeline.transform.inspection import Inspection
 from pipeline.transform.queries import macros, query, time_macros
 
 _NO_DAYS = "no-days-yet"
-_DATED_BY_CLOCK = (SESSION_SUBMISSIONS, SELLBACK_SUBMISSIONS, STATUS_RESPONSES)
 
 
 class BuildContext:
@@ -151,7 +149,7 @@ class BuildContext:
         if "is_future(" not in query(table):
             return []
         today = f"{self._now:%Y-%m-%d}"
-        return sorted({day for raw in _DATED_BY_CLOCK for day in self.raw_state(raw) if day > today})
+        return sorted({day for raw in RAW for day in self.raw_state(raw) if day > today})
 
     def inputs_of_whole(self, table: Table) -> str:
         """The fingerprint of a table that is derived from all parts of its sources."""

@@ -19,7 +19,7 @@ import pytest
 from pipeline.clock import now
 from pipeline.definitions import defs
 from pipeline.orchestration.instance import recorded_runs
-from pipeline.schema.marts import ITEM_TYPES
+from pipeline.schema.quotes import ITEM_TYPES
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.schema.staging import PURCHASES
 from pipeline.settings import (
@@ -36,7 +36,7 @@ from pipeline.storage.connection import connect
 from pipeline.storage.errors import DataDirectoryError
 from pipeline.storage.files import sync
 from pipeline.storage.raw_log import ResponseLog
-from tests.support.command_line import assert_one_line_error, phygitals
+from tests.support.command_line import assert_one_line_error, phygitals, phygitals_here
 from tests.support.journals import kill
 from tests.support.workspace import KEY, drop, refresh, rows
 
@@ -107,7 +107,7 @@ def test_what_is_made_is_for_owner_and_group_and_no_wider_than_the_umask(api, um
     former = os.umask(umask)
     try:
         workspace = Workspace.open()
-        assert phygitals("submit", "one", "two").returncode == 0
+        assert phygitals_here("submit", "one", "two").returncode == 0
         with workspace.data.exclusive():
             (log,) = [open_journal(workspace)]
             assert stat.S_IMODE(log.stat().st_mode) & ~allowed == 0
@@ -356,16 +356,16 @@ def test_no_name_steers_the_terminal(workspace, tmp_path):
     shutil.copy(hostile, workspace.data.inbox)
     called = [
         phygitals("submit", str(hostile)),
-        phygitals("submit", str(refused)),
+        phygitals_here("submit", str(refused)),
         phygitals("--debug", "submit", str(refused)),
         phygitals("submit", f"{STEERING}.csv"),
         phygitals("refresh"),
         phygitals("status"),
         phygitals("query", f"SELECT 1 AS \"{STEERING}\", '{STEERING}' AS b"),
-        phygitals("query", f'SELECT "{STEERING}"'),
-        phygitals("trace", f"{STEERING}"),
-        phygitals("query", "SELECT 1", "-o", str(tmp_path / STEERING / "a.csv")),
-        phygitals(STEERING),
+        phygitals_here("query", f'SELECT "{STEERING}"'),
+        phygitals_here("trace", f"{STEERING}"),
+        phygitals_here("query", "SELECT 1", "-o", str(tmp_path / STEERING / "a.csv")),
+        phygitals_here(STEERING),
     ]
     for done in called:
         told = done.stdout + done.stderr

@@ -101,12 +101,14 @@ READS = {
 
 
 @pytest.fixture
-def workspace(api):
-    api(Simulator(delay_scale=0, hold=0))
-    workspace = Workspace.open()
-    drop(workspace, "a.txt", "one\ntwo\nthree\n")
-    refresh(workspace)
-    return workspace
+def workspace(copy_of):
+    """Three sessions, published."""
+
+    def build(workspace: Workspace) -> None:
+        drop(workspace, "a.txt", "one\ntwo\nthree\n")
+        refresh(workspace)
+
+    return copy_of("published", lambda: Simulator(delay_scale=0, hold=0), build)
 
 
 @pytest.fixture

@@ -11,13 +11,15 @@ from pipeline import steps
 from pipeline.clock import now
 from pipeline.orchestration.resources import WorkspaceResource
 from pipeline.polling.refusals import ApiRefusedError, ApiUnreachableError
+from pipeline.schema.findings import DATA_ISSUES
+from pipeline.schema.staging import PULLS, PURCHASES
 from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
 from pipeline.sources import inbox
 from pipeline.steps import Workspace
 from pipeline.storage.errors import DataDirectoryError
 from tests.support.answers import fulfilled
 from tests.support.lake import assert_secret_is_nowhere, lake_hashes
-from tests.support.workspace import KEY, ask, drop, records, refresh, rows, statuses
+from tests.support.workspace import KEY, ask, derive, drop, lake_records, lake_rows, records, refresh, rows, statuses
 
 EVERY_KIND = {
     "at-once": [fulfilled("at-once")],
@@ -133,12 +135,12 @@ def test_what_is_pending_is_asked_again_by_the_next_run(api, configure):
     configure(poll_interval=1, poll_budget=0.2)
     workspace = Workspace.open()
     drop(workspace, "a.txt", "s\n")
-    refresh(workspace)
-    assert rows(workspace, "SELECT status, poll_count FROM purchases") == [("pending", 1)]
-    refresh(workspace)
-    refresh(workspace)
-    assert rows(workspace, "SELECT status, poll_count FROM purchases") == [("fulfilled", 3)]
-    refresh(workspace)
+    derive(workspace, PURCHASES)
+    assert lake_rows(workspace, "SELECT status, poll_count FROM purchases") == [("pending", 1)]
+    derive(workspace, PURCHASES)
+    derive(workspace, PURCHASES)
+    assert lake_rows(workspace, "SELECT status, poll_count FROM purchases") == [("fulfilled", 3)]
+    derive(workspace, PURCHASES)
     assert simulator.asked["s"] == 3
 
 
@@ -147,18 +149,18 @@ def test_an_unresolved_session_expires_and_submitting_it_again_reopens_it(api, c
     configure(poll_interval=1, poll_budget=0.2, expire_after=3600)
     workspace = Workspace.open()
     drop(workspace, "a.txt", "s\n")
-    refresh(workspace)
-    assert rows(workspace, "SELECT status FROM purchases") == [("pending",)]
+    derive(workspace, PURCHASES)
+    assert lake_rows(workspace, "SELECT status FROM purchases") == [("pending",)]
     monkeypatch.setattr(steps, "now", lambda: now() + timedelta(hours=2))
-    refresh(workspace)
-    assert rows(workspace, "SELECT status, resolved_at FROM purchases") == [("expired", None)]
+    derive(workspace, PURCHASES)
+    assert lake_rows(workspace, "SELECT status, resolved_at FROM purchases") == [("expired", None)]
     asked = simulator.asked["s"]
-    refresh(workspace)
+    derive(workspace, PURCHASES)
     assert simulator.asked["s"] == asked
     inbox.submit_ids(workspace.data, ["s"], now())
     for _ in range(3):
-        refresh(workspace)
-    (purchase,) = records(workspace, "FROM purchases")
+        derive(workspace, PURCHASES)
+    (purchase,) = lake_records(workspace, "FROM purchases")
     assert (purchase["status"], purchase["poll_count"]) == ("fulfilled", 4)
 
 
@@ -169,8 +171,8 @@ def test_a_session_never_expires_unasked(api, configure, monkeypatch):
     drop(workspace, "a.txt", "s\n")
     workspace.take_in()
     monkeypatch.setattr(steps, "now", lambda: now() + timedelta(days=30))
-    refresh(workspace)
-    assert rows(workspace, "SELECT status FROM purchases") == [("fulfilled",)]
+    derive(workspace, PURCHASES)
+    assert lake_rows(workspace, "SELECT status FROM purchases") == [("fulfilled",)]
 
 
 def test_with_an_expiry_of_0_no_session_ever_expires(api, configure, monkeypatch):
@@ -178,10 +180,10 @@ def test_with_an_expiry_of_0_no_session_ever_expires(api, configure, monkeypatch
     configure(poll_interval=1, poll_budget=0.2, expire_after=0)
     workspace = Workspace.open()
     drop(workspace, "a.txt", "s\n")
-    refresh(workspace)
+    derive(workspace, PURCHASES)
     monkeypatch.setattr(steps, "now", lambda: now() + timedelta(days=3650))
-    refresh(workspace)
-    assert rows(workspace, "SELECT status, poll_count FROM purchases") == [("pending", 2)]
+    derive(workspace, PURCHASES)
+    assert lake_rows(workspace, "SELECT status, poll_count FROM purchases") == [("pending", 2)]
 
 
 def test_an_api_below_another_prefix_is_asked_there(api, configure):
@@ -220,8 +222,8 @@ def test_an_answer_that_contradicts_a_final_one_is_an_issue_and_changes_nothing(
     api(Simulator(delay_scale=0, hold=0, scripts=script))
     workspace = Workspace.open()
     drop(workspace, "a.txt", "s\n")
-    refresh(workspace)
-    before = rows(workspace, "SELECT * EXCLUDE (poll_count, last_polled_at, last_pending_at) FROM purchases")
+    derive(workspace, PURCHASES, PULLS, DATA_ISSUES)
+    before = lake_rows(workspace, "SELECT * EXCLUDE (poll_count, last_polled_at, last_pending_at) FROM purchases")
     for _ in range(3):
         # Nothing asks a final session again; a raw log of another machine could hold such answers all the same.
         from pipeline.polling.endpoint import BUY_STATUS
@@ -233,10 +235,14 @@ def test_an_answer_that_contradicts_a_final_one_is_an_issue_and_changes_nothing(
             workspace_settings = workspace.settings.model_copy(update={"poll_budget": 0.05, "poll_interval": 1.0})
             sessions = PendingSessions.of(["s"], 0.0)
             poll(workspace.data, workspace_settings, BUY_STATUS, url, sessions, lambda _: None)
-    refresh(workspace)
-    assert rows(workspace, "SELECT * EXCLUDE (poll_count, last_polled_at, last_pending_at) FROM purchases") == before
-    assert rows(workspace, "SELECT item_id FROM pulls") == [("first",)]
-    found = rows(workspace, "SELECT detail FROM data_issues WHERE rule = 'contradicting_answer' ORDER BY observed_at")
+    derive(workspace, PURCHASES, PULLS, DATA_ISSUES)
+    assert (
+        lake_rows(workspace, "SELECT * EXCLUDE (poll_count, last_polled_at, last_pending_at) FROM purchases") == before
+    )
+    assert lake_rows(workspace, "SELECT item_id FROM pulls") == [("first",)]
+    found = lake_rows(
+        workspace, "SELECT detail FROM data_issues WHERE rule = 'contradicting_answer' ORDER BY observed_at"
+    )
     assert found == [
         ("the session was already fulfilled; a later answer reports fulfilled with other content",),
         ("the session was already fulfilled; a later answer reports failed",),

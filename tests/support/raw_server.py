@@ -63,14 +63,16 @@ def goes_on_for_ever(data: bytes, piece: bytes = b"") -> Act:
 
 @dataclass
 class RawServer:
-    """Reads requests as a server should; `scripts` gives chosen sessions their acts in turn, the last one for good.
+    """Reads requests as a server should; `scripts` gives chosen ids their acts in turn, the last one for good.
 
-    All other sessions get what `otherwise` says. `received` is what came in, byte for byte, after TLS.
+    All other ids get what `otherwise` says. `id_key` is the member of a request's body that has the id. `received` is
+    what came in, byte for byte, after TLS.
     """
 
     otherwise: Callable[[str], Act]
     scripts: Mapping[str, Sequence[Act]] = field(default_factory=dict)
     tls: ssl.SSLContext | None = None
+    id_key: str = "session_id"
 
     def __post_init__(self) -> None:
         self.asked: Counter[str] = Counter()
@@ -85,7 +87,7 @@ class RawServer:
         self.connection_count += 1
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while not writer.is_closing():
-                await self._act(await self._session_id(reader))(writer)
+                await self._act(await self._requested_id(reader))(writer)
         self._connections.discard(task)
         writer.close()
 
@@ -94,18 +96,18 @@ class RawServer:
             task.cancel()
         await asyncio.gather(*self._connections)
 
-    async def _session_id(self, reader: asyncio.StreamReader) -> str:
+    async def _requested_id(self, reader: asyncio.StreamReader) -> str:
         head = await reader.readuntil(b"\r\n\r\n")
         self.received += head
         length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         body = await reader.readexactly(int(length.split(b":")[1]))
         self.received += body
-        return str(json.loads(body)["session_id"])
+        return str(json.loads(body)[self.id_key])
 
-    def _act(self, session_id: str) -> Act:
-        self.asked[session_id] += 1
-        acts = self.scripts.get(session_id) or [self.otherwise(session_id)]
-        return acts[min(self.asked[session_id], len(acts)) - 1]
+    def _act(self, requested_id: str) -> Act:
+        self.asked[requested_id] += 1
+        acts = self.scripts.get(requested_id) or [self.otherwise(requested_id)]
+        return acts[min(self.asked[requested_id], len(acts)) - 1]
 
 
 @contextlib.contextmanager

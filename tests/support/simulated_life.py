@@ -7,21 +7,21 @@ import json
 import random
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from pipeline.polling.answers import Outcome
-from pipeline.polling.endpoint import BUY_STATUS
+from pipeline.polling.answers import Answer, Outcome
+from pipeline.polling.endpoint import BUY_STATUS, Endpoint
 from pipeline.polling.engine import MICROSECONDS, Engine, Limits
 from pipeline.polling.pending import NEVER, PendingSessions
 from pipeline.polling.progress import Progress
 from pipeline.polling.schedule import MAX_INTERVAL, PAUSE_AFTER_HOLD, Schedule
-from pipeline.schema.raw import STATUS_RESPONSES
-from pipeline.simulator.virtual_api import Asked, Conduct, Fate, VirtualApi
+from pipeline.schema.table import Table
+from pipeline.simulator.virtual_api import Asked, Conduct, Fate, VirtualApi, status_answer
 from pipeline.simulator.virtual_time import VirtualTimeLoop
 from pipeline.storage import raw_log
 from pipeline.storage.compaction import compact
@@ -39,8 +39,8 @@ _killed: list[object] = []
 class WatchedLog(ResponseLog):
     """Notes when it last synced, in seconds of the loop's clock."""
 
-    def __init__(self, data: DataDirectory, loop: VirtualTimeLoop) -> None:
-        super().__init__(data, STATUS_RESPONSES, BEGIN)
+    def __init__(self, data: DataDirectory, table: Table, loop: VirtualTimeLoop) -> None:
+        super().__init__(data, table, BEGIN)
         self._loop = loop
         self.synced_at = loop.time()
 
@@ -50,13 +50,26 @@ class WatchedLog(ResponseLog):
 
 
 class Life:
-    """Sessions, the API that decides them, and the directory that keeps what it answered."""
+    """Sessions, the API that decides them, and the directory that keeps what it answered.
 
-    def __init__(self, data: DataDirectory, fates: Mapping[str, Fate], ages: Mapping[str, float], rng: random.Random):
+    `answer` makes an answer of the endpoint from a session id and an outcome.
+    """
+
+    def __init__(
+        self,
+        data: DataDirectory,
+        fates: Mapping[str, Fate],
+        ages: Mapping[str, float],
+        rng: random.Random,
+        endpoint: Endpoint = BUY_STATUS,
+        answer: Callable[[str, Outcome], Answer] = status_answer,
+    ) -> None:
         self._data = data
         self._fates = fates
         self._ages = ages
         self._rng = rng
+        self._endpoint = endpoint
+        self._answer = answer
         self._clock = 0.0
         self._requests = 0
         self._must_be_kept: list[Asked] = []
@@ -65,9 +78,11 @@ class Life:
         """Polls what is pending; None when the run was killed, which happens after so many seconds if at all."""
         loop = VirtualTimeLoop()
         loop.advance(self._clock)
-        api = VirtualApi(self._fates, conduct, self._rng, self._requests)
-        log = WatchedLog(self._data, loop)
-        engine = Engine(BUY_STATUS, api.ask, log, limits, "virtual", lambda: _microseconds(loop.time()), lambda _: None)
+        api = VirtualApi(self._fates, conduct, self._rng, self._requests, self._answer)
+        log = WatchedLog(self._data, self._endpoint.table, loop)
+        engine = Engine(
+            self._endpoint, api.ask, log, limits, "virtual", lambda: _microseconds(loop.time()), lambda _: None
+        )
         task = loop.create_task(engine.run(Schedule(self._sessions(), limits.poll_interval, self._rng)))
         task.add_done_callback(lambda _: loop.stop())
         if kill_after is not None:
@@ -92,15 +107,15 @@ class Life:
 
         Now and then the days so far are merged, or what was merged is deleted.
         """
-        journals = {path: path.read_bytes() for path in self._data.journal(STATUS_RESPONSES).glob("*.journal")}
+        journals = {path: path.read_bytes() for path in self._data.journal(self._endpoint.table).glob("*.journal")}
         with self._data.exclusive():
-            raw_log.recover(self._data, STATUS_RESPONSES)
+            raw_log.recover(self._data, self._endpoint.table)
             if self._rng.random() < 0.5:
-                compact(self._data, STATUS_RESPONSES, LONG_AFTER)
+                compact(self._data, self._endpoint.table, LONG_AFTER)
             if self._rng.random() < 0.3:
                 for path, content in journals.items():
                     path.write_bytes(content)
-                raw_log.recover(self._data, STATUS_RESPONSES)
+                raw_log.recover(self._data, self._endpoint.table)
 
     def pending(self) -> set[str]:
         """The sessions without a final answer in raw."""
@@ -108,7 +123,7 @@ class Life:
 
     def raw(self) -> list[dict[str, Any]]:
         """Every row of the raw table."""
-        files = [path for paths in self._data.store.parts(STATUS_RESPONSES).values() for path in paths]
+        files = [path for paths in self._data.store.parts(self._endpoint.table).values() for path in paths]
         return ds.dataset(files, format="parquet").to_table().to_pylist() if files else []
 
     def check(self) -> None:
@@ -150,7 +165,7 @@ class Life:
 
     def _tear(self, log: ResponseLog) -> None:
         """What a kill leaves of a journal: all that was synced, and perhaps the beginning of one batch more."""
-        (journal,) = self._data.journal(STATUS_RESPONSES).glob("*.journal")
+        (journal,) = self._data.journal(self._endpoint.table).glob("*.journal")
         synced = journal.stat().st_size
         ResponseLog.write(log, log.take())
         with journal.open("rb+") as file:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from pipeline.schema.raw import STATUS_RESPONSES
+from pipeline.schema.table import Table
 from pipeline.steps import Workspace
 from pipeline.storage.connection import connect
 from tests.support.answers import fulfilled
@@ -55,18 +56,18 @@ def raw_api(configure) -> Iterator[Callable[[RawServer], RawServer]]:
         yield start
 
 
-def said(workspace: Workspace) -> dict[str, list[Said]]:
-    """What raw has, by session. Behind the colon of a detail are a library's own words."""
-    found = raw(workspace, "session_id, outcome, detail", "true ORDER BY received_at")
+def said(workspace: Workspace, table: Table = STATUS_RESPONSES) -> dict[str, list[Said]]:
+    """What a raw table of answers has, by id. Behind the colon of a detail are a library's own words."""
+    found = raw(workspace, "session_id, outcome, detail", "true ORDER BY received_at", table)
     answers: dict[str, list[Said]] = {}
     for session_id, outcome, detail in found:
         answers.setdefault(session_id, []).append((outcome, detail and detail.partition(": ")[0]))
     return answers
 
 
-def raw(workspace: Workspace, columns: str, condition: str) -> list[tuple[Any, ...]]:
+def raw(workspace: Workspace, columns: str, condition: str, table: Table = STATUS_RESPONSES) -> list[tuple[Any, ...]]:
     with connect(workspace.data) as connection:
-        responses = workspace.data.store.scan(STATUS_RESPONSES)
+        responses = workspace.data.store.scan(table)
         return connection.execute(f"SELECT {columns} FROM {responses} WHERE {condition}").fetchall()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from pipeline.polling.progress import Progress
 from pipeline.quality.checker import CHECKS, Checker
 from pipeline.quality.findings import Finding
 from pipeline.quality.rules import Check
+from pipeline.schema import TABLES
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.schema.staging import PURCHASES
+from pipeline.schema.table import Table, Zone
 from pipeline.sources.intake import IntakeReport
 from pipeline.sources.kinds import SELLBACKS, SESSIONS, Kind
 from pipeline.steps import Workspace
@@ -128,6 +131,30 @@ def statuses(workspace: Workspace) -> dict[str, str]:
         return dict(connection.execute(f"SELECT session_id, status FROM {scan}").fetchall())
 
 
+def derive(workspace: Workspace, *tables: Table) -> Progress:
+    """`ask`, then `build`, for tests that read no other table; `lake_rows` queries them.
+
+    A whole refresh plans dozens of queries and publishes, which takes most of a small test's time.
+    """
+    progress = ask(workspace)
+    build(workspace, *tables)
+    return progress
+
+
+def build(workspace: Workspace, *tables: Table) -> None:
+    """Builds these tables and those that they are derived from."""
+    wanted = _with_sources(tables)
+    with workspace.builder() as builder:
+        for table in (table for table in TABLES.values() if table in wanted):
+            builder.build(table)
+
+
+def _with_sources(tables: Iterable[Table]) -> set[Table]:
+    derived = {table for table in tables if table.zone is not Zone.RAW}
+    sources = {TABLES[name] for table in derived for name in table.sources}
+    return derived | _with_sources(sources) if derived else set()
+
+
 def refresh(workspace: Workspace) -> Progress:
     """The job's steps in their order, without Dagster around them."""
     progress = ask(workspace)
@@ -147,6 +174,30 @@ def records(workspace: Workspace, sql: str) -> list[dict[str, Any]]:
     """The same as dictionaries."""
     with duckdb.connect(workspace.data.warehouse, read_only=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        cursor = connection.execute(sql)
-        names = [column[0] for column in cursor.description or []]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return _as_dictionaries(connection.execute(sql))
+
+
+def lake_rows(workspace: Workspace, sql: str) -> list[tuple[Any, ...]]:
+    """Queries the tables of the lake that were built, published or not."""
+    with _lake(workspace) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def lake_records(workspace: Workspace, sql: str) -> list[dict[str, Any]]:
+    """The same as dictionaries."""
+    with _lake(workspace) as connection:
+        return _as_dictionaries(connection.execute(sql))
+
+
+@contextlib.contextmanager
+def _lake(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
+    store = workspace.data.store
+    with connect(workspace.data) as connection:
+        for table in (table for table in TABLES.values() if store.parts(table)):
+            connection.execute(f"CREATE TEMP VIEW {table.name} AS FROM {store.scan(table)}")
+        yield connection
+
+
+def _as_dictionaries(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -1,6 +1,6 @@
--- What is strange about the day's fulfilled answers, taken out of them once, so that nobody reads them all for it.
--- Where a production leaves a link out, it may do so in every answer, so one finding counts them all. A sandbox has no
--- such links, and without a transaction nothing tells which of the two it is.
+-- The problems of the day's fulfilled answers, in a table of their own, so that `data_issues` does not read all answers.
+-- An API that omits links may omit them in every answer, so one finding per day counts all items without a link. Items
+-- of a sandbox have no links and are not counted, nor are items without a `tx_hash`, which may be of either.
 WITH without_link AS (
     SELECT
         'missing_link' AS rule,

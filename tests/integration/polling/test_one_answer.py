@@ -11,12 +11,14 @@ import pytest
 from pipeline.polling.answers import Outcome
 from pipeline.polling.progress import Progress
 from pipeline.quality.reconciliations import RECONCILIATIONS
+from pipeline.schema.findings import DATA_ISSUES
+from pipeline.schema.staging import PURCHASES
 from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
 from pipeline.steps import Workspace
 from tests.support.answers import fulfilled
 from tests.support.raw_server import Act, RawServer, response, says
 from tests.support.strange_servers import as_it_should, raw, raw_api, said
-from tests.support.workspace import build_all, drop, findings, keep_answer, refresh, rows
+from tests.support.workspace import build_all, derive, drop, findings, keep_answer, lake_rows
 
 __all__ = ["raw_api"]  # the fixture
 
@@ -28,14 +30,15 @@ FAILURE = response(b'{"error": "Transaction failed"}', status="400 Bad Request")
 def polled(*sessions: str) -> tuple[Workspace, Progress]:
     workspace = Workspace.open()
     drop(workspace, "ids.txt", "\n".join(sessions))
-    return workspace, refresh(workspace)
+    return workspace, derive(workspace, PURCHASES, DATA_ISSUES)
 
 
 def statuses(workspace: Workspace) -> dict[str, str]:
-    return dict(rows(workspace, "SELECT session_id, status FROM purchases"))
+    return dict(lake_rows(workspace, "SELECT session_id, status FROM purchases"))
 
 
 def assert_all_adds_up(workspace: Workspace) -> None:
+    build_all(workspace)
     found = findings(workspace.data, RECONCILIATIONS)
     assert {key: finding.message for key, finding in found.items() if finding.offender_count} == {}
 
@@ -56,12 +59,12 @@ def test_a_failure_is_final_once_a_second_answer_says_the_same(api):
         Outcome.FULFILLED: 1,
     }
     assert (progress.fulfilled, progress.failed, progress.pending) == (1, 1, 0)
-    found = rows(
+    found = lake_rows(
         workspace, "SELECT status, poll_count, resolved_at = last_polled_at FROM purchases WHERE session_id = 'f'"
     )
     assert [row[:2] for row in found] == [("failed", 3)]
     assert raw(workspace, "session_id", "outcome = 'failed' AND body IS NOT NULL") == [("f",)]
-    assert rows(workspace, "SELECT count(*) FROM data_issues") == [(0,)]
+    assert lake_rows(workspace, "SELECT count(*) FROM data_issues") == [(0,)]
     assert_all_adds_up(workspace)
 
 
@@ -85,7 +88,7 @@ def test_a_failure_that_the_second_answer_denies_is_a_finding_and_settles_nothin
     workspace, _ = polled("denied", "again")
     assert statuses(workspace) == {"denied": "fulfilled", "again": "failed"}
     assert [outcome for outcome, _ in said(workspace)["again"]] == ["unconfirmed", "pending", "unconfirmed", "failed"]
-    issues = rows(workspace, "SELECT session_id, rule, severity FROM data_issues")
+    issues = lake_rows(workspace, "SELECT session_id, rule, severity FROM data_issues")
     assert issues == [("denied", "unconfirmed_failure", "warning")]
     assert_all_adds_up(workspace)
 
@@ -103,11 +106,11 @@ def test_a_run_that_ends_between_the_two_answers_leaves_the_session_pending(api,
     workspace, progress = polled("f")
     assert statuses(workspace) == {"f": "pending"}
     assert (progress.failed, progress.pending) == (0, 1)
-    assert rows(workspace, "SELECT rule FROM data_issues") == [("unconfirmed_failure",)]
+    assert lake_rows(workspace, "SELECT rule FROM data_issues") == [("unconfirmed_failure",)]
     configure(poll_budget=20)
-    refresh(Workspace.open())
+    derive(Workspace.open(), PURCHASES, DATA_ISSUES)
     assert statuses(workspace) == {"f": "failed"}
-    assert rows(workspace, "SELECT rule FROM data_issues") == []
+    assert lake_rows(workspace, "SELECT rule FROM data_issues") == []
 
 
 def test_failures_that_older_versions_stored_as_final_stay_so(api):
@@ -117,10 +120,10 @@ def test_failures_that_older_versions_stored_as_final_stay_so(api):
     drop(workspace, "ids.txt", "old")
     workspace.take_in()
     keep_answer(workspace, "old", 400, b'{"error": "Transaction failed"}', "failed")
-    refresh(workspace)
+    derive(workspace, PURCHASES, DATA_ISSUES)
     assert simulator.asked == {}
     assert statuses(workspace) == {"old": "failed"}
-    assert rows(workspace, "SELECT count(*) FROM data_issues") == [(0,)]
+    assert lake_rows(workspace, "SELECT count(*) FROM data_issues") == [(0,)]
 
 
 def afterwards(whole: bytes, surplus: bytes) -> Act:
@@ -189,7 +192,6 @@ def test_a_server_that_is_out_of_step_settles_no_session_wrongly(raw_api, config
     workspace, progress = polled(*sessions)
     assert statuses(workspace) == {s: "failed" if s.startswith("bad") else "fulfilled" for s in sessions}
     record_property(f"out of step, seed {seed}", dict(Counter({o.value: n for o, n in progress.outcomes.items()})))
-    build_all(workspace)
     assert_all_adds_up(workspace)
 
 
@@ -214,7 +216,7 @@ def test_a_session_that_only_ever_breaks_in_transport_is_a_finding(raw_api, conf
     raw_api(RawServer(as_it_should, script))
     configure(poll_budget=2)
     workspace, _ = polled("huge", "after-pending", "fine")
-    found = rows(
+    found = lake_rows(
         workspace, "SELECT session_id, severity, detail FROM data_issues WHERE rule = 'lost_answers' ORDER BY 1"
     )
     assert [row[:2] for row in found] == [("after-pending", "error"), ("huge", "error")]
@@ -228,4 +230,4 @@ def test_a_session_that_is_answered_in_the_end_is_no_finding(raw_api):
     raw_api(RawServer(as_it_should, {"late": [broken] * 4 + [as_it_should("late")]}))
     workspace, _ = polled("late")
     assert [outcome for outcome, _ in said(workspace)["late"]] == ["transient"] * 4 + ["fulfilled"]
-    assert rows(workspace, "SELECT count(*) FROM data_issues") == [(0,)]
+    assert lake_rows(workspace, "SELECT count(*) FROM data_issues") == [(0,)]

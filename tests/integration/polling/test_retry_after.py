@@ -12,12 +12,14 @@ from pipeline.clock import now
 from pipeline.orchestration.automation import daily_refresh, inbox_sensor, pending_sensor
 from pipeline.polling.progress import Exit
 from pipeline.polling.waits import Waits
+from pipeline.schema.findings import DATA_ISSUES
+from pipeline.schema.staging import PURCHASES
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.steps import Workspace
 from tests.support.answers import fulfilled
 from tests.support.command_line import phygitals
 from tests.support.strange_servers import said
-from tests.support.workspace import drop, refresh, rows
+from tests.support.workspace import derive, drop, lake_rows, rows
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -34,7 +36,7 @@ def test_a_wait_beyond_the_budget_ends_the_run_and_nobody_is_asked_before(status
     simulator = api(Simulator(scripts={s: [Reply(status, b"{}", HOUR), fulfilled(s)] for s in ("a", "b")}))
     configure(max_concurrency=1)
     workspace = started(Workspace.open(), "a", "b")
-    progress = refresh(workspace)
+    progress = derive(workspace, PURCHASES, DATA_ISSUES)
     assert progress.exit is Exit.ASKED_TO_WAIT
     assert progress.seconds < 10
     assert simulator.asked.total() <= 1  # a 429 and a 503 come from the script of the one that was asked
@@ -42,10 +44,10 @@ def test_a_wait_beyond_the_budget_ends_the_run_and_nobody_is_asked_before(status
     assert timedelta(minutes=59) < progress.wait_until - now() <= timedelta(hours=1)
     assert f"{progress.wait_until:%Y-%m-%d}" in progress.ending
     before = simulator.asked.total()
-    again = refresh(workspace)
+    again = derive(workspace, PURCHASES, DATA_ISSUES)
     assert (again.exit, again.requests, again.pending) == (Exit.ASKED_TO_WAIT, 0, 2)
     assert simulator.asked.total() == before
-    assert rows(workspace, "SELECT status, count(*) FROM purchases GROUP BY 1") == [("pending", 2)]
+    assert lake_rows(workspace, "SELECT status, count(*) FROM purchases GROUP BY 1") == [("pending", 2)]
 
 
 def test_while_the_api_asks_to_wait_nothing_starts_a_run(api, configure):
@@ -73,12 +75,12 @@ def test_while_the_api_asks_to_wait_nothing_starts_a_run(api, configure):
 def test_when_the_wait_is_over_everybody_is_asked_again(api, monkeypatch):
     api(Simulator(scripts={"a": [Reply(503, b"", HOUR), fulfilled("a")]}))
     workspace = started(Workspace.open(), "a")
-    refresh(workspace)
+    derive(workspace, PURCHASES, DATA_ISSUES)
     assert isinstance(daily_refresh(), dg.SkipReason)
     monkeypatch.setattr("pipeline.steps.now", lambda: now() + timedelta(hours=2))
     assert isinstance(daily_refresh(), dg.RunRequest)
-    refresh(workspace)
-    assert rows(workspace, "SELECT status FROM purchases") == [("fulfilled",)]
+    derive(workspace, PURCHASES, DATA_ISSUES)
+    assert lake_rows(workspace, "SELECT status FROM purchases") == [("fulfilled",)]
     assert not list(workspace.data.root.glob("staging/asked_to_wait*"))
 
 
@@ -89,15 +91,15 @@ def test_a_wait_of_one_session_keeps_no_other_from_being_asked(api, configure):
     simulator = api(Simulator(scripts=scripts))
     configure(max_concurrency=8, requests_per_second=50)
     workspace = started(Workspace.open(), "odd", *others)
-    progress = refresh(workspace)
+    progress = derive(workspace, PURCHASES, DATA_ISSUES)
     assert progress.fulfilled == 40
     assert progress.exit is Exit.SESSIONS_WAIT
     assert list(progress.waiting) == ["odd"]
     drop(workspace, "more.txt", "s40")
-    again = refresh(workspace)
+    again = derive(workspace, PURCHASES, DATA_ISSUES)
     assert simulator.asked["odd"] == 1
     assert again.total == 1
-    assert rows(workspace, "SELECT session_id FROM purchases WHERE status = 'pending'") == [("odd",)]
+    assert lake_rows(workspace, "SELECT session_id FROM purchases WHERE status = 'pending'") == [("odd",)]
 
 
 def test_a_wait_of_more_than_a_day_is_reported_and_taken_as_a_minute(api, configure):
@@ -105,10 +107,10 @@ def test_a_wait_of_more_than_a_day_is_reported_and_taken_as_a_minute(api, config
     api(Simulator(scripts={s: [Reply(503, b"", {"Retry-After": value})] for s, value in values.items()}))
     configure(poll_budget=3)
     workspace = started(Workspace.open(), *values)
-    progress = refresh(workspace)
+    progress = derive(workspace, PURCHASES, DATA_ISSUES)
     assert progress.wait_until is None or progress.wait_until - now() <= timedelta(minutes=1)
     assert said(workspace) == {s: [("transient", "HTTP 503; its Retry-After is implausible")] for s in values}
-    found = rows(workspace, "SELECT severity, field, detail, raw_value FROM data_issues")
+    found = lake_rows(workspace, "SELECT severity, field, detail, raw_value FROM data_issues")
     assert [(severity, field) for severity, field, *_ in found] == [("warning", "Retry-After")]
     assert found[0][2].startswith("2 occurrences")
     assert found[0][3] in values.values()

@@ -18,6 +18,8 @@ from cryptography import x509
 
 from pipeline.polling.answers import MAX_BODY_BYTES
 from pipeline.polling.refusals import ApiUnreachableError
+from pipeline.schema.findings import DATA_ISSUES
+from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS, PURCHASES
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.simulator.service import serve
 from pipeline.steps import Workspace
@@ -34,7 +36,7 @@ from tests.support.raw_server import (
     serve_raw,
 )
 from tests.support.strange_servers import Said, as_it_should, certificate, raw, said
-from tests.support.workspace import KEY, build_all, drop, refresh, rows
+from tests.support.workspace import KEY, ask, build, derive, drop, lake_rows
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -44,6 +46,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 GZIP = "Content-Encoding: gzip"
 GZIP_HEADERS = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
 
+READ = (PURCHASES, PULLS, ITEM_ATTRIBUTES, DATA_ISSUES)  # what the tests look at
 FULFILLED: Said = ("fulfilled", None)
 
 
@@ -60,7 +63,7 @@ def assert_refresh_brings(expected: dict[str, list[Said]]) -> Workspace:
     """
     workspace = Workspace.open()
     drop(workspace, "ids.txt", "\n".join([*expected, *ORDINARY]))
-    progress = refresh(workspace)
+    progress = derive(workspace, *READ)
     assert_told(workspace, expected)
     assert progress.outcomes == Counter(outcome for answers in said(workspace).values() for outcome, _ in answers)
     return workspace
@@ -70,9 +73,9 @@ def assert_told(workspace: Workspace, expected: dict[str, list[Said]]) -> None:
     answers = said(workspace)
     assert {session_id: answers[session_id] for session_id in expected} == expected
     assert {answers[session_id][-1] for session_id in ORDINARY} == {FULFILLED}
-    purchases = rows(workspace, "SELECT session_id, status, poll_count FROM purchases ORDER BY session_id")
+    purchases = lake_rows(workspace, "SELECT session_id, status, poll_count FROM purchases ORDER BY session_id")
     assert purchases == [(s, "fulfilled", len(answers[s])) for s in sorted([*expected, *ORDINARY])]
-    issues = rows(workspace, "SELECT session_id, detail FROM data_issues WHERE rule = 'malformed_answer'")
+    issues = lake_rows(workspace, "SELECT session_id, detail FROM data_issues WHERE rule = 'malformed_answer'")
     assert sorted(issues) == sorted(
         (session_id, detail)
         for session_id, given in expected.items()
@@ -167,10 +170,9 @@ def test_large_bodies_cost_little_memory_however_many_come_at_once(
     configure(data_dir=tmp_path / "large", request_timeout=20)
     workspace, peak = peak_of_polling(sessions)
     assert peak - usual_peak < bound * MEBIBYTE
-    build_all(workspace)
-    workspace.publish()
+    build(workspace, *READ)
     assert_told(workspace, {s: malformed("the body is over 8 MiB") for s in sessions})
-    assert rows(workspace, "SELECT max(len(raw_value)) FROM data_issues") == [(200,)]
+    assert lake_rows(workspace, "SELECT max(len(raw_value)) FROM data_issues") == [(200,)]
     kept = raw(workspace, "DISTINCT octet_length(body)", "outcome = 'malformed'")
     assert kept == [(MAX_BODY_BYTES,)]
 
@@ -251,9 +253,9 @@ def test_connections_that_close_at_any_moment_cost_questions_and_no_session(raw_
     workspace = Workspace.open()
     sessions = [f"s{i}" for i in range(60)]
     drop(workspace, "ids.txt", "\n".join(sessions))
-    progress = refresh(workspace)
-    assert rows(workspace, "SELECT status, count(*) FROM purchases GROUP BY 1") == [("fulfilled", 60)]
-    assert rows(workspace, "SELECT sum(poll_count) FROM purchases") == [(progress.requests,)]
+    progress = derive(workspace, PURCHASES)
+    assert lake_rows(workspace, "SELECT status, count(*) FROM purchases GROUP BY 1") == [("fulfilled", 60)]
+    assert lake_rows(workspace, "SELECT sum(poll_count) FROM purchases") == [(progress.requests,)]
     assert set(progress.outcomes) == {"fulfilled", "transient", "malformed"}
 
 
@@ -298,7 +300,7 @@ def test_a_lone_surrogate_costs_one_character_and_no_pull(api):
         )
     )
     workspace = assert_refresh_brings({"in-a-name": [FULFILLED], "in-an-id": [FULFILLED], "in-a-key": [FULFILLED]})
-    found = rows(
+    found = lake_rows(
         workspace,
         "SELECT session_id, item_id, name, buyback_price_usd FROM pulls WHERE session_id LIKE 'in-%' ORDER BY 1",
     )
@@ -307,7 +309,7 @@ def test_a_lone_surrogate_costs_one_character_and_no_pull(api):
         ("in-a-name", "i", "Card \N{REPLACEMENT CHARACTER} of \N{GRINNING FACE}", Decimal("1.5000")),
         ("in-an-id", "\N{REPLACEMENT CHARACTER}", None, Decimal("12345678901.1235")),
     ]
-    assert rows(workspace, "SELECT trait_type, value FROM item_attributes") == [("\N{REPLACEMENT CHARACTER}",) * 2]
+    assert lake_rows(workspace, "SELECT trait_type, value FROM item_attributes") == [("\N{REPLACEMENT CHARACTER}",) * 2]
 
 
 def test_a_key_that_comes_twice_below_the_envelope_costs_no_pull_and_no_neighbour(api):
@@ -323,7 +325,7 @@ def test_a_key_that_comes_twice_below_the_envelope_costs_no_pull_and_no_neighbou
     workspace = assert_refresh_brings(
         dict.fromkeys(replies, [("fulfilled", "keys are repeated; of each, the last counts")])
     )
-    found = rows(
+    found = lake_rows(
         workspace,
         "SELECT session_id, item_id, buyback_price_usd FROM pulls WHERE item_id <> 'i' ORDER BY 1, pull_number",
     )
@@ -351,7 +353,7 @@ def test_numbers_that_no_machine_holds_are_read_or_reported_and_cost_no_pull(api
     more = f', "supply": {"9" * 100_000}, "debt": -{10**30}, "share": 1e999, "rest": 1e-999'
     api(simulator({"odd": answer("odd", items, more)}))
     workspace = assert_refresh_brings({"odd": [FULFILLED]})
-    found = rows(
+    found = lake_rows(
         workspace,
         """
         SELECT buyback_price_usd, detail FROM pulls LEFT JOIN data_issues AS issues
@@ -360,7 +362,7 @@ def test_numbers_that_no_machine_holds_are_read_or_reported_and_cost_no_pull(api
         """,
     )
     assert found == list(prices.values())
-    unknown = rows(workspace, "SELECT field FROM data_issues WHERE rule = 'unknown_field' ORDER BY 1")
+    unknown = lake_rows(workspace, "SELECT field FROM data_issues WHERE rule = 'unknown_field' ORDER BY 1")
     assert unknown == [("$.result.debt",), ("$.result.rest",), ("$.result.share",), ("$.result.supply",)]
 
 
@@ -373,11 +375,13 @@ def test_ten_thousand_items_in_one_answer_are_ten_thousand_pulls(api):
     items[5000:5003] = ["null", '{"id": "bare"}', '{"id": "odd", "content": 1}']
     api(simulator({"many": answer("many", ", ".join(items))}))
     workspace = assert_refresh_brings({"many": [FULFILLED]})
-    assert rows(workspace, "SELECT count(*), count(name), max(pull_number) FROM pulls WHERE session_id = 'many'") == [
-        (10_000, 9_997, 10_000)
-    ]
-    assert rows(workspace, "SELECT count(*) FROM item_attributes") == [(9_997,)]
-    assert rows(workspace, "SELECT pull_number, rule, field FROM data_issues WHERE session_id = 'many' ORDER BY 1") == [
+    assert lake_rows(
+        workspace, "SELECT count(*), count(name), max(pull_number) FROM pulls WHERE session_id = 'many'"
+    ) == [(10_000, 9_997, 10_000)]
+    assert lake_rows(workspace, "SELECT count(*) FROM item_attributes") == [(9_997,)]
+    assert lake_rows(
+        workspace, "SELECT pull_number, rule, field FROM data_issues WHERE session_id = 'many' ORDER BY 1"
+    ) == [
         (5001, "missing_item_id", "id"),
         (5003, "unreadable_field", "content"),
     ]
@@ -404,17 +408,16 @@ def assert_unreachable(url: str, because: str = "") -> Workspace:
     workspace = Workspace.open()
     drop(workspace, "ids.txt", "\n".join(ORDINARY))
     with pytest.raises(ApiUnreachableError) as failure:
-        refresh(workspace)
+        ask(workspace)
     assert f"{url}/api/v1/vm/buy/status" in str(failure.value)
     assert because in str(failure.value)
     assert len(str(failure.value).splitlines()) == 1
     assert KEY not in str(failure.value)
-    build_all(workspace)
-    workspace.publish()
-    assert rows(workspace, "SELECT status, count(*), min(poll_count) > 0 FROM purchases GROUP BY 1") == [
+    build(workspace, *READ)
+    assert lake_rows(workspace, "SELECT status, count(*), min(poll_count) > 0 FROM purchases GROUP BY 1") == [
         ("pending", len(ORDINARY), True)
     ]
-    assert rows(workspace, "SELECT count(*) FROM data_issues") == [(0,)]
+    assert lake_rows(workspace, "SELECT count(*) FROM data_issues") == [(0,)]
     return workspace
 
 
@@ -438,8 +441,8 @@ def test_a_refused_connection_is_said_in_one_line_and_the_next_run_carries_on(co
     configure(env="production", api_url=url, api_key=KEY, poll_budget=0.5, requests_per_second=0)
     workspace = assert_unreachable(url, "no connection: ")
     with serve(simulator({}), port):
-        refresh(workspace)
-    assert rows(workspace, "SELECT status, count(*) FROM purchases GROUP BY 1") == [("fulfilled", len(ORDINARY))]
+        derive(workspace, PURCHASES)
+    assert lake_rows(workspace, "SELECT status, count(*) FROM purchases GROUP BY 1") == [("fulfilled", len(ORDINARY))]
 
 
 LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))

@@ -23,8 +23,8 @@ from pipeline.publish.building import STORAGE_VERSION
 from pipeline.publish.record import Record
 from pipeline.publish.warehouse import open_warehouse, publish
 from pipeline.schema import PUBLISHED
-from pipeline.schema.marts import ITEM_TYPES
 from pipeline.schema.publication import PUBLICATION
+from pipeline.schema.quotes import ITEM_TYPES
 from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS, PURCHASES
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace

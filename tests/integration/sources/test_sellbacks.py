@@ -27,7 +27,7 @@ from tests.support.answers import answer
 from tests.support.derivation import derived
 from tests.support.derivation import records as records_of
 from tests.support.lake import lake_hashes
-from tests.support.workspace import build_all, records, refresh, rows
+from tests.support.workspace import ask, build_all, lake_records, lake_rows, refresh
 from tests.support.workspace import drop as drop_into_inbox
 
 Row = dict[str, Any]
@@ -60,30 +60,31 @@ def give(workspace: Workspace, name: str, content: str | bytes) -> None:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     workspace.take_in_sellbacks()
     build_all(workspace)
-    workspace.publish()
 
 
 def test_without_records_nothing_is_said_of_what_was_sold_back(workspace):
     assert not workspace.data.sellbacks.exists()
     assert workspace.take_in_sellbacks().lines == []
     for table in ("sellbacks", "quote_accuracy", "sellback_shares"):
-        assert rows(workspace, f"FROM {table}") == []
+        assert lake_rows(workspace, f"FROM {table}") == []
     columns = "sold_back_count, sold_back_quoted_usd, sold_back_usd, outstanding_usd, sellbacks_until"
-    assert set(rows(workspace, f"SELECT {columns} FROM buyback_outstanding")) == {(None,) * 5}
-    assert rows(workspace, "SELECT buyback_total_usd FROM buyback_outstanding WHERE window_days = 30") == [
+    assert set(lake_rows(workspace, f"SELECT {columns} FROM buyback_outstanding")) == {(None,) * 5}
+    assert lake_rows(workspace, "SELECT buyback_total_usd FROM buyback_outstanding WHERE window_days = 30") == [
         (Decimal(51),)
     ]
 
 
 def test_records_turn_what_is_outstanding_into_a_figure(workspace):
     give(workspace, "a.csv", f"{HEADER}b,second,2026-01-03T10:00:00Z,18.5\nv1|1|0,,2026-01-01T12:00:00+02:00,4\n")
-    (window,) = records(workspace, "FROM buyback_outstanding WHERE window_days = 30")
+    (window,) = lake_records(workspace, "FROM buyback_outstanding WHERE window_days = 30")
     assert (window["sold_back_count"], window["sold_back_quoted_usd"], window["sold_back_usd"]) == (
         *(2, Decimal(24), Decimal("22.5")),
     )
     assert window["outstanding_usd"] == Decimal(27) == window["buyback_total_usd"] - 24
     assert window["sellbacks_until"] == datetime(2026, 1, 3, 10, tzinfo=UTC)
-    assert rows(workspace, "SELECT session_id, pull_number, sold_date, days_since_pull, amount_usd FROM sellbacks") == [
+    assert lake_rows(
+        workspace, "SELECT session_id, pull_number, sold_date, days_since_pull, amount_usd FROM sellbacks"
+    ) == [
         ("first", 2, date(2026, 1, 1), 0, Decimal(4)),
         ("second", 1, date(2026, 1, 3), 1, Decimal("18.5")),
     ]
@@ -104,16 +105,16 @@ def test_a_record_is_of_the_session_that_it_names_and_else_of_the_latest_pull_be
     session, sold_at, expected, workspace
 ):
     give(workspace, "a.csv", f"{HEADER}again,{session},{sold_at},9\n")
-    assert rows(workspace, "SELECT session_id FROM sellbacks") == [(name,) for name in expected]
+    assert lake_rows(workspace, "SELECT session_id FROM sellbacks") == [(name,) for name in expected]
     unknown = [] if expected else [("sellbacks/a.csv", "again")]
-    assert rows(workspace, "SELECT source, raw_value FROM data_issues WHERE rule = 'unknown_sellback'") == unknown
+    assert lake_rows(workspace, "SELECT source, raw_value FROM data_issues WHERE rule = 'unknown_sellback'") == unknown
 
 
 def test_a_pull_is_sold_back_once_and_a_record_that_says_otherwise_is_an_issue(workspace):
     give(workspace, "a.csv", f"{HEADER}b,second,2026-01-03T10:00:00Z,18\n")
     give(workspace, "b.csv", f"{HEADER}b,second,2026-01-03T10:00:00Z,18\nb,,2026-01-04T10:00:00Z,19\n")
-    assert rows(workspace, "SELECT amount_usd FROM sellbacks") == [(Decimal(18),)]
-    issues = rows(
+    assert lake_rows(workspace, "SELECT amount_usd FROM sellbacks") == [(Decimal(18),)]
+    issues = lake_rows(
         workspace, "SELECT session_id, pull_number, source FROM data_issues WHERE rule = 'conflicting_sellback'"
     )
     assert issues == [("second", 1, "sellbacks/b.csv row 3")]
@@ -137,12 +138,11 @@ def test_a_bad_row_is_rejected_with_its_reason_and_never_stops_the_good_ones(wor
     (report,) = workspace.take_in_sellbacks().files
     assert (report.rows_read, report.accepted, report.duplicates, report.rejected) == (9, 2, 1, 6)
     build_all(workspace)
-    workspace.publish()
-    assert rows(workspace, "SELECT item_id, amount_usd FROM sellbacks ORDER BY 1") == [
+    assert lake_rows(workspace, "SELECT item_id, amount_usd FROM sellbacks ORDER BY 1") == [
         ("b", Decimal("18.0001")),
         ("kept", None),
     ]
-    issues = rows(
+    issues = lake_rows(
         workspace,
         "SELECT source, detail FROM data_issues WHERE rule = 'rejected_row' AND table_name = 'sellback_submissions' "
         "ORDER BY source",
@@ -154,22 +154,22 @@ def test_a_sale_at_a_time_that_cannot_be_is_a_finding_and_ends_no_record(workspa
     later = now() + timedelta(days=3)
     possible = "v1|1|0,first,2026-01-01T10:00:00Z,4\nb,second,2026-01-03T10:00:00Z,18\n"
     give(workspace, "a.csv", f"{HEADER}{possible}kept,third,{later.isoformat()},5\nagain,first,2014-12-31,4\n")
-    assert rows(workspace, "SELECT item_id FROM sellbacks") == [("v1|1|0",), ("b",)]
-    found = rows(
+    assert lake_rows(workspace, "SELECT item_id FROM sellbacks") == [("v1|1|0",), ("b",)]
+    found = lake_rows(
         workspace,
         "SELECT source, field, table_name FROM data_issues WHERE rule = 'implausible_time' ORDER BY source",
     )
     assert found == [(f"sellbacks/a.csv row {n}", "sold_at", "sellbacks") for n in (4, 5)]
-    (until,) = rows(workspace, "SELECT DISTINCT sellbacks_until FROM buyback_outstanding")
+    (until,) = lake_rows(workspace, "SELECT DISTINCT sellbacks_until FROM buyback_outstanding")
     assert until == (datetime(2026, 1, 3, 10, tzinfo=UTC),)
-    assert rows(workspace, "SELECT max(days_since_pull) FROM sellback_shares") == [(1,)]
+    assert lake_rows(workspace, "SELECT max(days_since_pull) FROM sellback_shares") == [(1,)]
 
 
 def test_a_sale_in_another_zone_s_time_counts_but_nothing_is_known_of_what_is_still_to_come(workspace):
     before = now()
     give(workspace, "a.csv", f"{HEADER}b,second,{(before + timedelta(hours=14)).isoformat()},18\n")
-    assert rows(workspace, "SELECT item_id FROM sellbacks") == [("b",)]
-    ((until,),) = rows(workspace, "SELECT DISTINCT sellbacks_until FROM buyback_outstanding")
+    assert lake_rows(workspace, "SELECT item_id FROM sellbacks") == [("b",)]
+    ((until,),) = lake_rows(workspace, "SELECT DISTINCT sellbacks_until FROM buyback_outstanding")
     assert before <= until <= now()
 
 
@@ -193,7 +193,7 @@ def test_what_a_clock_that_was_ahead_read_ends_no_record_until_its_time_has_come
 
 def test_a_rejection_of_a_record_names_every_fault_and_the_columns(workspace):
     give(workspace, "a.csv", f"{HEADER},two words,soon,ten\nx,first,,\n")
-    found = rows(
+    found = lake_rows(
         workspace,
         "SELECT session_id, field, detail, raw_value FROM data_issues WHERE rule = 'rejected_row' ORDER BY source",
     )
@@ -215,8 +215,8 @@ def test_files_are_read_once_in_each_format_and_a_list_of_ids_is_rejected_whole(
     give(workspace, "a.parquet", (workspace.data.root / "a.parquet").read_bytes())
     give(workspace, "b.jsonl", '{"item_id": "kept", "sold_at": "2026-01-09T00:00:00Z", "amount_usd": "4.5"}\n')
     give(workspace, "c.txt", "bare\n")
-    assert rows(workspace, "SELECT item_id FROM sellbacks ORDER BY 1") == [("b",), ("kept",)]
-    assert rows(workspace, "SELECT source FROM data_issues WHERE rule = 'rejected_file'") == [("sellbacks/c.txt",)]
+    assert lake_rows(workspace, "SELECT item_id FROM sellbacks ORDER BY 1") == [("b",), ("kept",)]
+    assert lake_rows(workspace, "SELECT source FROM data_issues WHERE rule = 'rejected_file'") == [("sellbacks/c.txt",)]
     assert Inbox(workspace.data, SELLBACKS).new_files() == []
     before = lake_hashes(workspace)
     (workspace.data.sellbacks / "copy.parquet").write_bytes((workspace.data.sellbacks / "a.parquet").read_bytes())
@@ -231,11 +231,12 @@ def test_a_sale_that_is_known_before_its_pull_finds_it_when_the_answer_comes(api
     api(Simulator(hold=0, scripts={"s": [Reply(200, answer("s", [{"id": "a", "buyback_price": 3}]))]}))
     workspace = Workspace.open()
     give(workspace, "a.csv", f"{HEADER}a,s,2026-01-03,3\n")
-    assert rows(workspace, "FROM sellbacks") == []
+    assert lake_rows(workspace, "FROM sellbacks") == []
     drop_into_inbox(workspace, "x.txt", "s\n")
-    refresh(workspace)
-    assert rows(workspace, "SELECT session_id, amount_usd FROM sellbacks") == [("s", Decimal(3))]
-    assert rows(workspace, "FROM data_issues WHERE rule = 'unknown_sellback'") == []
+    ask(workspace)
+    build_all(workspace)
+    assert lake_rows(workspace, "SELECT session_id, amount_usd FROM sellbacks") == [("s", Decimal(3))]
+    assert lake_rows(workspace, "FROM data_issues WHERE rule = 'unknown_sellback'") == []
 
 
 def test_a_rebuild_as_of_the_past_knows_the_records_of_then(workspace, tmp_path):
@@ -245,7 +246,7 @@ def test_a_rebuild_as_of_the_past_knows_the_records_of_then(workspace, tmp_path)
     workspace.rebuild_as_of(then, tmp_path / "past")
     with duckdb.connect(tmp_path / "past" / "phygitals.duckdb", read_only=True) as past:
         assert past.execute("SELECT item_id FROM sellbacks").fetchall() == [("b",)]
-    assert rows(workspace, "SELECT count(*) FROM sellbacks") == [(2,)]
+    assert lake_rows(workspace, "SELECT count(*) FROM sellbacks") == [(2,)]
 
 
 def sold(chance: random.Random, days: int, shifts: float) -> list[Row]:

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from pipeline.publish import PublishError
-from pipeline.schema.marts import ITEM_TYPES
+from pipeline.schema.quotes import ITEM_TYPES
 from pipeline.schema.staging import PULLS, PURCHASES
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace

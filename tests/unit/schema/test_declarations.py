@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pipeline.polling.answers import Outcome
-from pipeline.schema import TABLES
-from pipeline.schema.table import MONEY, SHARE, TIME, Column
+from pipeline.polling.endpoint import ENDPOINTS
+from pipeline.schema import RAW, TABLES
+from pipeline.schema.table import MONEY, SHARE, TIME, Column, Partition
+from pipeline.storage.raw_log import Response
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,18 @@ def test_what_a_table_refers_to_exists_with_those_columns():
             assert set(reference.columns) <= names
 
 
-def test_the_accepted_outcomes_are_those_that_an_answer_can_have():
-    (outcome,) = [c for c in TABLES["status_responses"].columns if c.name == "outcome"]
-    assert set(outcome.accepted) == {outcome.value for outcome in Outcome}
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
+def test_the_table_of_an_endpoint_has_what_log_and_recovery_need_and_accepts_every_outcome(endpoint):
+    columns = {column.name: column for column in endpoint.table.columns}
+    needed = {"session_id", "requested_at", "received_at", "body", "body_sha256", "outcome"}
+    assert needed <= columns.keys() <= {*Response._fields, "body_sha256"}
+    assert set(columns["outcome"].accepted) == {outcome.value for outcome in Outcome}
+    assert endpoint.table in RAW
+    assert endpoint.table.partition is Partition.OBSERVED
+
+
+def test_every_raw_table_is_cut_by_day_and_says_when_a_row_was_received():
+    for table in RAW:
+        (received,) = [column for column in table.columns if column.name == table.received_at]
+        assert (received.type, received.is_required) == (TIME, True)
+        assert table.partition is not Partition.NONE
