@@ -6,7 +6,7 @@ DEMO_SESSIONS ?= 2500
 DEMO_POLL_BUDGET ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-unit screenshots check fix lock benchmarks demo-distributed clean
+.PHONY: help setup demo dev test test-unit screenshots check fix docs lock benchmarks demo-distributed clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,8 +49,12 @@ check: setup ## Lint and type-check; changes nothing
 fix: setup ## Format and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/python -m pipeline.catalog.dictionary README.md
+	$(BIN)/python -m docs.reference_pages
 	$(BIN)/python -m pipeline.catalog.lineage
+
+docs: setup ## Build the documentation site into build/docs; a broken link or reference fails
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky docs build/docs
+	@echo "Open build/docs/index.html in a browser."
 
 lock: setup ## Pin the newest allowed dependencies, with hashes, into requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-strip-extras \

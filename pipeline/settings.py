@@ -9,32 +9,35 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from annotated_types import Ge, Gt, Le
-from croniter import CroniterError, croniter
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import PipelineError
 from pipeline.network import check, is_loopback, parsed
 from pipeline.process import MEMORY_LIMIT
-
-if TYPE_CHECKING:
-    from httpx import URL
+from pipeline.setting_types import (
+    ApiKey,
+    BaseUrl,
+    Cron,
+    DatabaseUrl,
+    LakeUrl,
+    MemorySize,
+    PathPrefix,
+    Query,
+    Seconds,
+    SecondsOrNever,
+    WebhookUrl,
+    is_allowed_endpoint,
+)
 
 _CODE = Path(__file__).resolve().parent.parent
 # The folder of `.env`, `data` and `dagster_home`: the clone, or the working directory of an installed package.
 PROJECT_ROOT = _CODE if (_CODE / "pyproject.toml").is_file() else Path.cwd()
 
 Environment = Literal["local", "sandbox", "production"]
-
-_LEAST_MEMORY = 250_000_000  # bytes; with less, tables of a small history fail
-_BYTES = {
-    f"{prefix}{unit}": base**power
-    for unit, base in (("b", 1000), ("ib", 1024))
-    for power, prefix in enumerate("kmgt", start=1)
-}
 
 _DEFAULT_URLS: dict[str, str] = {
     "sandbox": "https://api.phygitals.com/_",
@@ -47,106 +50,6 @@ class SettingsError(PipelineError):
     """A variable has an invalid value, or a required variable is missing."""
 
 
-def _valid_url(value: str) -> str:
-    try:
-        url = parsed(value)
-    except ValueError:
-        url = None
-    if url is None or url.userinfo or "?" in value or "#" in value:
-        raise ValueError("allowed is a base URL such as https://api.phygitals.com")
-    if not _is_guarded(url):
-        raise ValueError("allowed is https, or plain http to a loopback address such as http://127.0.0.1:8000")
-    return value.rstrip("/")
-
-
-def _is_guarded(url: URL) -> bool:
-    return url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host))
-
-
-def _is_allowed_endpoint(value: str) -> bool:
-    try:
-        url = parsed(value)
-    except ValueError:
-        return False
-    return _is_guarded(url) and not url.userinfo
-
-
-def _valid_lake(value: str) -> str:
-    found = re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/?#@\\\s]+)*/?", value)
-    if not found or any(part in (".", "..") for part in value.split("/")):
-        raise ValueError("allowed is s3://bucket/prefix; endpoint and credentials come from the AWS_* variables")
-    return value.rstrip("/")
-
-
-def _valid_prefix(value: str) -> str:
-    if not value.strip("/"):
-        return ""
-    if any(c in value for c in "?# \t") or not value.isprintable():
-        raise ValueError("allowed is a path such as /api/v1")
-    return "/" + value.strip("/")
-
-
-def _valid_webhook(value: SecretStr) -> SecretStr:
-    try:
-        is_allowed = _is_guarded(parsed(value.get_secret_value()))
-    except ValueError:
-        is_allowed = False
-    if not is_allowed:
-        raise ValueError("allowed is an https URL, or plain http to a loopback address")
-    return value
-
-
-def _valid_key(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if not (text.isascii() and text.isprintable()) or " " in text:
-        raise ValueError("allowed are printable ASCII characters without white space")
-    return value
-
-
-def _valid_database_url(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    scheme, separator, rest = text.partition("://")
-    # Otherwise a part of the password could be taken for a host, and be shown in an error of the driver.
-    credentials = rest.rpartition("@")[0]
-    if (
-        scheme not in ("postgresql", "postgres")
-        or not separator
-        or any(sign in credentials for sign in "@/?#")
-        or not text.isprintable()
-        or " " in text
-    ):
-        raise ValueError(
-            "allowed is postgresql://user:password@host:5432/database, with each of @ : / ? # % in a password "
-            "percent-encoded, @ as %40"
-        )
-    return value
-
-
-def _valid_query(value: str) -> str:
-    query = value.strip().rstrip(";").rstrip()
-    if not query:
-        raise ValueError("allowed is a query such as SELECT session_id, created_at AS cursor FROM purchases")
-    return query
-
-
-def _valid_cron(value: str) -> str:
-    try:
-        fields = value.split()
-        if len(fields) == 5 and "w" not in fields[2].lower():  # nearest weekdays, which Dagster does not support
-            croniter(value).get_next()  # fails for days that never occur, such as 30 February
-            return value
-    except CroniterError:
-        pass
-    raise ValueError("allowed is a cron expression of five fields such as '0 2 * * *'")
-
-
-def _valid_memory(value: str) -> str:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b)\s*", value, re.ASCII | re.IGNORECASE)
-    if not found or float(found[1]) * _BYTES[found[2].lower()] < _LEAST_MEMORY:
-        raise ValueError(f"allowed is a size such as 2GB or 500MB, at least {_LEAST_MEMORY // 10**6}MB")
-    return value.strip()
-
-
 def _absolute(value: Path) -> Path:
     try:
         return (PROJECT_ROOT / value.expanduser()).resolve()
@@ -154,8 +57,7 @@ def _absolute(value: Path) -> Path:
         raise ValueError("allowed is a path; there is no home directory of that name") from None
 
 
-Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
-SecondsOrNever = Annotated[float, Field(ge=0, le=3_153_600_000, allow_inf_nan=False)]
+_Folder = Annotated[Path, AfterValidator(_absolute)]
 
 
 class EnvironmentSetting(BaseSettings):
@@ -165,7 +67,9 @@ class EnvironmentSetting(BaseSettings):
         env_prefix="PHYGITALS_", env_ignore_empty=True, env_file_encoding="utf-8-sig", extra="ignore", frozen=True
     )
 
-    env: Environment = "local"
+    env: Annotated[Environment, Field(description="`local` (the bundled simulator), `sandbox` or `production`")] = (
+        "local"
+    )
 
     @classmethod
     def name(cls, env_file: Path | None = None) -> str:
@@ -179,7 +83,13 @@ class EnvironmentSetting(BaseSettings):
 class WebhookSettings(EnvironmentSetting):
     """The recipient of failure notifications. Separate, because invalid settings may be the failure."""
 
-    failure_webhook: Annotated[SecretStr, AfterValidator(_valid_webhook)] | None = None
+    failure_webhook: Annotated[
+        WebhookUrl | None,
+        Field(
+            description="URL for notifications of failed runs; https, or plain http to a loopback address; never "
+            "logged or shown"
+        ),
+    ] = None
 
     @classmethod
     def failure_webhook_url(cls, env_file: Path | None = None) -> str | None:
@@ -197,25 +107,97 @@ class Settings(WebhookSettings):
     Use `load`, which turns pydantic's errors into one line for people.
     """
 
-    api_url: Annotated[str, AfterValidator(_valid_url)] | None = None
-    api_prefix: Annotated[str, AfterValidator(_valid_prefix)] = "/api/v1"
-    api_key: Annotated[SecretStr, AfterValidator(_valid_key)] | None = None
-    data_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
-    lake_url: Annotated[str, AfterValidator(_valid_lake)] | None = None
-    # The API holds a pending call for about 6 s; 25 calls a second times 6 s are 150.
-    max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 160
-    requests_per_second: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] | None = None
-    request_timeout: Seconds = 30.0
-    poll_budget: Seconds = 900.0
-    poll_interval: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 2.0
-    expire_after: SecondsOrNever = 604_800.0
-    daily_cron: Annotated[str, AfterValidator(_valid_cron)] = "0 2 * * *"
-    poll_shards: Annotated[int, Field(ge=1, le=256)] = 1
-    keep_run_days: Annotated[int, Field(ge=1, le=36_500)] = 30
-    publish_days: Annotated[int, Field(ge=0, le=36_500)] = 0  # 0 = all
-    memory_limit: Annotated[str, AfterValidator(_valid_memory)] = MEMORY_LIMIT
-    submissions_url: Annotated[SecretStr, AfterValidator(_valid_database_url)] | None = None
-    submissions_query: Annotated[str, AfterValidator(_valid_query)] | None = None
+    api_url: Annotated[BaseUrl | None, Field(description="base URL; https, or plain http to a loopback address")] = None
+    api_prefix: Annotated[PathPrefix, Field(description="path before `/vm/buy/status`")] = "/api/v1"
+    api_key: Annotated[ApiKey | None, Field(description="required outside `local`; never logged, shown or stored")] = (
+        None
+    )
+    data_dir: Annotated[
+        _Folder | None,
+        Field(description="the data directory; the first `submit` or `refresh` binds it to one environment and URL"),
+    ] = None
+    lake_url: Annotated[
+        LakeUrl | None,
+        Field(
+            description="`s3://bucket/prefix`: the data are in this object store, and the data directory is a working "
+            "copy"
+        ),
+    ] = None
+    max_concurrency: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10_000,
+            description="requests in flight; the API holds a pending call for about 6 s, and 25 a second times 6 are "
+            "150",
+        ),
+    ] = 160
+    requests_per_second: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=100_000,
+            allow_inf_nan=False,
+            description="ceiling of the whole run in any one second; 2.5 is used as 2; 0 = no ceiling",
+        ),
+    ] = None
+    request_timeout: Annotated[Seconds, Field(description="seconds for one request")] = 30.0
+    poll_budget: Annotated[
+        Seconds,
+        Field(description="seconds for which a run polls; other sessions stay pending for the next run"),
+    ] = 900.0
+    poll_interval: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=60,
+            allow_inf_nan=False,
+            description="seconds before a pending session is polled again; grows by backoff with jitter up to 60, but "
+            "not after a call that the API held for that long",
+        ),
+    ] = 2.0
+    expire_after: Annotated[
+        SecondsOrNever,
+        Field(description="seconds after submission at which an unresolved session expires; 0 = never"),
+    ] = 604_800.0
+    daily_cron: Annotated[Cron, Field(description="the daily schedule, UTC")] = "0 2 * * *"
+    poll_shards: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=256,
+            description="processes that share the polling, its ceiling and its requests in flight",
+        ),
+    ] = 1
+    keep_run_days: Annotated[
+        int, Field(ge=1, le=36_500, description="days after which runs are removed from Dagster's history")
+    ] = 30
+    publish_days: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=36_500,
+            description="UTC days in the published file, counted back from the day of the run; 0 = all. The lake "
+            "always has all days",
+        ),
+    ] = 0
+    memory_limit: Annotated[
+        MemorySize,
+        Field(
+            description="memory that DuckDB may use, such as `2GB` or `500MB`, at least 250MB; Arrow and Python need "
+            "more beside it, up to 0.8 GB at 50 million pulls"
+        ),
+    ] = MEMORY_LIMIT
+    submissions_url: Annotated[
+        DatabaseUrl | None,
+        Field(
+            description="`postgresql://user:password@host:5432/database`, a database with session ids; never logged, "
+            "shown or stored"
+        ),
+    ] = None
+    submissions_query: Annotated[
+        Query | None, Field(description="the query that yields them, with a column `cursor`; set both or neither")
+    ] = None
 
     @property
     def base_url(self) -> str | None:
@@ -276,7 +258,7 @@ class Settings(WebhookSettings):
                 "shard has a share of PHYGITALS_REQUESTS_PER_SECOND and of PHYGITALS_MAX_CONCURRENCY"
             )
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
-        if settings.lake_url and endpoint and not _is_allowed_endpoint(endpoint):
+        if settings.lake_url and endpoint and not is_allowed_endpoint(endpoint):
             raise SettingsError(
                 f"AWS_ENDPOINT_URL={endpoint!r} is refused: allowed is an https URL, or plain http to a loopback "
                 "address"

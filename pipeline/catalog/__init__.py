@@ -1,1 +1,1 @@
-"""Descriptions of the tables: column lineage, table profiles, the README's dictionary, the trace of a session."""
+"""Descriptions of the tables: column lineage, table profiles, the trace of a session."""

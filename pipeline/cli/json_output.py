@@ -1,4 +1,4 @@
-"""Writes one JSON object to standard output, as docs/json-output.md describes it."""
+"""Writes one JSON object to standard output, as docs/reference/json-output.md describes it."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Status:
-    """The status as of `as_of`. docs/json-output.md describes the fields, which are those of `--json`.
+    """The status as of `as_of`. docs/reference/json-output.md describes the fields, which are those of `--json`.
 
     `history_unknown_because` has the reason if the runs and triggers are unknown.
     """

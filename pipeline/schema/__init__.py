@@ -1,7 +1,7 @@
 """Every table of the pipeline, each declared once: its grain, columns, keys and sources.
 
 The declarations generate the Parquet schemas, the DuckDB types and comments, Dagster's column
-schemas, the asset checks and the README's table dictionary.
+schemas, the asset checks and the reference page of the tables.
 """
 
 from pipeline.schema import (

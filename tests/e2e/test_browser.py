@@ -23,6 +23,7 @@ from pipeline.definitions import defs
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.settings import PROJECT_ROOT
 from tests.support.asset_groups import GROUPS
+from tests.support.browser import CHROMIUM, chromium
 from tests.support.processes import free_port, is_served, living, started, wait_until
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: run `make setup`")
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 if CHROMIUM is None:
     pytest.skip("no Chromium on this machine: install Debian's package `chromium`", allow_module_level=True)
 
@@ -78,14 +78,11 @@ def server(tmp_path_factory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def page(server) -> Iterator[Page]:
-    with playwright.sync_playwright() as driver:
-        # The sandbox of Chromium needs rights that a container rarely has; nothing but our own pages is opened.
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    with chromium() as browser:
         page = browser.new_page(base_url=server.url, viewport=WINDOW)
         page.set_default_timeout(60_000)
         playwright.expect.set_options(timeout=60_000)
         yield page
-        browser.close()
 
 
 @pytest.fixture

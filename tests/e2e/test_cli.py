@@ -26,7 +26,7 @@ from tests.support.command_line import assert_one_line_error, on_a_terminal, phy
 from tests.support.json_schemas import described
 from tests.support.workspace import KEY, drop, refresh, rows
 
-README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS_PAGE = (PROJECT_ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -290,8 +290,8 @@ def test_the_version_is_that_of_the_package():
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize(("typed", "completed"), [("sta", "status"), ("status --j", "--json")])
-def test_bash_completes_commands_and_options_as_the_readme_says(typed, completed, monkeypatch):
-    (line,) = re.findall(r"^eval .*_PHYGITALS_COMPLETE=bash_source.*$", README, re.MULTILINE)
+def test_bash_completes_commands_and_options_as_the_documentation_says(typed, completed, monkeypatch):
+    (line,) = re.findall(r"^eval .*_PHYGITALS_COMPLETE=bash_source.*$", COMMANDS_PAGE, re.MULTILINE)
     words = ["phygitals", *typed.split()]
     program = f"{line}\nCOMP_WORDS=({' '.join(words)}) COMP_CWORD={len(words) - 1}\n_phygitals_completion phygitals\n"
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)

@@ -1,4 +1,4 @@
-"""The README is true: its tables list what there is, and what it shows can be run as it stands."""
+"""The README and the reference pages are true: their tables list what there is."""
 
 from __future__ import annotations
 
@@ -7,82 +7,72 @@ import shlex
 import subprocess
 import sys
 
+import pytest
+
+from docs.reference_pages import PAGES, page, rendered
 from pipeline.cli.main import cli
 from pipeline.definitions import defs
-from pipeline.schema import PUBLISHED
-from pipeline.schema.publication import PUBLICATION
-from pipeline.settings import PROJECT_ROOT, Settings
+from pipeline.settings import PROJECT_ROOT
 from pipeline.sources.columns import COLUMNS
 from pipeline.sources.formats import SUFFIXES
 from tests.support.workspace import rows
 
+DOCS = PROJECT_ROOT / "docs"
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def section(title: str) -> str:
-    """The text below a heading, up to the next one."""
-    return re.split(r"\n#+ ", README.split(f"# {title}\n")[1])[0]
+def text_of(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
 
 
-def test_the_readme_lists_every_table_and_column_as_declared():
-    for table in (*PUBLISHED, PUBLICATION):
-        text = section(f"`{table.name}`")
-        assert table.grain in text
-        listed = re.findall(r"^\| `(\w+)` \| (.+?) \| (.*?) \| (.*?) \| (.*) \|$", text, re.MULTILINE)
-        declared = [
-            (c.name, c.type, c.unit or "", "key" if c.key else "required" if c.is_required else "", c.description)
-            for c in table.columns
-        ]
-        assert listed == declared
+@pytest.mark.parametrize("name", PAGES)
+def test_the_reference_lists_what_is_declared(name):
+    text = page(name).read_text(encoding="utf-8")
+    assert rendered(name, text) == text, "run `make fix`"
 
 
-def test_the_readme_lists_every_setting_with_its_default():
-    for name, field in Settings.model_fields.items():
-        variable = f"PHYGITALS_{name.upper()}"
-        rows_of = [line for line in README.splitlines() if line.startswith(f"| `{variable}`")]
-        assert len(rows_of) == 1, f"the table of settings has {len(rows_of)} rows of {variable}"
-        if field.default is not None:
-            shown = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
-            assert f"`{shown}`" in rows_of[0]
+def test_a_page_without_its_marks_is_refused():
+    with pytest.raises(ValueError, match="the page has no"):
+        rendered("tables", "# Tables\n")
 
 
 def test_it_lists_every_command():
-    assert sorted(re.findall(r"^\| `phygitals ([\w-]+)", section("Commands"), re.MULTILINE)) == sorted(cli.commands)
+    listed = re.findall(r"^\| `phygitals ([\w-]+)", text_of("reference/commands.md"), re.MULTILINE)
+    assert sorted(listed) == sorted(cli.commands)
 
 
 def test_it_lists_every_schedule_and_sensor():
-    listed = re.findall(r"^\| `(\w+)`", section("Automation"), re.MULTILINE)
+    listed = re.findall(r"^\| `(\w+)`", text_of("how-to/automate.md"), re.MULTILINE)
     repository = defs.get_repository_def()
     defined = [d.name for d in repository.schedule_defs] + [d.name for d in repository.sensor_defs]
     assert sorted(listed) == sorted(defined)
 
 
 def test_it_lists_every_format_and_column_of_submissions():
-    text = section("Submitting sessions")
+    text = text_of("how-to/submit-sessions.md")
     assert tuple(sorted(re.findall(r"`(\.[a-z]+)`", text.split("Columns:")[0]))) == SUFFIXES
     assert re.findall(r"`(\w+)`", text.split("Columns:")[1].split("others are ignored")[0])[: len(COLUMNS)] == list(
         COLUMNS
     )
 
 
-def test_every_path_of_the_project_that_it_names_is_there():
-    (folders,) = re.findall(r"\| folder \|(.*?)\n\n", README, re.DOTALL)
-    listed = re.findall(r"^\| `([^`]+)`", folders, re.MULTILINE)
-    named = re.findall(r"`((?:pipeline|benchmarks|notebooks|docs)/[^`]+)`", README)
-    assert listed and [path for path in (*listed, *named) if not (PROJECT_ROOT / path).exists()] == []
-
-
 def test_every_target_of_make_that_it_names_is_there():
-    targets = set(re.findall(r"^([a-z]+):", (PROJECT_ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = set(re.findall(r"(?:`|^)make ([a-z]+)", README, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT_ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    texts = [README, *(path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md"))]
+    named = {name for text in texts for name in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)}
     assert named and named <= targets
 
 
-def test_its_first_query_runs_as_it_stands(demo):
+def test_the_readme_has_at_most_150_lines():
+    assert len(README.splitlines()) <= 150
+
+
+def test_its_first_query_prints_what_is_in_the_file(demo):
     program = README.split("```python\n")[1].split("```")[0]
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     header, *lines = done.stdout.splitlines()
-    assert header.split() == ["item_type", "pull_count", "buyback_median_usd", "buyback_total_usd"]
+    shown = README.split("```text\n")[1].splitlines()[0]
+    assert header.split() == shown.split() == ["item_type", "pull_count", "buyback_median_usd", "buyback_total_usd"]
     assert {line.split()[1] for line in lines} == {name for (name,) in rows(demo, "SELECT item_type FROM item_types")}
 
 

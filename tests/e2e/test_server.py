@@ -116,8 +116,8 @@ def test_setup_makes_the_history_of_each_environment():
     assert f"for env in {' '.join(get_args(Environment))}; do PHYGITALS_ENV=$env " in made
 
 
-def test_the_examples_and_the_readme_say_that_the_ui_has_no_login():
-    texts = [(DEPLOY / "phygitals-webserver.service"), PROJECT_ROOT / "README.md"]
+def test_the_examples_and_the_guide_say_that_the_ui_has_no_login():
+    texts = [(DEPLOY / "phygitals-webserver.service"), PROJECT_ROOT / "docs" / "how-to" / "server.md"]
     assert all("UI has no login" in text.read_text(encoding="utf-8") for text in texts)
 
 

@@ -1,4 +1,4 @@
-"""The schemas of docs/json-output.md, and output that is compared with them."""
+"""The schemas of docs/reference/json-output.md, and output that is compared with them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jsonschema
 
 from pipeline.settings import PROJECT_ROOT
 
-_DOCUMENT = (PROJECT_ROOT / "docs" / "json-output.md").read_text(encoding="utf-8")
+_DOCUMENT = (PROJECT_ROOT / "docs" / "reference" / "json-output.md").read_text(encoding="utf-8")
 SCHEMAS: dict[str, dict[str, Any]] = {
     schema["title"]: schema for schema in map(json.loads, re.findall(r"```json\n(.*?)```", _DOCUMENT, re.DOTALL))
 }

@@ -20,7 +20,19 @@ TESTS = PROJECT_ROOT / "tests"
 MAY_IMPORT_DAGSTER = {"orchestration", "definitions.py"}
 # Each may import those to its left, and itself.
 LAYERS = (
-    *("errors", "clock", "process", "network", "endpoint", "settings", "schema", "storage", "polling", "sources"),
+    *(
+        "errors",
+        "clock",
+        "process",
+        "network",
+        "endpoint",
+        "setting_types",
+        "settings",
+        "schema",
+        "storage",
+        "polling",
+        "sources",
+    ),
     *("simulator", "transform", "catalog", "quality", "publish", "report", "steps", "orchestration", "cli"),
     "definitions",
 )

@@ -52,9 +52,9 @@ def test_columns_come_in_any_order_and_others_are_ignored(tmp_path):
     assert (row.pack_id, row.price_usd, row.name) == ("p", Decimal(5), None)
 
 
-def test_the_readme_s_example_is_taken_as_it_stands(tmp_path):
-    readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
-    example = readme.split("```csv\n")[1].split("```")[0]
+def test_the_guide_s_example_is_taken_as_it_stands(tmp_path):
+    guide = (PROJECT_ROOT / "docs" / "how-to" / "describe-packs.md").read_text(encoding="utf-8")
+    example = guide.split("```text\n")[1].split("```")[0]
     header, *lines = example.splitlines()
     found = read(tmp_path, *lines, header=header)
     assert [row.rejected_reason for row in found] == [None] * len(lines)

@@ -1,4 +1,4 @@
-"""What the README shows for PostgreSQL runs as it stands, and shows enough."""
+"""What the guide shows for PostgreSQL runs as it stands, and shows enough."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from tests.support.workspace import drop
 
 
 def test_its_settings_and_its_role_are_enough(shop, tmp_path, configure, monkeypatch):
-    readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
-    section = re.split(r"\n#+ ", readme.split("# Session ids from PostgreSQL\n")[1])[0]
-    (settings,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-    (statements,) = re.findall(r"```sql\n(.*?)```", section, re.DOTALL)
-    role = "reader_of_the_readme"
+    guide = (PROJECT_ROOT / "docs" / "how-to" / "postgresql.md").read_text(encoding="utf-8")
+    (settings,) = re.findall(r"```ini\n(.*?)```", guide, re.DOTALL)
+    (statements,) = re.findall(r"```sql\n(.*?)```", guide, re.DOTALL)
+    role = "reader_of_the_guide"
     made = [
         statement.replace("'…'", f"'{PASSWORD}'").replace(READER, role) for statement in statements.split(";\n")[:-1]
     ]
