@@ -107,3 +107,10 @@ PENDING_SESSIONS = Table(
     sources=("session_submissions", "status_responses"),
     special_strategy=Strategy.PENDING,
 )
+
+# The column with the time at which a row was received. Its UTC day is the day of the row's object.
+RECEIVED = {
+    SESSION_SUBMISSIONS: "submitted_at",
+    SELLBACK_SUBMISSIONS: "submitted_at",
+    STATUS_RESPONSES: "received_at",
+}

@@ -11,22 +11,16 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema.raw import SELLBACK_SUBMISSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.schema.raw import RECEIVED
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.missing_columns import with_missing_columns
 from pipeline.storage.objects import Store
-
-_RECEIVED = {
-    SESSION_SUBMISSIONS: "submitted_at",
-    SELLBACK_SUBMISSIONS: "submitted_at",
-    STATUS_RESPONSES: "received_at",
-}
 
 
 def copy_raw(source: Store, target: Store, until: datetime) -> None:
     """Copies the raw rows received up to and including `until`. Objects keep their names and row order."""
     latest = pa.scalar(until, pa.timestamp("us", "UTC"))
-    for table, received in _RECEIVED.items():
+    for table, received in RECEIVED.items():
         for part, paths in source.parts(table).items():
             source.verify(source.fetched(paths))
             for path in paths:

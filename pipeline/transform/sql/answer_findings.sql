@@ -1,26 +1,30 @@
 -- What is strange about the day's fulfilled answers, taken out of them once, so that nobody reads them all for it.
+-- Of a session's answers in several parts of the day, only the first counts.
 -- Where a production leaves a link out, it may do so in every answer, so one finding counts them all. A sandbox has no
 -- such links, and without a transaction nothing tells which of the two it is.
-WITH without_link AS (
+WITH answered_again AS (
+    SELECT session_id, min(received_at) AS first_at FROM fulfilled_results GROUP BY session_id HAVING count(*) > 1
+),
+results AS (
+    SELECT session_id, received_at, body_sha256, tx_hash, item_count, unlinked_count, problems
+    FROM fulfilled_results
+    ANTI JOIN answered_again ON answered_again.session_id = fulfilled_results.session_id AND received_at > first_at
+),
+without_link AS (
     SELECT
         'missing_link' AS rule,
         'warning' AS severity,
         'content.links.image' AS field,
-        count(*) FILTER (is_missing) || ' of ' || count(*) || ' items of the day have no link; the first is in session '
-            || arg_min(session_id, (received_at, session_id)) FILTER (is_missing) AS detail,
-        arg_min(body_sha256, (received_at, session_id)) FILTER (is_missing) AS body_sha256,
-        min(received_at) FILTER (is_missing) AS received_at
-    FROM (
-        SELECT session_id, body_sha256, received_at, not_blank(item.links.image) IS NULL AS is_missing
-        FROM (
-            SELECT session_id, body_sha256, received_at, tx_hash, unnest(items) AS item FROM fulfilled_results
-        )
-        WHERE NOT starts_with(tx_hash, 'sandbox_')
-    )
-    HAVING count(*) FILTER (is_missing) > 0
+        sum(unlinked_count) || ' of ' || sum(item_count) || ' items of the day have no link; the first is in session '
+            || arg_min(session_id, (received_at, session_id)) FILTER (unlinked_count > 0) AS detail,
+        arg_min(body_sha256, (received_at, session_id)) FILTER (unlinked_count > 0) AS body_sha256,
+        min(received_at) FILTER (unlinked_count > 0) AS received_at
+    FROM results
+    WHERE NOT starts_with(tx_hash, 'sandbox_')
+    HAVING sum(unlinked_count) > 0
 ),
 findings AS (
-    SELECT session_id, body_sha256, received_at, unnest(problems) AS problem FROM fulfilled_results
+    SELECT session_id, body_sha256, received_at, unnest(problems) AS problem FROM results
 )
 SELECT
     problem.rule,

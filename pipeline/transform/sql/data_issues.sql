@@ -177,9 +177,10 @@ findings AS (
     UNION ALL
     SELECT
         'contradicting_answer', 'warning', 'purchases', session_id, NULL, NULL, NULL,
-        'the session was already ' || status || '; a later answer reports pending', NULL, last_pending_at
+        'the session was already ' || status || '; a later answer reports pending', NULL, max(last_pending_at)
     FROM answered_on
     WHERE last_pending_at > resolved_at
+    GROUP BY session_id, status, utc_day(last_pending_at)
     UNION ALL
     SELECT
         rule, severity, table_name, session_id, pull_number, body_sha256, field, detail, raw_value, received_at
