@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-MOST_ROWS = 20_000
+MOST_ROWS = 40_000
 _WIDTHS = (1_440, 720, 360, 180, 60, 30, 15, 5, 1)  # minutes; each divides the one before
 _DAY = slice(0, 10)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,6 +45,13 @@ def minutes_of(part: str) -> tuple[int, int]:
         return start, start + _WIDTHS[0]
     since, until = part[11:].split("-")
     return start + _of_day(since), start + _of_day(until)
+
+
+def is_cut_further(part: str, parts: Iterable[str]) -> bool:
+    """Whether some of these parts are within a part."""
+    since, until = minutes_of(part)
+    others = [minutes_of(other) for other in parts if day_of(other) == day_of(part)]
+    return any(since <= start and end <= until for start, end in others)
 
 
 def moment_of(minute: int) -> str:

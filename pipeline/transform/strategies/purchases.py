@@ -10,7 +10,7 @@ from pipeline.schema import TABLES
 from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.staging import FULFILLED_RESULTS, PURCHASES, SESSION_DAY_POLLS
 from pipeline.storage.connection import stream
-from pipeline.storage.day_parts import day_of, minutes_of, moment_of
+from pipeline.storage.day_parts import day_of, is_cut_further, minutes_of, moment_of
 from pipeline.storage.manifest import Statistics, digest
 from pipeline.transform.build_report import BuildReport
 from pipeline.transform.comparison import changed_parts
@@ -18,10 +18,21 @@ from pipeline.transform.context import BuildContext
 from pipeline.transform.queries import query
 
 _SESSIONS_AT_ONCE = 500_000
-_RESOLUTIONS_OF_TOUCHED = """
+# Of the touched sessions, few rows change in each run: most were touched because of others in their part.
+_RESOLUTIONS_OF_CHANGED = """
+    WITH made AS (
+        SELECT session_id, resolved_at, hash(purchase) AS fingerprint FROM rebuilt AS purchase
+        SEMI JOIN touched USING (session_id)
+    ),
+    kept AS (
+        SELECT session_id, resolved_at, hash(purchase) AS fingerprint FROM {former} AS purchase
+        SEMI JOIN touched USING (session_id)
+    )
     SELECT DISTINCT utc_minute(resolved_at)
-    FROM (SELECT session_id, resolved_at FROM rebuilt UNION ALL SELECT session_id, resolved_at FROM {former})
-    SEMI JOIN touched USING (session_id)
+    FROM (
+        FROM made ANTI JOIN kept USING (session_id, fingerprint)
+        UNION ALL FROM kept ANTI JOIN made USING (session_id, fingerprint)
+    )
     WHERE resolved_at IS NOT NULL
 """
 _STATISTICS = """
@@ -37,9 +48,9 @@ def build(context: BuildContext, report: BuildReport) -> None:
     inputs = inputs_by_part(context)
     observed = context.state(SESSION_DAY_POLLS)
     taken_in = context.manifest.state(PURCHASES).taken_in
-    # A day that was removed from raw may have contained answers of any session.
-    is_day_gone = not {*map(day_of, taken_in)} <= {*map(day_of, observed)}
-    stale = [part for part, state in inputs.items() if is_day_gone or not context.is_current(PURCHASES, part, state)]
+    # A part that was removed from raw may have contained answers of any session.
+    is_part_gone = any(part not in observed and not is_cut_further(part, observed) for part in taken_in)
+    stale = [part for part, state in inputs.items() if is_part_gone or not context.is_current(PURCHASES, part, state)]
     answered = [part for part, version in observed.items() if taken_in.get(part) != version]
     context.verify(SESSION_SUBMISSIONS, stale)
     context.verify(SESSION_DAY_POLLS, answered)
@@ -120,10 +131,10 @@ def _rebuild(context: BuildContext, report: BuildReport, parts: list[str], input
     context.choose(parts)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE rebuilt AS {query(PURCHASES)}")
     kept = context.scan(PURCHASES, parts)
-    # If a session's time of resolution changes, both parts are out of date. They are recorded before the former is
-    # lost.
+    # If a session's row changes, the parts of both resolutions are out of date. They are recorded before the former row
+    # is lost.
     former = context.scan(PURCHASES, _with_replaced(context, parts, inputs))
-    resolved = connection.execute(_RESOLUTIONS_OF_TOUCHED.format(former=former)).fetchall()
+    resolved = connection.execute(_RESOLUTIONS_OF_CHANGED.format(former=former)).fetchall()
     for part in context.parts_at(STATUS_RESPONSES, [minute for (minute,) in resolved]):
         manifest.put_out_of_date(PURCHASES, part)
     known = context.store.parts(PURCHASES).keys() & manifest.state(PURCHASES).parts.keys()
