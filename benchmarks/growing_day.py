@@ -62,8 +62,8 @@ def add_run(data: DataDirectory, name: str, sessions: int, start: datetime, mix:
         sources = {
             STATUS_RESPONSES: """
                 SELECT session_id, moment + INTERVAL 20 SECOND AS requested_at,
-                    moment + INTERVAL 26 SECOND AS received_at, 200::SMALLINT AS http_status, 'application/json' AS content_type,
-                    encode(replace(template, '@', session_id)) AS body,
+                    moment + INTERVAL 26 SECOND AS received_at, 200::SMALLINT AS http_status,
+                    'application/json' AS content_type, encode(replace(template, '@', session_id)) AS body,
                     sha256(replace(template, '@', session_id)) AS body_sha256, 'fulfilled' AS outcome,
                     detail, has_repeated_keys
                 FROM sessions JOIN templates USING (k) ORDER BY i

@@ -49,8 +49,10 @@ def minutes_of(part: str) -> tuple[int, int]:
 
 def is_cut_further(part: str, parts: Iterable[str]) -> bool:
     """Whether some of these parts are within a part."""
-    since, until = minutes_of(part)
     others = [minutes_of(other) for other in parts if day_of(other) == day_of(part)]
+    if not others:
+        return False
+    since, until = minutes_of(part)
     return any(since <= start and end <= until for start, end in others)
 
 
