@@ -123,6 +123,7 @@ def intervals(pulls: pa.Table) -> dict[str, np.ndarray]:
                 FROM drawn JOIN purchases ON session_id = session::VARCHAR;
             CREATE VIEW reference_packs AS SELECT NULL::VARCHAR AS pack_id, NULL::VARCHAR AS name,
                 NULL::DECIMAL(18,4) AS price_usd, NULL::DOUBLE AS buyback_share WHERE false;
+            CREATE TABLE part_quote_counts AS {query(TABLES["part_quote_counts"])};
             CREATE TABLE daily_quote_counts AS {query(TABLES["daily_quote_counts"])};
             CREATE VIEW sums AS SELECT pack_id, session_sums(y, m) AS s FROM (
                 SELECT pack_id, count(*) AS m, sum(buyback_price_usd)::DOUBLE / {PRICE} AS y

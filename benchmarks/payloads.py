@@ -54,8 +54,9 @@ def _with_strange(number: int, body: str) -> str:
 
 
 SIMULATED = "the simulator's"
+WITH_NUMBERS = "numbers, booleans, nulls"
 MIXES: dict[str, Mix] = {
     SIMULATED: _simulated,
-    "numbers, booleans, nulls": _with_numbers,
+    WITH_NUMBERS: _with_numbers,
     f"{STRANGE_SHARE:.0%} strange": _with_strange,
 }

@@ -1,7 +1,7 @@
-"""Cost of a refresh with the lake in an object store, and how it grows with the history.
+"""Cost of a refresh with the lake in an object store, and how it grows with the history and with the day.
 
-Run `python -m benchmarks.scale` from the project's root; it needs the extra `distributed` and takes a quarter of an
-hour. `--days 10 300` sets other histories.
+Run `python -m benchmarks.scale` from the project's root; it needs the extra `distributed` and takes an hour.
+`--days 10 300` sets other histories, `--held 10000 500000` other days; without values, the part is left out.
 
 A warm machine has refreshed before; a new one begins with an empty disk. Each adds the same number of new sessions and
 their answers to today, and updates and publishes all tables. The baseline is the shortest history, measured in the same
@@ -16,19 +16,22 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.tables import add_day, refresh_tables
+from benchmarks.growing_day import growth
+from benchmarks.payloads import MIXES, SIMULATED, WITH_NUMBERS
+from benchmarks.tables import NEW_SESSIONS, add_day, refresh_tables
 from pipeline.storage.data_directory import DataDirectory
 from tests.support.s3 import CREDENTIALS, Request, S3Server, make_bucket
 
 SESSIONS_A_DAY = 20
 HISTORIES = (10, 1_000)
+HELD = (10_000, 2_000_000)  # sessions
 MEBIBYTE = 2**20
 
 
@@ -86,10 +89,22 @@ def measured(server: S3Server, url: str, folder: Path, days: int) -> dict[str, C
 
 
 def main() -> None:
-    """Prints the costs by history, and their ratio to those of the shortest."""
+    """Prints the costs by sessions of the day and by days of history, with ratios to the fewest and the shortest."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--days", type=int, nargs="+", default=HISTORIES)
-    chosen = parser.parse_args().days
+    parser.add_argument("--days", type=int, nargs="*", default=HISTORIES)
+    parser.add_argument("--held", type=int, nargs="*", default=HELD)
+    parser.add_argument("--mixes", nargs="+", default=[SIMULATED, WITH_NUMBERS], choices=[*MIXES])
+    chosen = parser.parse_args()
+    console = Console(width=120)
+    if chosen.held:
+        with tempfile.TemporaryDirectory() as folder:
+            console.print(growth(Path(folder), chosen.held, NEW_SESSIONS, chosen.mixes))
+    if chosen.days:
+        console.print(by_history(chosen.days))
+
+
+def by_history(chosen: Sequence[int]) -> Table:
+    """The costs by days of history, and the ratio of their requests to those of the shortest."""
     table = Table(title=f"One refresh with {SESSIONS_A_DAY} new sessions, by days of history")
     for heading in (
         "machine",
@@ -120,7 +135,7 @@ def main() -> None:
                 f"{cost.seconds:.1f}",
                 f"{sum(cost[:3]) / baseline:.2f}",
             )
-    Console(width=120).print(table)
+    return table
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ _ANSWERS = "answers"  # the view of tables with `reads_answer_text`
 _ANSWER_COLUMNS = {"text": "body"} | {
     name: name for name in ("session_id", "received_at", "body_sha256", "outcome", "body", "has_repeated_keys")
 }
-_DAYS = "days"  # the builder's table of the days to derive, a parameter of the query of purchases
 
 
 class LineageError(PipelineError):
@@ -46,7 +45,6 @@ def origins(table: Table) -> dict[str, tuple[Origin, ...]]:
         source.name: {c.name: "VARCHAR" for c in source.columns} for source in TABLES.values()
     }
     columns[_ANSWERS] = dict.fromkeys(_ANSWER_COLUMNS, "VARCHAR")
-    columns[_DAYS] = {"day": "DATE"}
     try:
         tree = parse_one(query(table), dialect="duckdb")
         scope = build_scope(qualify(tree, dialect="duckdb", schema=columns, validate_qualify_columns=False))

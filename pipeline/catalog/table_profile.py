@@ -10,6 +10,7 @@ import duckdb
 from pipeline.catalog.markdown import code, preview, sparkline
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.schema.table import TIME, Partition, Table
+from pipeline.storage.day_parts import day_of
 from pipeline.storage.objects import Store
 from pipeline.storage.parquet_query import row_counts_of
 
@@ -54,13 +55,13 @@ def retries(connection: duckdb.DuckDBPyConnection, store: Store, since: datetime
 def _rows_by_day(connection: duckdb.DuckDBPyConnection, store: Store, table: Table) -> list[tuple[str, int]]:
     """The rows by UTC day: by the table's parts, else by a date in its key, else by its first required time."""
     if table.partition is not Partition.NONE:
-        day_of = {path: day for day, paths in store.parts(table).items() for path in paths}
-        if not day_of:
+        days = {path: day_of(part) for part, paths in store.parts(table).items() for path in paths}
+        if not days:
             return []
         # Counts from the objects' metadata; no rows are read.
         by_day: dict[str, int] = {}
-        for path, count in row_counts_of(connection, store.fetched(day_of)).items():
-            by_day[day_of[path]] = by_day.get(day_of[path], 0) + count
+        for path, count in row_counts_of(connection, store.fetched(days)).items():
+            by_day[days[path]] = by_day.get(days[path], 0) + count
         return sorted((day, count) for day, count in by_day.items() if count)
     times = [c.name for c in table.columns if c.key and c.type == "DATE"]
     times += [c.name for c in table.columns if c.is_required and c.type == TIME]

@@ -128,7 +128,7 @@ def _description(table: Table) -> str:
     if table.key:
         lines.append(f"- Key: {', '.join(f'`{name}`' for name in table.key)}.")
     if table.partition is not Partition.NONE:
-        lines.append(f"- Parquet: by UTC day, the {table.partition.value}.")
+        lines.append(f"- Parquet: by UTC day, the {table.partition.value}; days with many rows in parts.")
     for reference in table.references:
         columns = ", ".join(f"`{name}`" for name in reference.columns)
         lines.append(f"- Refers by {columns} to {_link(reference.table, reference.table)}.")

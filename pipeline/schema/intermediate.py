@@ -1,7 +1,7 @@
 """Daily aggregates that the marts roll up."""
 
 from pipeline.schema.staging import PULLS, STATUSES
-from pipeline.schema.table import MONEY, TIME, Column, Partition, Table, Zone
+from pipeline.schema.table import MONEY, TIME, Column, Partition, Strategy, Table, Zone
 
 _TOP_PULL_COLUMNS = (
     *("session_id", "pull_number", "item_id", "item_type", "buyback_price_usd", "name", "image_url"),
@@ -30,14 +30,12 @@ LATENCIES = (
 )
 
 
-def _of_sessions(name: str, sum_: str, kind: str = "BIGINT") -> Column:
+def _of_sessions(name: str, sum_: str, kind: str) -> Column:
     return Column(name, kind, f"Over the pulls with a multiple: {sum_}; NULL if there are none")
 
 
-DAILY_QUOTE_COUNTS = Table(
-    "daily_quote_counts",
-    "One row per day of observation and combination of day of pulling, pack, type, session price, pulls and quote.",
-    (
+def _quote_counts(sum_type: str) -> tuple[Column, ...]:
+    return (
         Column("pulled_date", "DATE", "UTC day of `pulled_at`", key=True),
         Column("pack_id", "VARCHAR", "The pack; NULL if not submitted", key=True, nullable=True),
         Column("item_type", "VARCHAR", "The type as sent; `unknown` if absent", key=True),
@@ -53,24 +51,45 @@ DAILY_QUOTE_COUNTS = Table(
         Column("pull_count", "BIGINT", "Pulls of this combination", nullable=False),
         Column("on_chain_count", "BIGINT", "Of these, pulls with a mint address", nullable=False),
         Column("session_count", "BIGINT", "Of these, pulls with the lowest quote of their session", nullable=False),
-        _of_sessions("session_quotes", "the sum of the numbers of quoted pulls in their sessions"),
-        _of_sessions("session_quotes_squared", "the sum of the squares of these numbers"),
+        _of_sessions("session_quotes", "the sum of the numbers of quoted pulls in their sessions", "BIGINT"),
+        _of_sessions("session_quotes_squared", "the sum of the squares of these numbers", "BIGINT"),
         _of_sessions(
-            "session_wins", "the sum of the numbers of pulls in their sessions at or above the price per pull"
+            "session_wins",
+            "the sum of the numbers of pulls in their sessions at or above the price per pull",
+            "BIGINT",
         ),
-        _of_sessions("session_ranks", "the sum of 2 * rank - 1, with the rank in the session; the lowest quote is 1"),
-        _of_sessions("session_capped", "the sum of their sessions' sums of multiples, each capped at 5", "DOUBLE"),
-        _of_sessions("session_capped_squared", "the sum of the squares of these sums", "DOUBLE"),
-        _of_sessions("session_capped_times_quotes", "the sum of these sums times the quoted pulls", "DOUBLE"),
-    ),
+        _of_sessions(
+            "session_ranks", "the sum of 2 * rank - 1, with the rank in the session; the lowest quote is 1", "BIGINT"
+        ),
+        _of_sessions("session_capped", "the sum of their sessions' sums of multiples, each capped at 5", sum_type),
+        _of_sessions("session_capped_squared", "the sum of the squares of these sums", sum_type),
+        _of_sessions("session_capped_times_quotes", "the sum of these sums times the quoted pulls", sum_type),
+    )
+
+
+PART_QUOTE_COUNTS = Table(
+    "part_quote_counts",
+    "One row per part of a day of observation and combination of day of pulling, pack, type, session price, pulls and "
+    "quote.",
+    _quote_counts("DECIMAL(38,15)"),  # a sum of floating-point numbers would depend on how the day is cut
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
     sources=("pulls",),
 )
 
+DAILY_QUOTE_COUNTS = Table(
+    "daily_quote_counts",
+    "One row per day of observation and combination of day of pulling, pack, type, session price, pulls and quote.",
+    _quote_counts("DOUBLE"),
+    zone=Zone.STAGING,
+    partition=Partition.OBSERVED,
+    sources=("part_quote_counts",),
+    special_strategy=Strategy.BY_DAY,
+)
+
 TIER_DAYS = Table(
     "tier_days",
-    "One row per day of observation, pack, version of its tiers, and tiers hit by a session.",
+    "One row per part of a day of observation, pack, version of its tiers, and tiers hit by a session.",
     (
         Column("answered_date", "DATE", "UTC day of `resolved_at`", key=True),
         Column("pack_id", "VARCHAR", "The pack", key=True),
@@ -85,7 +104,7 @@ TIER_DAYS = Table(
 
 DAILY_TOP_PULLS = Table(
     "daily_top_pulls",
-    "One row per pull among the hundred top pulls of a day.",
+    "One row per pull among the hundred top pulls of a part of a day.",
     tuple(column for column in PULLS.columns if column.name in _TOP_PULL_COLUMNS),
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
@@ -135,16 +154,17 @@ SUBMISSION_DAYS = Table(
     zone=Zone.STAGING,
     partition=Partition.SUBMITTED,
     sources=("purchases",),
+    special_strategy=Strategy.BY_DAY,  # percentiles of a day do not follow from those of its parts
 )
 
 _USER = Column("user_id", "VARCHAR", "The purchase's user", key=True)
 
 USER_DAYS = Table(
     "user_days",
-    "One row per user and UTC day on which the user's sessions were first seen.",
+    "One row per user and part of a day in which the user's sessions were first seen.",
     (
         _USER,
-        Column("purchase_count", "BIGINT", "Sessions first seen that day", nullable=False),
+        Column("purchase_count", "BIGINT", "Sessions first seen in the part", nullable=False),
         Column("fulfilled_count", "BIGINT", "Of these, fulfilled", nullable=False),
         Column("first_purchased_at", TIME, "Time of the first session: initiated, else submitted", nullable=False),
         Column("last_purchased_at", TIME, "Time of the last session: initiated, else submitted", nullable=False),
@@ -156,7 +176,7 @@ USER_DAYS = Table(
 
 USER_DAILY_QUOTE_COUNTS = Table(
     "user_daily_quote_counts",
-    "One row per day of observation and user.",
+    "One row per part of a day of observation and user.",
     (
         _USER,
         Column("pull_count", "BIGINT", "Pulls", nullable=False),

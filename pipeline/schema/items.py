@@ -100,7 +100,7 @@ PARSED_CARD_COLUMNS = tuple(shown for column in CARD_COLUMNS for shown in (colum
 
 ITEM_DAYS = Table(
     "item_days",
-    "One row per item and day of observation: the item as in that day's latest pull.",
+    "One row per item and part of a day of observation: the item as in the part's latest pull.",
     (
         Column("item_id", "VARCHAR", "The item", key=True),
         *PULL_COLUMNS,
@@ -110,8 +110,8 @@ ITEM_DAYS = Table(
         Column("pulled_at", TIME, "When the latest pull's purchase was initiated, else resolved", nullable=False),
         Column("resolved_at", TIME, "When the latest pull's answer came", nullable=False),
         *CARD_COLUMNS,
-        Column("pull_count", "BIGINT", "Pulls that day", nullable=False),
-        Column("first_pulled_at", TIME, "First pull that day", nullable=False),
+        Column("pull_count", "BIGINT", "Pulls of the part", nullable=False),
+        Column("first_pulled_at", TIME, "First pull of the part", nullable=False),
         Column("min_buyback_price_usd", MONEY, "Lowest quote"),
         Column("max_buyback_price_usd", MONEY, "Highest quote"),
         Column("item_types", "VARCHAR[]", "The item types of its pulls; `unknown` if absent", nullable=False),

@@ -13,24 +13,24 @@ SEVERITIES = ("error", "warning", "info")
 
 SESSION_DAY_POLLS = Table(
     "session_day_polls",
-    "One row per session and day on which it was polled.",
+    "One row per session and part of a day in which it was polled.",
     (
         Column("session_id", "VARCHAR", "The session", key=True),
-        Column("poll_count", "BIGINT", "Requests sent that day", nullable=False),
-        Column("first_polled_at", TIME, "First request that day", nullable=False),
-        Column("last_polled_at", TIME, "Last request that day", nullable=False),
-        Column("last_pending_at", TIME, "Last pending answer of that day"),
-        Column("final_outcome", "VARCHAR", "`fulfilled` or `failed`, from the day's first final answer"),
+        Column("poll_count", "BIGINT", "Requests of the part", nullable=False),
+        Column("first_polled_at", TIME, "First request of the part", nullable=False),
+        Column("last_polled_at", TIME, "Last request of the part", nullable=False),
+        Column("last_pending_at", TIME, "Last pending answer of the part"),
+        Column("final_outcome", "VARCHAR", "`fulfilled` or `failed`, from the part's first final answer"),
         Column("final_at", TIME, "When that answer came"),
-        Column("last_final_at", TIME, "When the day's last final answer came"),
-        Column("final_body_sha256", "VARCHAR", "SHA-256 of the body of the day's first final answer"),
-        Column("has_reply", "BOOLEAN", "Whether any answer came that day, with any outcome", nullable=False),
-        Column("lost_count", "BIGINT", "Requests after that day's last answer that brought none", nullable=False),
+        Column("last_final_at", TIME, "When the part's last final answer came"),
+        Column("final_body_sha256", "VARCHAR", "SHA-256 of the body of the part's first final answer"),
+        Column("has_reply", "BOOLEAN", "Whether any answer came in the part, with any outcome", nullable=False),
+        Column("lost_count", "BIGINT", "Requests after the part's last answer that brought none", nullable=False),
         Column("last_loss", "VARCHAR", "Problem of the last of these requests"),
         Column(
             "may_have_late_answer",
             "BOOLEAN",
-            "Whether an answer may have come after the first final one, judging by that day's answers alone",
+            "Whether an answer may have come after the first final one, judging by the part's answers alone",
             nullable=False,
         ),
     ),
@@ -45,6 +45,7 @@ _RESULT_COLUMNS = (
     Column("body_sha256", "VARCHAR", "SHA-256 of the answer's body", nullable=False),
     *columns_of(RESULT),
     Column("item_count", "BIGINT", "Items in the answer"),
+    Column("unlinked_count", "BIGINT", "Of these, items without a link to an image"),
     Column(
         "buyback_value_usd",
         MONEY,
@@ -58,7 +59,7 @@ _RESULT_COLUMNS = (
 
 FULFILLED_RESULTS = Table(
     "fulfilled_results",
-    "One row per session and day with a fulfilled answer: the day's first one, parsed into typed columns.",
+    "One row per session and part of a day with a fulfilled answer: the part's first one, parsed into typed columns.",
     _RESULT_COLUMNS,
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
@@ -67,7 +68,7 @@ FULFILLED_RESULTS = Table(
     steps=(
         Table(
             "slow_path_results",
-            "One row per session with several fulfilled answers that day, or with one that is not plain.",
+            "One row per session with several fulfilled answers in the part, or with one that is not plain.",
             _RESULT_COLUMNS,
             zone=Zone.STAGING,
             sources=("status_responses",),
@@ -110,16 +111,17 @@ ANSWER_FINDINGS = Table(
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
     sources=("fulfilled_results",),
+    special_strategy=Strategy.BY_DAY,  # of several answers of a session on one day, the first counts
 )
 
 UNKNOWN_FIELDS = Table(
     "unknown_fields",
-    "One row per JSON path of a day's answers that the API's reference does not document.",
+    "One row per JSON path of the answers of a part of a day that the API's reference does not document.",
     (
         Column("path", "VARCHAR", "JSON path, list positions as [*]", key=True),
-        Column("occurrence_count", "BIGINT", "Occurrences that day", nullable=False),
-        Column("first_seen_at", TIME, "When it was first received that day", nullable=False),
-        Column("last_seen_at", TIME, "When it was last received that day", nullable=False),
+        Column("occurrence_count", "BIGINT", "Occurrences in the part", nullable=False),
+        Column("first_seen_at", TIME, "When it was first received in the part", nullable=False),
+        Column("last_seen_at", TIME, "When it was last received in the part", nullable=False),
     ),
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,

@@ -26,7 +26,7 @@ class Zone(Enum):
 
 
 class Partition(Enum):
-    """The partitioning of a table's objects: none, or by UTC day."""
+    """The partitioning of a table's objects: none, or by UTC day, and within large days by time."""
 
     NONE = "none"
     OBSERVED = "day on which the answer came"
@@ -38,7 +38,8 @@ class Strategy(Enum):
 
     WHOLE = "whole, when a source changed"
     WHOLE_IF_DIFFERENT = "whole, but kept when its rows are the same"
-    BY_DAY = "day by day, from the same day of its sources"
+    BY_PART = "part by part, from the same part of its sources"
+    BY_DAY = "day by day, from the parts of the same day of its sources"
     PURCHASES = "by day of submission, also when an answer comes later"
     PENDING = "in every run, because sessions expire"
     PACKS_FILE = "from the packs file"
@@ -112,8 +113,8 @@ class Table:
 
     @property
     def strategy(self) -> Strategy:
-        """How the table is built: by day if it has days, else whole, unless its declaration names another way."""
-        return self.special_strategy or (Strategy.WHOLE if self.partition is Partition.NONE else Strategy.BY_DAY)
+        """How the table is built: by part if it has days, else whole, unless its declaration names another way."""
+        return self.special_strategy or (Strategy.WHOLE if self.partition is Partition.NONE else Strategy.BY_PART)
 
     @property
     def received_at(self) -> str:

@@ -10,14 +10,28 @@ import hashlib
 import json
 import time
 import uuid
+from typing import NamedTuple
 
 import msgspec
 
 from pipeline.schema.table import Table
+from pipeline.storage.day_parts import Span
 from pipeline.storage.records import Records
 
 _NAME = "manifest"
 _SAVED_EVERY = 2.0  # seconds; parts of this interval are rebuilt after a kill
+
+
+class Statistics(NamedTuple):
+    """What a run needs of a part of purchases to find the parts that it has to open.
+
+    `resolved_from` and `resolved_until` are the first and the last minute in which its rows were resolved, such as
+    2026-01-01T0515. `pending_count` is the number of rows whose status may change with time alone.
+    """
+
+    resolved_from: str | None = None
+    resolved_until: str | None = None
+    pending_count: int = 0
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -26,9 +40,7 @@ class Part(msgspec.Struct, frozen=True):
     An unchanged `etag` shows that the object is unchanged, without opening it. If the etag differs, the object is still
     unchanged if its `checksum` is equal: restoring a backup changes the modification time.
 
-    The remaining fields are set for parts of purchases only. `resolved_from` and `resolved_until` are the first and the
-    last UTC day on which its rows were resolved. `pending_count` is the number of rows whose status may change with
-    time alone. A run uses them to find the days that it has to open.
+    The remaining fields are the `Statistics` of a part of purchases.
     """
 
     inputs: str
@@ -42,12 +54,25 @@ class Part(msgspec.Struct, frozen=True):
     pending_count: int = 0
 
 
+_NO_STATISTICS = Statistics()
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """The times of the rows of a raw day, by the names of the objects as first written.
+
+    `identity` is that of the day's rows; merging preserves it.
+    """
+
+    identity: str
+    spans: dict[str, list[Span]]
+
+
 class TableState(msgspec.Struct, forbid_unknown_fields=True):
     """The parts of one table, and the fingerprint of their derivation.
 
-    `verified_on` is the UTC day on which all objects were last verified. `taken_in` maps each day of observation in the
-    table to its version. `out_of_date` maps each day of resolution whose rows were replaced to a version; tables that
-    join rows of such a day are derived again.
+    `verified_on` is the UTC day on which all objects were last verified. `taken_in` maps each part by observation in
+    the table to its version. `out_of_date` maps each part by resolution whose rows were replaced to a version; tables
+    that join rows of such a part are derived again. A raw table has only `cuts`: what cuts its larger days into parts.
     """
 
     derivation: str | None = None
@@ -55,6 +80,7 @@ class TableState(msgspec.Struct, forbid_unknown_fields=True):
     parts: dict[str, Part] = {}
     taken_in: dict[str, str] = {}
     out_of_date: dict[str, str] = {}
+    cuts: dict[str, Cut] = {}
 
 
 class Manifest:
@@ -78,10 +104,10 @@ class Manifest:
         """Records a written part."""
         self._changed(table).parts[name] = part
 
-    def confirmed(self, table: Table, name: str, inputs: str) -> None:
+    def confirmed(self, table: Table, name: str, inputs: str, statistics: Statistics = _NO_STATISTICS) -> None:
         """Records new inputs of an unchanged part and keeps its version."""
         parts = self._changed(table).parts
-        parts[name] = msgspec.structs.replace(parts[name], inputs=inputs)
+        parts[name] = msgspec.structs.replace(parts[name], inputs=inputs, **statistics._asdict())
 
     def moved(self, table: Table, name: str, etag: str) -> None:
         """Records the new etag of an unchanged object and keeps its version."""
@@ -101,16 +127,20 @@ class Manifest:
         self._changed(table).verified_on = day
 
     def take_in(self, table: Table, versions: dict[str, str]) -> None:
-        """Replaces the versions of the days of observation that the table includes."""
+        """Replaces the versions of the parts by observation that the table includes."""
         self._changed(table).taken_in = versions
 
-    def put_out_of_date(self, table: Table, day: str) -> None:
-        """Records that rows resolved on a day were replaced."""
-        self._changed(table).out_of_date[day] = new_version()
+    def put_out_of_date(self, table: Table, part: str) -> None:
+        """Records that rows resolved within a part were replaced."""
+        self._changed(table).out_of_date[part] = new_version()
+
+    def cut(self, table: Table, day: str, cut: Cut) -> None:
+        """Records the times of the rows of a raw day."""
+        self._changed(table).cuts[day] = cut
 
     def clear(self) -> None:
-        """Removes all entries, so that all tables are rebuilt."""
-        self._tables = {}
+        """Removes all entries but those about raw objects, which never change, so that all tables are rebuilt."""
+        self._tables = {name: TableState(cuts=state.cuts) for name, state in self._tables.items() if state.cuts}
         self._is_changed = True
 
     def save(self) -> None:

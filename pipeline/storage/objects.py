@@ -15,11 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.schema.table import Table, Zone
 from pipeline.storage.checksum import bodies_are_whole, checksum_of, is_intact
+from pipeline.storage.day_parts import Span, minute_of
 from pipeline.storage.errors import DamagedFileError, MissingFileError, StoreError
 from pipeline.storage.object_storage import Entry, ObjectStorage
 from pipeline.storage.object_writer import ObjectWriter
@@ -56,7 +58,16 @@ class Store:
 
     def parts(self, table: Table) -> dict[str, list[str]]:
         """The paths of the table's objects, by part. Raises StoreError if a merged object cannot be read."""
-        return self._without_replaced(table, self._found(table))
+        return {part: list(sizes) for part, sizes in self.sized_parts(table).items()}
+
+    def sized_parts(self, table: Table) -> dict[str, dict[str, int]]:
+        """As `parts`, with the size in bytes of each object."""
+        sizes: dict[str, dict[str, int]] = {}
+        for entry in self._entries(self.folder(table)):
+            path = self._path(entry)
+            sizes.setdefault(self._part_of(table, path), {})[path] = entry.size
+        current = self._without_replaced(table, {part: list(of_part) for part, of_part in sizes.items()})
+        return {part: {path: sizes[part][path] for path in paths} for part, paths in current.items()}
 
     def part(self, table: Table, part: str) -> list[str]:
         """The paths of one part's objects, at a cost independent of the other parts. Raises StoreError like `parts`."""
@@ -106,9 +117,12 @@ class Store:
     def _found(self, table: Table) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for path in self._files(self.folder(table)):
-            inside = path.removeprefix(self.folder(table)).removesuffix(".parquet").strip("/")
-            found.setdefault(inside.split("/")[0], []).append(path)
+            found.setdefault(self._part_of(table, path), []).append(path)
         return found
+
+    def _part_of(self, table: Table, path: str) -> str:
+        inside = path.removeprefix(self.folder(table)).removesuffix(".parquet").strip("/")
+        return inside.split("/")[0]
 
     def _files(self, folder: str) -> list[str]:
         return [self._path(entry) for entry in self._entries(folder)]
@@ -174,6 +188,16 @@ class Store:
                 raise self.damaged(path, "its content does not match its checksum")
             if intact is None and not all(bodies_are_whole(rows) for rows in self.read(path)):
                 raise self.damaged(path, "an answer in it does not match its SHA-256")
+
+    def spans(self, path: str, time: str) -> list[Span]:
+        """The minutes of an object's rows, by row group, from a column of times. Raises StoreError."""
+        try:
+            with self._open(path) as file:
+                groups = [file.read_row_group(number, [time])[time] for number in range(file.num_row_groups)]
+        except _FAILURES as error:
+            raise self._unreadable(path, error) from error
+        bounds = [(pc.min_max(times).as_py(), len(times)) for times in groups if len(times)]
+        return [Span(minute_of(ends["min"]), minute_of(ends["max"]), count) for ends, count in bounds]
 
     def modified_at(self, path: str) -> datetime:
         """The time at which the object was published, by the clock of its storage. Raises MissingFileError."""

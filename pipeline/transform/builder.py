@@ -1,4 +1,4 @@
-"""Builds the derived tables from raw. Only days with new data are rebuilt."""
+"""Builds the derived tables from raw. Only parts with new data are rebuilt."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.errors import DataDirectoryError
 from pipeline.transform.build_report import BuildReport
 from pipeline.transform.context import BuildContext
-from pipeline.transform.strategies import by_day, packs_file, pending, purchases, whole
+from pipeline.transform.strategies import by_part, packs_file, pending, purchases, whole
 
 _STRATEGIES: dict[Strategy, Callable[[BuildContext, BuildReport], None]] = {
     Strategy.WHOLE: whole.build,
     Strategy.WHOLE_IF_DIFFERENT: whole.build_if_different,
-    Strategy.BY_DAY: by_day.build,
+    Strategy.BY_PART: by_part.build,
+    Strategy.BY_DAY: by_part.build,
     Strategy.PURCHASES: purchases.build,
     Strategy.PENDING: pending.build,
     Strategy.PACKS_FILE: packs_file.build,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import duckdb
 
-from pipeline.transform.queries import CONTENT_BY_DAY
+from pipeline.transform.queries import CONTENT_BY_PART
 
 
 def is_same(connection: duckdb.DuckDBPyConnection, made: str, kept: str) -> bool:
@@ -15,13 +15,14 @@ def is_same(connection: duckdb.DuckDBPyConnection, made: str, kept: str) -> bool
     return first == second
 
 
-def changed_days(connection: duckdb.DuckDBPyConnection, made: str, kept: str, days: Iterable[str]) -> set[str]:
-    """The days of submission on which two relations of purchases have different fingerprints.
+def changed_parts(connection: duckdb.DuckDBPyConnection, made: str, kept: str, parts: Iterable[str]) -> set[str]:
+    """The parts in which two relations of purchases have different fingerprints. `rebuilt_parts` lists the parts.
 
-    Each run derives the days of all sessions polled today again, but only sessions polled since the last run change.
+    Each run derives the parts of all sessions polled recently again, but only sessions polled since the last run
+    change.
     """
     contents = []
     for source in (made, kept):
-        found = connection.execute(CONTENT_BY_DAY.format(source=source))
+        found = connection.execute(CONTENT_BY_PART.format(source=source))
         contents.append({row[0]: row for row in found.fetchall()})
-    return {day for day in days if contents[0].get(day) != contents[1].get(day)}
+    return {part for part in parts if contents[0].get(part) != contents[1].get(part)}

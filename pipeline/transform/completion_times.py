@@ -10,6 +10,7 @@ from pipeline.polling.completion_law import BANDS_PER_OCTAVE, CompletionLaw
 from pipeline.schema.staging import PURCHASES, SESSION_DAY_POLLS
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.day_parts import day_of
 from pipeline.storage.errors import DamagedFileError, MissingFileError
 from pipeline.transform.queries import run
 
@@ -36,11 +37,12 @@ def _intervals(data: DataDirectory) -> list[tuple[int, int | None, int]]:
     The second band is None for a purchase without a final answer.
     """
     store = data.store
-    days = sorted(store.parts(PURCHASES))[-_DAYS:]
+    parts = store.parts(PURCHASES)
+    days = sorted({*map(day_of, parts)})[-_DAYS:]
     if not days:
         return []
-    purchases = store.scan(PURCHASES, days)
-    polls = store.scan(SESSION_DAY_POLLS, (day for day in store.parts(SESSION_DAY_POLLS) if day >= days[0]))
+    purchases = store.scan(PURCHASES, (part for part in parts if day_of(part) >= days[0]))
+    polls = store.scan(SESSION_DAY_POLLS, (part for part in store.parts(SESSION_DAY_POLLS) if part >= days[0]))
     with connect(data) as connection:
         (count,) = connection.execute(f"SELECT count(*) FROM {purchases}").fetchone() or (0,)
         is_sampled = f"hash(session_id) % {count // _SAMPLE + 1} = 0"

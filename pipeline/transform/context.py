@@ -17,15 +17,18 @@ from pipeline.schema.table import Table, Zone
 from pipeline.storage.compaction import identity
 from pipeline.storage.connection import connect, stream
 from pipeline.storage.data_directory import DataDirectory
-from pipeline.storage.manifest import Manifest, Part, digest, new_version
+from pipeline.storage.day_parts import day_of, minutes_of
+from pipeline.storage.manifest import Manifest, Part, Statistics, digest, new_version
 from pipeline.transform.answer_text import create_answers
 from pipeline.transform.build_report import BuildReport
 from pipeline.transform.fingerprint import Derivations
 from pipeline.transform.fulfilled_answers import read_results
 from pipeline.transform.inspection import Inspection
-from pipeline.transform.queries import macros, query, time_macros
+from pipeline.transform.queries import IS_CHOSEN, macros, query, time_macros
+from pipeline.transform.raw_parts import RawParts
 
 _NO_DAYS = "no-days-yet"
+_NO_STATISTICS = Statistics()
 
 
 class BuildContext:
@@ -45,6 +48,7 @@ class BuildContext:
         self._redaction = Redaction(secret)
         self._existing: dict[str, set[str]] = {}
         self._raw: dict[str, dict[str, str]] = {}
+        self._raw_parts = RawParts(self.store, self.manifest)
         self._named: dict[str, str] = {}
 
     def __enter__(self) -> BuildContext:
@@ -58,19 +62,39 @@ class BuildContext:
     def __exit__(self, *failure: Any) -> None:
         self._stack.__exit__(*failure)
 
-    def name(self, sources: Iterable[Table], days: list[str] | None = None) -> None:
-        """Creates a view of each source, over all days or the given ones. Queries refer to sources by these names."""
+    def name(self, sources: Iterable[Table], parts: list[str] | None = None) -> None:
+        """Creates a view of each source, over all parts or the given ones. Queries refer to sources by these names."""
         for source in sources:
-            relation = self.store.scan(source, days)
+            relation = self.scan(source, parts)
             # Many tables read the same sources, and creating a view opens an object.
             if self._named.get(source.name) != relation:
                 self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {source.name} AS FROM {relation}")
                 self._named[source.name] = relation
 
-    def name_days(self, days: list[str]) -> None:
-        """Creates the table `days`: the days of submission that the query of purchases derives."""
+    def scan(self, table: Table, parts: Iterable[str] | None = None) -> str:
+        """A FROM expression over all parts of a table or the given ones."""
+        is_cut = table.zone is Zone.RAW and parts is not None
+        return self._raw_parts.relation(table, parts or []) if is_cut else self.store.scan(table, parts)
+
+    def verify(self, table: Table, parts: Iterable[str]) -> None:
+        """Verifies the objects of the given parts. Raises DamagedFileError."""
+        if table.zone is Zone.RAW:
+            objects = [path for part in parts for path in self._raw_parts.objects(table, part)]
+            self.inspection.verify_objects(table, objects)
+        else:
+            self.inspection.verify(table, parts)
+
+    def choose(self, parts: list[str]) -> None:
+        """Creates the macro `is_chosen`: whether a time of submission is in one of these parts."""
+        days = [part for part in parts if part == day_of(part)]
+        minutes = [minute for part in parts if part not in days for minute in range(*minutes_of(part))]
+        self._list("chosen_days", "day", "DATE", days)
+        self._list("chosen_minutes", "minute", "BIGINT", minutes)
+        self.connection.execute(IS_CHOSEN)
+
+    def _list(self, table: str, column: str, kind: str, values: list[str] | list[int]) -> None:
         self.connection.execute(
-            "CREATE OR REPLACE TEMP TABLE days AS SELECT unnest($days::DATE[]) AS day", {"days": days}
+            f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT unnest($values::{kind}[]) AS {column}", {"values": values}
         )
 
     def rows(self, table: Table) -> Iterator[pa.RecordBatch]:
@@ -87,13 +111,9 @@ class BuildContext:
         name: str,
         inputs: str,
         rows: Iterable[pa.RecordBatch],
-        resolved: tuple[str | None, str | None] = (None, None),
-        pending_count: int = 0,
+        statistics: Statistics = _NO_STATISTICS,
     ) -> None:
-        """Writes a part and records it in the manifest and the report.
-
-        `resolved` and `pending_count` are for purchases only; `Part` explains them.
-        """
+        """Writes a part and records it in the manifest and the report. Only purchases have statistics."""
         table = report.table
         try:
             written = self.store.write(table, name, rows)
@@ -104,19 +124,19 @@ class BuildContext:
         entry = written.entry
         part = Part(
             *(inputs, new_version(), written.row_count, entry.size, entry.etag, written.checksum),
-            *(*resolved, pending_count),
+            *statistics,
         )
         self.manifest.written(table, name, part)
         if table.name in self._existing:
             self._existing[table.name].add(name)
         report.written.append(name)
 
-    def remove_other_days(self, report: BuildReport, days: set[str]) -> None:
-        """Removes the days that are no longer in raw. If no days are left, one empty object declares the columns."""
+    def remove_other_parts(self, report: BuildReport, parts: set[str]) -> None:
+        """Removes the parts that raw no longer has. If no parts are left, one empty object declares the columns."""
         table, inputs = report.table, self.derivations.of(report.table)
-        if not days and not self.is_current(table, _NO_DAYS, inputs):
+        if not parts and not self.is_current(table, _NO_DAYS, inputs):
             self.write(report, _NO_DAYS, inputs, stream(self.connection, f"FROM {self.store.scan(table, [])}"))
-        for part in self.store.parts(table).keys() - (days or {_NO_DAYS}):
+        for part in self.store.parts(table).keys() - (parts or {_NO_DAYS}):
             self.store.delete(table, part)
             self.manifest.forget(table, part)
 
@@ -134,8 +154,20 @@ class BuildContext:
         """The identity of each part's content: from object names for raw tables, versions for derived tables."""
         return self.raw_state(table) if table.zone is Zone.RAW else self.manifest.versions(table)
 
+    def parts(self, raw: Table) -> dict[str, str]:
+        """The parts of a raw table, each with the identity of its rows."""
+        return self._raw_parts.identities(raw)
+
+    def parts_at(self, raw: Table, minutes: Iterable[int]) -> set[str]:
+        """The parts of a raw table that contain these minutes, counted from 1970."""
+        return self._raw_parts.at(raw, minutes)
+
+    def state_of_parts(self, table: Table) -> dict[str, str]:
+        """As `state`, by part for raw tables as well."""
+        return self.parts(table) if table.zone is Zone.RAW else self.manifest.versions(table)
+
     def raw_state(self, table: Table) -> dict[str, str]:
-        """The identity of a raw table's parts, by UTC day."""
+        """The identity of a raw table's rows, by UTC day."""
         # Cached: the holder of the lock adds nothing to raw meanwhile, and listing years of history is slow.
         if table.name not in self._raw:
             self._raw[table.name] = {part: identity(paths) for part, paths in self.store.parts(table).items()}

@@ -1,9 +1,9 @@
-"""Reads the fulfilled answers of a day into the rows of `fulfilled_results`.
+"""Reads the fulfilled answers of a part of a day into the rows of `fulfilled_results`.
 
 Nearly every answer is plain: every value has the documented kind, and one call parses the answer. The slow path is a
 separate query that reads the other answers value by value. Planning this query takes longer than running it on a few
-answers, so these answers are gathered into larger batches. Sessions with several answers on a day also take the slow
-path; the first answer of the day counts.
+answers, so these answers are gathered into larger batches. Sessions with several answers in a part also take the slow
+path; the first answer of the part counts.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _RESPONSES_OF_SEVERAL = """
 
 
 def read_results(connection: duckdb.DuckDBPyConnection, redaction: Redaction) -> Iterator[pa.RecordBatch]:
-    """The day's rows of `fulfilled_results` from the view `status_responses`: plain answers, then the slow path."""
+    """The part's rows of `fulfilled_results` from the view `status_responses`: plain answers, then the slow path."""
     connection.execute(_SESSIONS_WITH_SEVERAL)
     several = connection.execute("FROM sessions_with_several").to_arrow_table()["session_id"]
     times = connection.execute(_TIMES, {"at_once": _BYTES_AT_ONCE, "a_row": _BYTES_A_ROW}).fetchall()

@@ -56,7 +56,11 @@ class Inspection:
         Raises DamagedFileError for the first damaged object. The next run then verifies all objects of a derived table.
         """
         by_part = self._store.parts(table) if parts is None else {part: self._store.part(table, part) for part in parts}
-        unverified = [path for paths in by_part.values() for path in paths if path not in self._verified]
+        self.verify_objects(table, (path for paths in by_part.values() for path in paths))
+
+    def verify_objects(self, table: Table, paths: Iterable[str]) -> None:
+        """As `verify`, for objects of the table by their paths."""
+        unverified = [path for path in dict.fromkeys(paths) if path not in self._verified]
         for path in self._store.fetched(unverified):
             try:
                 self._store.verify([path])

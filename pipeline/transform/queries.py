@@ -19,10 +19,18 @@ _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 _MACRO = re.compile(r"^CREATE TEMP MACRO (\w+).*?(?=^CREATE|\Z)", re.MULTILINE | re.DOTALL)
 _CALL = re.compile(r"(\w+)\s*\(")
 
-# Fingerprints of purchases by day of submission, to find the changed days.
-CONTENT_BY_DAY = """
-    SELECT utc_day(submitted_at)::VARCHAR, count(*), bit_xor(hash(purchase)), sum(hash(purchase))
-    FROM {source} AS purchase GROUP BY ALL
+# Fingerprints of purchases by part, to find the changed parts.
+CONTENT_BY_PART = """
+    SELECT part, count(*), bit_xor(fingerprint), sum(fingerprint)
+    FROM (SELECT submitted_at, hash(purchase) AS fingerprint FROM {source} AS purchase)
+        ASOF JOIN rebuilt_parts ON submitted_at >= since
+    GROUP BY part
+"""
+
+# Whether a submission is in one of the parts to derive: whole days, and minutes of days that are cut.
+IS_CHOSEN = """
+    CREATE OR REPLACE TEMP MACRO is_chosen(submitted_at) AS utc_day(submitted_at) IN (SELECT day FROM chosen_days)
+        OR utc_minute(submitted_at) IN (SELECT minute FROM chosen_minutes)
 """
 
 

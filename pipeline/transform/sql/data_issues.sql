@@ -41,6 +41,10 @@ answered_on AS MATERIALIZED (
     JOIN (FROM purchases SEMI JOIN listed USING (session_id)) AS purchases ON purchases.session_id = polls.session_id
     WHERE greatest(last_final_at, polls.last_pending_at) > resolved_at
 ),
+-- Most suspects turn out to have no such answer.
+answered_late AS MATERIALIZED (
+    SELECT unnest(session_ids) AS session_id FROM (SELECT list(DISTINCT session_id) AS session_ids FROM answered_on)
+),
 -- Sessions whose requests bring no answer although connections succeed, counted since their last answer.
 lost AS (
     SELECT session_id, sum(lost_count) AS lost_count, arg_max(last_loss, last_polled_at) AS last_loss,
@@ -167,9 +171,9 @@ findings AS (
         'the session was already ' || status || '; a later answer reports ' || outcome
             || CASE WHEN outcome = status THEN ' with other content' ELSE '' END,
         excerpt, received_at
-    FROM (FROM final_and_malformed_answers SEMI JOIN listed USING (session_id)) AS answers
+    FROM (FROM final_and_malformed_answers SEMI JOIN answered_late USING (session_id)) AS answers
     JOIN (SELECT DISTINCT session_id, status, resolved_at FROM answered_on) AS settled USING (session_id)
-    JOIN (FROM session_day_polls SEMI JOIN listed USING (session_id)) AS polls
+    JOIN (FROM session_day_polls SEMI JOIN answered_late USING (session_id)) AS polls
         ON polls.session_id = answers.session_id AND polls.final_at = resolved_at
     WHERE outcome IN ('fulfilled', 'failed')
         AND received_at > resolved_at
@@ -177,9 +181,10 @@ findings AS (
     UNION ALL
     SELECT
         'contradicting_answer', 'warning', 'purchases', session_id, NULL, NULL, NULL,
-        'the session was already ' || status || '; a later answer reports pending', NULL, last_pending_at
+        'the session was already ' || status || '; a later answer reports pending', NULL, max(last_pending_at)
     FROM answered_on
     WHERE last_pending_at > resolved_at
+    GROUP BY session_id, status, utc_day(last_pending_at)
     UNION ALL
     SELECT
         rule, severity, table_name, session_id, pull_number, body_sha256, field, detail, raw_value, received_at

@@ -1,4 +1,4 @@
--- The day's first fulfilled answer of each session, parsed into types once; tables are selects over this.
+-- The part's first fulfilled answer of each session, parsed into types once; tables are selects over this.
 -- An answer that is not plain, or that DuckDB cannot read, is left without items, and its body comes along, with whether its keys are repeated.
 WITH plain AS (
     SELECT session_id, received_at, body_sha256, body, has_repeated_keys, TRY(from_json(plain_text(text), '{{ plain_structure }}').result) AS result
@@ -23,7 +23,7 @@ results AS (
         END AS problems
     FROM plain
 )
-SELECT session_id, received_at, body_sha256, {{ result_columns }}, len(items) AS item_count,
+SELECT session_id, received_at, body_sha256, {{ result_columns }}, len(items) AS item_count, unlinked(items) AS unlinked_count,
     value_of(items) AS buyback_value_usd, items, attributes, problems,
     CASE WHEN items IS NULL THEN {'body': body, 'has_repeated_keys': has_repeated_keys} END AS strange
 FROM results

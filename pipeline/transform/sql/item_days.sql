@@ -1,4 +1,4 @@
--- The day's items, each as it stood in its latest pull, with the facts that vendors give as traits.
+-- The part's items, each as it stood in its latest pull, with the facts that vendors give as traits.
 -- Only keys are put in order to find the latest pulls: whole rows would take much more memory.
 WITH chosen AS (
     SELECT session_id, pull_number

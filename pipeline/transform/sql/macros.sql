@@ -159,6 +159,9 @@ CREATE TEMP MACRO item(x, price) AS {
 -- What an answer's items are quoted at together, each price rounded before it is added; NULL where it is too much.
 CREATE TEMP MACRO value_of(items) AS TRY_CAST(list_sum(list_transform(items, lambda x: x.buyback_price)) AS DECIMAL(18,4));
 
+-- The number of items without a link to an image.
+CREATE TEMP MACRO unlinked(items) AS len(list_filter(items, lambda x: not_blank(x.links.image) IS NULL));
+
 -- What is strange about an item: `price_trouble` is what `price_problem` found, `document` the item's own text, `i` its
 -- position from 1.
 CREATE TEMP MACRO item_problems(x, price_trouble, document, i) AS list_filter([
@@ -238,6 +241,13 @@ CREATE TEMP MACRO hides_fields(shape) AS contains(replace(shape, '"value":"JSON"
 
 -- The UTC day of a moment. A cast of the moment itself asks the calendar of time zones, for ten times as long.
 CREATE TEMP MACRO utc_day(t) AS make_timestamp(epoch_us(t))::DATE;
+
+-- The minute of a moment, counted from 1970, by which days are cut into parts, and the moment at which one starts.
+CREATE TEMP MACRO utc_minute(t) AS epoch_us(t) // 60000000;
+CREATE TEMP MACRO start_of_minute(minute) AS make_timestamptz(minute::BIGINT * 60000000);
+
+-- The start of the part that a query derives; the builder sets it.
+CREATE TEMP MACRO part_start() AS start_of_minute(getvariable('part_start'));
 
 -- A sum of money; NULL where it is too large for the type.
 CREATE TEMP MACRO total(x) AS TRY_CAST(sum(x) AS DECIMAL(18,4));

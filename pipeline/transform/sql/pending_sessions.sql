@@ -1,7 +1,7 @@
--- All sessions of the other days are final or expired, so a long history has few candidates.
+-- All sessions of the other parts are final or expired, so a long history has few candidates.
 WITH candidates AS (
     SELECT DISTINCT session_id FROM session_submissions
-    WHERE rejected_reason IS NULL AND utc_day(submitted_at) IN (SELECT day FROM days)
+    WHERE rejected_reason IS NULL AND is_chosen(submitted_at)
 ),
 sessions AS (
     SELECT

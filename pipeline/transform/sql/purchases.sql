@@ -5,14 +5,14 @@ WITH sessions AS (
         max(submitted_at) OVER (PARTITION BY session_id) AS last_submitted_at
     FROM session_submissions
     WHERE rejected_reason IS NULL AND session_id IN (
-        SELECT session_id FROM session_submissions WHERE utc_day(submitted_at) IN (SELECT day FROM days))
+        SELECT session_id FROM session_submissions WHERE is_chosen(submitted_at))
     WINDOW submissions AS (
         PARTITION BY session_id ORDER BY submitted_at, source_file, content_sha256, row_number
     )
     QUALIFY occurrence = 1
 ),
 chosen AS (
-    SELECT * FROM sessions WHERE utc_day(submitted_at) IN (SELECT day FROM days)
+    SELECT * FROM sessions WHERE is_chosen(submitted_at)
 ),
 polls AS (
     SELECT

@@ -22,9 +22,9 @@ SELECT
     last_reply_at IS NOT NULL AS has_reply,
     len(list_filter(coalesce(lost_at, []), lambda t: t > coalesce(last_reply_at, '-infinity'::TIMESTAMPTZ))) AS lost_count,
     CASE WHEN lost_count > 0 THEN last_loss END AS last_loss,
-    -- The answer came after the day's first final one, or was requested on an earlier day, on which the session may have
+    -- The answer came after the part's first final one, or was requested in an earlier part, in which the session may have
     -- become final before.
     coalesce(last_answer_at > final_at, false)
-        OR coalesce(utc_day(first_polled_at) < utc_day(last_answer_at), false) AS may_have_late_answer
+        OR (last_answer_at IS NOT NULL AND first_polled_at < part_start()) AS may_have_late_answer
 FROM asked
 ORDER BY session_id

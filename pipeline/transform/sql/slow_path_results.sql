@@ -37,6 +37,7 @@ SELECT
     body_sha256,
     {{ result_texts }},
     len(items) AS item_count,
+    unlinked(items) AS unlinked_count,
     value_of(items) AS buyback_value_usd,
     items,
     attributes,

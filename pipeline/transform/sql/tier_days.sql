@@ -1,4 +1,4 @@
--- The day's sessions, grouped by the tiers that their quoted pulls hit.
+-- The part's sessions, grouped by the tiers that their quoted pulls hit.
 WITH placed AS (
     SELECT pulls.session_id, pulls.pack_id, valid_from, buyback_price_usd
     FROM pulls JOIN (SELECT DISTINCT pack_id, valid_from, valid_until FROM reference_tiers WHERE buyback_share IS NOT NULL)

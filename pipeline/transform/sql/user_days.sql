@@ -1,4 +1,4 @@
--- The day's purchases of each user, of any status.
+-- The part's purchases of each user, of any status.
 SELECT
     user_id,
     count(*) AS purchase_count,

@@ -50,21 +50,21 @@ def _find(context: BuildContext) -> None:
     context.name(TABLES[name] for name in PENDING_SESSIONS.sources)
     columns = ", ".join(f'"{c.name}" {c.type}' for c in PENDING_SESSIONS.columns)
     context.connection.execute(f"CREATE OR REPLACE TEMP TABLE pending_sessions ({columns})")
-    for days in purchases.batches(context, _open_days(context)):
-        context.name_days(days)
-        # A session submitted on several days may be found on each of them.
+    for parts in purchases.batches(context, _open_parts(context)):
+        context.choose(parts)
+        # A session submitted several times may be found in several parts.
         context.connection.execute(
             "INSERT INTO pending_sessions "
             f"FROM ({query(PENDING_SESSIONS)}) ANTI JOIN pending_sessions USING (session_id)"
         )
 
 
-def _open_days(context: BuildContext) -> set[str]:
-    """The days of submission that may have pending sessions.
+def _open_parts(context: BuildContext) -> set[str]:
+    """The parts by submission that may have pending sessions.
 
-    A fulfilled or failed purchase stays so. An expired one is pending again only if it was submitted again; the day of
+    A fulfilled or failed purchase stays so. An expired one is pending again only if it was submitted again; the part of
     that submission is not current in purchases yet.
     """
-    inputs = purchases.inputs_by_day(context)
-    taken_in = {day for day in inputs if context.is_current(PURCHASES, day, inputs[day])}
-    return (inputs.keys() - taken_in) | (taken_in & {*purchases.days_with_pending(context)})
+    inputs = purchases.inputs_by_part(context)
+    taken_in = {part for part in inputs if context.is_current(PURCHASES, part, inputs[part])}
+    return (inputs.keys() - taken_in) | (taken_in & {*purchases.parts_with_pending(context)})

@@ -198,7 +198,7 @@ def test_pending_sessions_are_looked_for_only_on_days_that_may_have_some(workspa
     def looked_for():
         with workspace.pending_sessions() as connection:
             found = connection.execute("SELECT session_id FROM pending_sessions ORDER BY submitted_at").fetchall()
-            return connection.execute("SELECT count(*) FROM days").fetchone()[0], found
+            return connection.execute("SELECT count(*) FROM chosen_days").fetchone()[0], found
 
     assert looked_for() == (2, [("late",), ("lost",)])
     drop(workspace, "again.txt", "early\nnew\n")

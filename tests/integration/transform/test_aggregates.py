@@ -15,6 +15,7 @@ from pipeline.simulator.server import Reply, Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.day_parts import minutes_of
 from pipeline.transform.builder import Builder
 from pipeline.transform.queries import macros, query, time_macros
 from tests.support.answers import answer
@@ -167,6 +168,8 @@ def test_whatever_came_after_a_session_was_settled_is_found(asked, answered, out
                 "CREATE OR REPLACE VIEW status_responses AS "
                 f"FROM answers WHERE received_at::DATE = DATE '2026-01-{day:02}'"
             )
+            start = minutes_of(f"2026-01-{day:02}")[0]
+            connection.execute("SET VARIABLE part_start = $start", {"start": start})
             connection.execute(f"INSERT INTO session_day_polls BY NAME {query(TABLES['session_day_polls'])}")
         connection.execute(f"INSERT INTO late_requests {query(TABLES['late_requests'])}")
         found = connection.execute(query(TABLES["data_issues"])).fetchall()

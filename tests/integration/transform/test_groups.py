@@ -167,7 +167,7 @@ def test_weeks_of_packs_are_what_numpy_makes_of_their_pulls(case):
     ends = datetime(2026, 1, 12, tzinfo=UTC)
     days = [{"submitted_date": ends.date(), "latest_at": ends}]
     sources = {"pulls": given["pulls"], "submission_days": days}
-    found = records(derived(sources, "daily_quote_counts", "pack_weeks"), "FROM pack_weeks")
+    found = records(derived(sources, "part_quote_counts", "daily_quote_counts", "pack_weeks"), "FROM pack_weeks")
     priced = [pull for pull in given["pulls"] if pull["session_price_usd"] is not None]
     counts = {pull["session_id"]: 0 for pull in priced}
     for pull in priced:

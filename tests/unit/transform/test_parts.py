@@ -1,4 +1,4 @@
-"""The days of a table that is built day by day."""
+"""The parts of a table that is cut by time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import pytest
 
 from pipeline.schema import TABLES
 from pipeline.schema.table import Partition, Strategy, Zone
-from pipeline.transform.strategies.by_day import raw_sources
+from pipeline.transform.strategies.by_part import raw_sources
 
-BY_DAY = [table for table in TABLES.values() if table.zone is not Zone.RAW and table.strategy is Strategy.BY_DAY]
+BY_DAY = [
+    table
+    for table in TABLES.values()
+    if table.zone is not Zone.RAW and table.strategy in (Strategy.BY_PART, Strategy.BY_DAY)
+]
 
 
 @pytest.mark.parametrize("table", BY_DAY, ids=lambda table: table.name)
