@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)/dagster_home
-DEMO_SESSIONS ?= 2500
-DEMO_POLL_BUDGET ?= 20
+
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
+  --no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml
 
 # Half of the suite's time is waiting for the disk, so its files are in memory where there is plenty.
 TEST_FILES := $(shell test "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 8000000 2>/dev/null && echo /dev/shm)
@@ -16,24 +17,30 @@ help: ## List the targets
 
 setup: .venv/.ready ## Make .venv and install the locked dependencies and the project into it
 
-.venv/.ready: requirements.lock pyproject.toml
+.venv/.ready: requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
 	  echo "Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is another. Set PYTHON=python3.12, say."; exit 1; }
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@echo "1 of 4: making .venv"
+	@$(PYTHON) -m venv --clear .venv
+	@echo "2 of 4: installing the locked dependencies, about 1.3 GB; this takes one to three minutes"
+	@# A line for each package says that it goes on; pip's own output has four.
+	@# The flag tells whether pip succeeded, which the pipe hides from a plain shell.
+	@{ PYTHONUNBUFFERED=1 $(BIN)/pip install --progress-bar off --disable-pip-version-check --require-hashes \
+	  -r requirements-dev.lock && touch .venv/.installed; } \
+	  | sed -n -e 's/^Collecting \([^ ]*\).*/  \1/p' -e 's/^Installing collected.*/  unpacking all of them/p'
+	@test -f .venv/.installed
+	@echo "3 of 4: installing the project"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@echo "4 of 4: making the run history of each environment"
 	@# Two processes that open a fresh history together corrupt its database; one makes it, first, in each environment.
-	for env in local sandbox production; do PHYGITALS_ENV=$$env $(BIN)/dagster instance migrate >/dev/null || exit 1; done
+	@for env in local sandbox production; do PHYGITALS_ENV=$$env $(BIN)/dagster instance migrate >/dev/null || exit 1; done
 	@touch $@
 
 demo: setup ## Run the main job against the bundled simulator and show what came out
-	PHYGITALS_ENV=local $(BIN)/phygitals simulate --submissions $(DEMO_SESSIONS)
-	PHYGITALS_ENV=local PHYGITALS_POLL_BUDGET=$(DEMO_POLL_BUDGET) $(BIN)/phygitals refresh
+	@$(BIN)/phygitals demo
 
 dev: setup ## Open the Dagster UI at http://127.0.0.1:3000, with schedule and sensor running
-	@echo "Dagster UI: http://127.0.0.1:3000 (Ctrl-C ends it)"
-	@# At level info the daemon logs every tick of every sensor that has nothing to do.
-	$(BIN)/dagster dev -h 127.0.0.1 -p 3000 --log-level warning
+	@$(BIN)/phygitals dev
 
 test: setup ## Run the whole test suite
 	PYTEST_DEBUG_TEMPROOT=$(TEST_FILES) $(BIN)/pytest -n 2 --dist worksteal
@@ -59,9 +66,11 @@ docs: setup ## Build the documentation site into build/docs; a broken link or re
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky docs build/docs
 	@echo "Open build/docs/index.html in a browser."
 
-lock: setup ## Pin the newest allowed dependencies, with hashes, into requirements.lock
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-strip-extras \
-	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra dev --extra distributed pyproject.toml -o requirements.lock
+lock: setup ## Pin the newest allowed dependencies, with hashes, into the three locks
+	$(COMPILE) --upgrade --extra dev --extra distributed -o requirements-dev.lock
+	@# The locks of users have the versions that the tests ran with.
+	$(COMPILE) --constraint requirements-dev.lock -o requirements.lock
+	$(COMPILE) --constraint requirements-dev.lock --extra distributed -o requirements-distributed.lock
 
 benchmarks: setup ## Measure against named baselines; takes an hour and a half
 	$(BIN)/python -m benchmarks.polling

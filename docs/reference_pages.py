@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.init import DEFAULTS_BY_ENVIRONMENT
 from pipeline.cli.main import cli
 from pipeline.quality.checker import CHECKS
 from pipeline.quality.rules import Severity
@@ -22,8 +23,6 @@ from pipeline.settings import Settings
 FOLDER = Path(__file__).parent
 _END = "<!-- end of the generated section -->"
 
-# Defaults that depend on the environment.
-_DEFAULTS = {"api_url": "by environment", "requests_per_second": "25 (`local`: 0)", "data_dir": "`data/<env>`"}
 _GUIDES = {
     "lake_url": "../how-to/object-store.md",
     "poll_shards": "../how-to/sharded-polling.md",
@@ -44,7 +43,7 @@ def settings() -> Iterator[str]:
     yield "|---|---|---|"
     for name, field in Settings.model_fields.items():
         value = f"{field.default:g}" if isinstance(field.default, float) else field.default
-        default = _DEFAULTS.get(name) or ("" if value is None else f"`{value}`")
+        default = DEFAULTS_BY_ENVIRONMENT.get(name) or ("" if value is None else f"`{value}`")
         guide = f"; see [the guide]({_GUIDES[name]})" if name in _GUIDES else ""
         yield f"| `PHYGITALS_{name.upper()}` | {default} | {field.description}{guide} |"
 

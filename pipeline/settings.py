@@ -34,8 +34,10 @@ from pipeline.setting_types import (
 )
 
 _CODE = Path(__file__).resolve().parent.parent
+# The clone that the package is used from; None for an installed package.
+CLONE = _CODE if (_CODE / "pyproject.toml").is_file() else None
 # The folder of `.env`, `data` and `dagster_home`: the clone, or the working directory of an installed package.
-PROJECT_ROOT = _CODE if (_CODE / "pyproject.toml").is_file() else Path.cwd()
+PROJECT_ROOT = CLONE or Path.cwd()
 
 Environment = Literal["local", "sandbox", "production"]
 

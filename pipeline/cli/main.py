@@ -43,8 +43,11 @@ def submit(ids_or_files: tuple[str, ...]) -> None:
 @cli.command()
 def refresh() -> None:
     """Run the whole job: read the inbox, poll, rebuild changed tables, publish."""
-    workspace = Workspace.open()
-    # Importing Dagster takes seconds; only this command needs it.
+    _refresh(Workspace.open())
+
+
+def _refresh(workspace: Workspace) -> None:
+    # Importing Dagster takes seconds; only this needs it.
     from pipeline.cli.progress import polling_progress
     from pipeline.cli.refresh import run_refresh
     from pipeline.cli.summary import print_summary
@@ -55,6 +58,46 @@ def refresh() -> None:
     say(f"DuckDB:  {workspace.data.warehouse}")
     say(f"Parquet: {workspace.data.lake}")
     say(f"Report:  {workspace.data.report}")
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path())
+def init(folder: Path) -> None:
+    """Make a project folder: .env, workspace.yaml, dagster_home, and an example of a packs file.
+
+    FOLDER is the working directory unless given. Commands use the folder in which they are started. Files that exist
+    are not replaced.
+    """
+    from pipeline.cli.init import make_project
+
+    for path in make_project(folder):
+        say(f"made {path}")
+    say(f"Next: in {folder.absolute()}, run `phygitals demo`, or set PHYGITALS_ENV and PHYGITALS_API_KEY in .env.")
+
+
+@cli.command()
+@click.option("--sessions", type=click.IntRange(min=1), default=2500, show_default=True, help="Purchases to invent.")
+def demo(sessions: int) -> None:
+    """Run the job on invented purchases against the bundled simulator.
+
+    It needs no account and no key, and works in the environment local only. It polls for 20 seconds, or for
+    PHYGITALS_POLL_BUDGET.
+    """
+    from pipeline.cli.demo import next_steps, open_demo
+
+    workspace = open_demo(sessions)
+    _refresh(workspace)
+    for line in next_steps(workspace.data):
+        say(line)
+
+
+@cli.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="The UI's port.")
+def dev(port: int) -> None:
+    """Open the Dagster UI on loopback, with schedule and sensors running, until Ctrl-C."""
+    from pipeline.cli.dev import serve_dagster
+
+    serve_dagster(port)
 
 
 @cli.command()

@@ -216,10 +216,29 @@ def test_every_query_belongs_to_a_declared_table():
     assert queries == {table.name for table in derived} | set(MACROS)
 
 
-@pytest.mark.parametrize("path", ["requirements.lock", ".ci/oldest-duckdb.lock", "benchmarks/dlt-requirements.txt"])
+LOCKS = ["requirements.lock", "requirements-distributed.lock", "requirements-dev.lock"]
+
+
+@pytest.mark.parametrize("path", [*LOCKS, ".ci/oldest-duckdb.lock", "benchmarks/dlt-requirements.txt"])
 def test_a_lock_pins_hashes_and_names_no_host(path):
     lock = (PROJECT_ROOT / path).read_text(encoding="utf-8")
     assert "://" not in lock
     assert not re.search(r"^\s*--(index|extra-index|find-links)", lock, re.MULTILINE)
     pins = re.split(r"\n(?=\S)", lock.strip())
     assert all("==" in pin and "--hash=sha256:" in pin for pin in pins)
+
+
+def pins_of(path: str) -> set[str]:
+    """The pinned versions, without what selects the Pythons that they are for."""
+    return {line.split()[0] for line in (PROJECT_ROOT / path).read_text(encoding="utf-8").splitlines() if "==" in line}
+
+
+@pytest.mark.parametrize("path", LOCKS[:2])
+def test_a_lock_of_users_has_versions_that_the_tests_ran_with_and_no_test_tools(path):
+    def name(pin: str) -> str:
+        return pin.partition("==")[0].partition("[")[0]
+
+    tested = {(name(pin), pin.partition("==")[2]) for pin in pins_of(LOCKS[2])}
+    pinned = {(name(pin), pin.partition("==")[2]) for pin in pins_of(path)}
+    assert pinned < tested
+    assert {"pytest", "mypy", "ruff", "sphinx", "moto", "playwright"}.isdisjoint(each for each, _ in pinned)

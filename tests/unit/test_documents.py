@@ -8,7 +8,10 @@ import pytest
 
 from pipeline.settings import PROJECT_ROOT
 
-DOCUMENTS = [PROJECT_ROOT / "README.md", PROJECT_ROOT / "CONTRIBUTING.md", *(PROJECT_ROOT / "docs").rglob("*.md")]
+DOCUMENTS = [
+    *(PROJECT_ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *(PROJECT_ROOT / "docs").rglob("*.md"),
+]
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
 _NAMED = re.compile(r"`((?:pipeline|tests|docs|benchmarks|deploy|notebooks)/[\w./-]+)`")
 

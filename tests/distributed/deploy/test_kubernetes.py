@@ -12,6 +12,7 @@ import yaml
 from dagster._config import process_config
 from dagster_k8s import K8sRunLauncher
 
+from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Simulator
 from tests.support.fleet import DAEMON, DEPLOY, Fleet, new_history
 from tests.support.kubernetes_api import Cluster, checked
@@ -96,7 +97,7 @@ def test_no_pod_has_more_rights_than_it_needs(manifests):
 
 
 def test_the_image_has_the_folders_and_the_user_of_the_manifests(manifests):
-    image = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    image = (PROJECT_ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert f"ENV DAGSTER_HOME={launcher()['dagster_home']}" in image
     (user,) = re.findall(r"^USER (\d+)$", image, re.MULTILINE)
     assert {pod["securityContext"]["runAsUser"] for pod in pods(manifests)} == {int(user)}

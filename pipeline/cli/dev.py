@@ -1,0 +1,30 @@
+"""Starts Dagster's UI and daemon on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from pipeline.cli.console import say
+from pipeline.orchestration import instance as instance_module
+from pipeline.settings import PROJECT_ROOT
+
+
+def serve_dagster(port: int) -> NoReturn:
+    """Replaces this process by `dagster dev` in the project folder, on loopback.
+
+    The workspace is the project's `workspace.yaml`, or the package's own where there is none.
+    """
+    # The processes of `dagster dev` would make the databases of a fresh history together, which damages them.
+    with instance_module.recorded_runs() as instance:
+        instance.upgrade()
+    workspace = PROJECT_ROOT / "workspace.yaml"
+    if not workspace.exists():
+        workspace = Path(instance_module.__file__).with_name("workspace.yaml")
+    os.chdir(PROJECT_ROOT)
+    say(f"Dagster UI: http://127.0.0.1:{port} (Ctrl-C ends it)")
+    # At level info the daemon logs every tick of every sensor that has nothing to do.
+    options = ["-h", "127.0.0.1", "-p", str(port), "-w", str(workspace), "--log-level", "warning"]
+    os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", *options])  # noqa: S606 - no shell is wanted
