@@ -12,7 +12,7 @@ from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
 
 from pipeline.publish.warehouse import open_warehouse
-from pipeline.report import ReportError, charts, sentences, wording
+from pipeline.report import ReportError, charts, first_screen, sentences, wording
 from pipeline.report.drawing import Drawing
 from pipeline.report.edition import edition, mark, with_checksum
 from pipeline.report.queries import DAYS_SHOWN, Facts, Row, read
@@ -71,6 +71,9 @@ def render(facts: Facts, environment: str, mark_of_edition: str = "") -> str:
         facts=facts,
         counted=wording.counted,
         sentences=sentences,
+        status=first_screen.status_line(facts),
+        is_alarming=first_screen.is_alarming(facts),
+        tiles=first_screen.tiles(facts),
         overall=_of_period(facts, "overall"),
         yesterday=_of_period(facts, "yesterday"),
         week=_of_period(facts, "week_before"),

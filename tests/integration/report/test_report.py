@@ -18,7 +18,6 @@ from pipeline.report import ReportError, wording
 from pipeline.report.drawing import labels
 from pipeline.report.page import render, write_report
 from pipeline.report.queries import DAYS_SHOWN, Facts, read
-from pipeline.schema import PUBLISHED
 from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
 from pipeline.steps import Workspace
 from tests.support.answers import fulfilled
@@ -60,24 +59,6 @@ def page_of(workspace: Workspace) -> Page:
 
 def item(number: int, price: object, **more: object) -> dict[str, object]:
     return {"id": f"card-{number}", "type": "enft", "buyback_price": price} | more
-
-
-@pytest.fixture
-def published(tmp_path: Path):
-    """A published file with rows that the test writes itself, in the declared tables."""
-
-    def publish(**tables: str) -> Path:
-        path = tmp_path / "published.duckdb"
-        with duckdb.connect(path) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            for table in PUBLISHED:
-                columns = ", ".join(f'"{column.name}" {column.type}' for column in table.columns)
-                connection.execute(f"CREATE OR REPLACE TABLE {table.name} ({columns})")
-                if table.name in tables:
-                    connection.execute(f"INSERT INTO {table.name} BY NAME {tables[table.name]}")
-        return path
-
-    return publish
 
 
 def facts_of(path: Path, moment: datetime = NOON) -> Facts:
