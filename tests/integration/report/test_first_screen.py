@@ -26,7 +26,8 @@ def purchase(status: str, submitted: str, polled: str | None = None, resolved: s
     polled, resolved = (f"TIMESTAMPTZ '{t}+00'" if t else "NULL::TIMESTAMPTZ" for t in (polled, resolved))
     return (
         f"SELECT '{status} {submitted}' AS session_id, '{status}' AS status, "
-        f"TIMESTAMPTZ '{submitted}+00' AS submitted_at, {polled} AS last_polled_at, {resolved} AS resolved_at, 1 AS poll_count"
+        f"TIMESTAMPTZ '{submitted}+00' AS submitted_at, {polled} AS last_polled_at, "
+        f"{resolved} AS resolved_at, 1 AS poll_count"
     )
 
 
