@@ -223,8 +223,10 @@ class Workspace:
         """Builds the tables as of a past time in a new folder, from the raw data received until then.
 
         The folder becomes a data directory of no current environment, so no run writes to it.
-        Raises SnapshotError if the folder is not empty or is inside the data directory.
+        Raises SnapshotError if the time is in the future, or the folder is not empty or inside the data directory.
         """
+        if moment > now():
+            raise SnapshotError(f"{moment.isoformat()} is in the future: give a time in the past")
         if folder.resolve().is_relative_to(self.data.root.resolve()):
             raise SnapshotError(f"{folder} is inside the data directory {self.data.root}: choose a folder outside it")
         if folder.exists() and any(folder.iterdir()):

@@ -54,6 +54,15 @@ def print_error(text: str) -> None:
     SafeConsole(stderr=True, markup=False, highlight=False).print(text, soft_wrap=True)
 
 
+def print_excerpt(text: str) -> None:
+    """Prints an excerpt of the input of an error, of several lines, below the error if standard error is a terminal.
+
+    Elsewhere an error remains one line, for programs that read it.
+    """
+    if sys.stderr.isatty():
+        print_error(text)
+
+
 def open_closed_streams() -> None:
     """Opens closed standard streams on the null device; otherwise the next opened file would take their descriptors."""
     for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):

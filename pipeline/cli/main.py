@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 import duckdb
 
-from pipeline.cli.console import console, open_closed_streams, print_error, say
+from pipeline.cli.console import console, open_closed_streams, print_error, print_excerpt, say
 from pipeline.cli.export import FORMATS, chosen_format, export
+from pipeline.cli.sql_error import SqlError
 from pipeline.cli.submit import submit_all
 from pipeline.clock import now
 from pipeline.errors import PipelineError
@@ -202,7 +203,8 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
     In CSV, text that a spreadsheet would run as a formula gets a leading apostrophe.
     """
     from pipeline.cli.table_output import print_rows
-    from pipeline.publish.reading import open_for_queries, require_read_only
+    from pipeline.publish.reading import open_for_queries, require_one_result, require_read_only
+    from pipeline.report.wording import counted
     from pipeline.storage.error_translation import exceeds_memory
 
     if not sql.strip(" \n\t;"):
@@ -212,6 +214,7 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
     with open_for_queries(data.current(data.warehouse), data.memory_limit) as connection:
         try:
             require_read_only(connection, sql)
+            require_one_result(connection, sql)
             if chosen:
                 export(connection, sql, chosen, output, data)
                 return
@@ -219,12 +222,13 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
             count = print_rows(console(), cursor, limit=limit or None)
             is_cut = cursor.description is not None and cursor.fetchone() is not None
         except duckdb.Error as error:
-            words = exceeds_memory(error, data.memory_limit) or " ".join(str(error).split())
-            raise click.ClickException(str(words)) from error
+            if exceeded := exceeds_memory(error, data.memory_limit):
+                raise click.ClickException(str(exceeded)) from error
+            raise SqlError(str(error)) from error
     if is_cut:
-        say(f"the first {count:,} rows; --limit 0 prints all, --output FILE writes all")
+        say(f"the first {counted(count, 'row')}; --limit 0 prints all, --output FILE writes all")
     else:
-        say(f"{count:,} {'row' if count == 1 else 'rows'}")
+        say(counted(count, "row"))
 
 
 @cli.command()
@@ -251,13 +255,21 @@ def prune(keep_days: int | None) -> None:
     "--rate-limit", type=click.IntRange(min=0), default=0, show_default=True, help="Calls per second; 0 = no limit."
 )
 @click.option("--seed", type=int, default=None, help="Determines the outcome of each session.")
+@click.option("--key", metavar="KEY", help="Refuse every other API key with HTTP 401. [default: any key is accepted]")
 @click.option(
     "--submissions",
     type=click.IntRange(min=1),
     help="Instead of serving, write that many submissions to the local inbox.",
 )
 def simulate(
-    mode: str, port: int, hold: float, fault_rate: float, rate_limit: int, seed: int | None, submissions: int | None
+    mode: str,
+    port: int,
+    hold: float,
+    fault_rate: float,
+    rate_limit: int,
+    seed: int | None,
+    key: str | None,
+    submissions: int | None,
 ) -> None:
     """Serve the bundled simulator on loopback until Ctrl-C.
 
@@ -277,6 +289,7 @@ def simulate(
         fault_rate=fault_rate,
         rate_limit=rate_limit,
         known=is_session_id if mode == "sandbox" else lambda _: True,
+        key=key,
     )
     serve_until_interrupted(simulator, port)
 
@@ -302,6 +315,8 @@ def main() -> None:
             print_error("".join(traceback.format_exception(error)).rstrip())
             sys.exit(1)
         print_error("Error: " + _in_one_line(error).replace("\n", "\\n"))
+        if isinstance(error, SqlError) and error.excerpt:
+            print_excerpt(error.excerpt)
         sys.exit(error.exit_code if isinstance(error, click.ClickException) else 1)
 
 

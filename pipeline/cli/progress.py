@@ -6,11 +6,13 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from pipeline.polling.progress import Progress
+from pipeline.report.wording import duration
 
 _LINE_EVERY = 5.0  # seconds, if the output is not a terminal
 
@@ -23,17 +25,16 @@ def polling_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
         return
     columns = (
         TextColumn("Polling"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TextColumn("{task.description}"),
         TimeElapsedColumn(),
     )
-    with Bar(*columns, console=console) as bar:
+    with _TwoLines(*columns, console=console) as bar:
         task = bar.add_task("", total=None, visible=False)
 
         def show(progress: Progress) -> None:
             left = progress.seconds_left
-            estimate = "" if left is None or left < 1 or progress.exit else f", about {left:.0f} s left"
+            estimate = "" if left is None or left < 1 or progress.exit else f", about {duration(left)} left"
             state = f"{progress.failed} failed, {progress.pending} pending, {progress.rate:.0f} requests/s{estimate}"
             bar.update(
                 task,
@@ -44,6 +45,14 @@ def polling_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
             )
 
         yield show
+
+
+class _TwoLines(Bar):
+    """The bar, and below it the state in words. On one line they would not fit a narrow terminal."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield from super().get_renderables()
+        yield from (Text(task.description, no_wrap=True, overflow="ellipsis") for task in self.tasks if task.visible)
 
 
 def _lines(console: Console) -> Callable[[Progress], None]:

@@ -7,6 +7,7 @@ import signal
 from pipeline.cli.console import say
 from pipeline.clock import now
 from pipeline.errors import PipelineError
+from pipeline.report.wording import counted
 from pipeline.simulator.history import DAYS, write_history
 from pipeline.simulator.server import Simulator
 from pipeline.simulator.service import serve
@@ -43,4 +44,4 @@ def submit_history(workspace: Workspace, session_count: int) -> str:
         return f"{workspace.data.inbox} already has files; nothing was added."
     with workspace.data.exclusive():
         write_history(workspace.data, session_count, now())
-    return f"{session_count} submissions of the last {DAYS} days -> {workspace.data.inbox}"
+    return f"{counted(session_count, 'submission')} of the last {DAYS} days -> {workspace.data.inbox}"

@@ -65,6 +65,19 @@ def require_read_only(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
             raise QueryError(f"{name}() is not allowed in queries, which read the published tables and nothing else")
 
 
+def require_one_result(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Raises QueryError if the SQL has a result that would not be shown: only that of the last statement is.
+
+    A temporary table may precede the query. Raises duckdb.Error if it is not valid SQL.
+    """
+    results = [statement.type != duckdb.StatementType.CREATE for statement in connection.extract_statements(sql)]
+    if any(results[:-1]):
+        raise QueryError(
+            f"the SQL has {len(results)} statements, and only the result of the last one would be shown: "
+            "run one query at a time"
+        )
+
+
 def _require_read_only_statement(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
     if statement.type == duckdb.StatementType.EXPLAIN:
         # EXPLAIN ANALYZE runs the explained statement.

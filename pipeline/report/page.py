@@ -12,7 +12,7 @@ from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
 
 from pipeline.publish.warehouse import open_warehouse
-from pipeline.report import ReportError, charts, sentences, wording
+from pipeline.report import ReportError, charts, first_screen, sentences, wording
 from pipeline.report.drawing import Drawing
 from pipeline.report.edition import edition, mark, with_checksum
 from pipeline.report.queries import DAYS_SHOWN, Facts, Row, read
@@ -71,12 +71,16 @@ def render(facts: Facts, environment: str, mark_of_edition: str = "") -> str:
         facts=facts,
         counted=wording.counted,
         sentences=sentences,
+        status=first_screen.status_line(facts),
+        is_alarming=first_screen.is_alarming(facts),
+        tiles=first_screen.tiles(facts),
         overall=_of_period(facts, "overall"),
         yesterday=_of_period(facts, "yesterday"),
         week=_of_period(facts, "week_before"),
         source=_SOURCES.get(environment, ""),
         mark_of_edition=Markup(mark_of_edition),  # noqa: S704 - our own element
         is_stale=_is_stale(facts),
+        are_times_of_polls=_are_times_of_polls(facts),
         days_shown=DAYS_SHOWN,
         by_few=_BY_FEW,
         value_tail=_value_tail(facts.bins, facts.pulls["overall"]["priced_pulls"]),
@@ -115,7 +119,7 @@ def _drawings(facts: Facts) -> dict[str, Drawing | None]:
         "multiple_bands": charts.multiple_bands(banded_packs) if banded_packs else None,
         "outcomes": charts.outcomes_by_day(facts.funnel) if facts.funnel else None,
         "failed_rates": charts.failed_rate_by_day(mature) if mature else None,
-        "latencies": charts.latency_by_day(timed) if timed else None,
+        "latencies": charts.latency_by_day(timed) if timed and not _are_times_of_polls(facts) else None,
         "pending_ages": charts.pending_by_age(facts.pending_ageing)
         if facts.pending_longest and facts.pending_ageing
         else None,
@@ -126,6 +130,12 @@ def _is_stale(facts: Facts) -> bool:
     """Whether there are pending sessions and the last request was long ago."""
     overall = facts.purchases["overall"]
     return bool(overall["pending"]) and bool(facts.moment - overall["known_until"] > _STALE_AFTER)
+
+
+def _are_times_of_polls(facts: Facts) -> bool:
+    """Whether most fulfilled sessions were fulfilled at their first poll, so that times measure the poll's delay."""
+    overall = facts.purchases["overall"]
+    return bool(2 * overall["fulfilled_when_first_asked"] > overall["fulfilled"])
 
 
 def _mature(facts: Facts) -> list[Row]:

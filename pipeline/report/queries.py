@@ -31,6 +31,7 @@ _PURCHASES = """
         count(*) FILTER (status = 'expired') AS expired,
         count(*) FILTER (status = 'fulfilled' AND last_pending_at IS NULL) AS fulfilled_when_first_asked,
         min(coalesce(initiated_at, submitted_at)) AS first_at,
+        max(last_polled_at) AS newest_answer_at,
         least(now(), max(greatest(submitted_at, coalesce(last_polled_at, submitted_at)))) AS known_until
     FROM (
         SELECT *, coalesce(initiated_at, submitted_at) >= $first::TIMESTAMPTZ
@@ -74,6 +75,54 @@ _BINS = f"""
 
 _TYPES = "FROM item_types ORDER BY pull_count DESC, item_type"
 
+# Each of the 14 completed days before the moment. An expired session counts as pending until its last poll.
+_TREND = """
+    WITH days AS (SELECT ($today - 15 + i::INTEGER)::DATE AS day FROM range(1, 15) AS r(i)),
+    bought AS (
+        SELECT coalesce(initiated_at, submitted_at)::DATE AS day, count(*) AS purchases FROM purchases GROUP BY day
+    ),
+    quoted AS (
+        SELECT pulled_at::DATE AS day, median(buyback_price_usd::DECIMAL(18,6))::DOUBLE AS median_usd
+        FROM pulls WHERE pulled_at >= ($today - 14)::TIMESTAMPTZ GROUP BY day
+    ),
+    returned AS (
+        SELECT pulled_date AS day, (sum(spend_buyback_usd) / nullif(sum(spend_usd), 0))::DOUBLE AS return_ratio
+        FROM buyback_values GROUP BY day
+    ),
+    waiting AS (
+        SELECT day, count(*) AS pending FROM days JOIN purchases ON submitted_at < (day + 1)::TIMESTAMPTZ
+            AND coalesce(resolved_at, CASE WHEN status = 'expired' THEN coalesce(last_polled_at, submitted_at) END,
+                'infinity') >= (day + 1)::TIMESTAMPTZ
+        GROUP BY day
+    )
+    SELECT day, coalesce(purchases, 0) AS purchases, return_ratio, median_usd, coalesce(pending, 0) AS pending
+    FROM days LEFT JOIN bought USING (day) LEFT JOIN quoted USING (day) LEFT JOIN returned USING (day)
+        LEFT JOIN waiting USING (day)
+    ORDER BY day
+"""
+
+# The return is a ratio of sums over sessions, and its standard error is that of a ratio estimator.
+_WEEK = """
+    WITH sessions AS (
+        SELECT session_id, sum(buyback_price_usd)::DOUBLE AS quoted, sum(price_per_pull_usd)::DOUBLE AS spent
+        FROM pulls
+        WHERE pulled_at >= $first AND pulled_at < $end AND buyback_price_usd IS NOT NULL AND session_price_usd > 0
+        GROUP BY session_id
+    ),
+    ratio AS (
+        SELECT sum(quoted ORDER BY session_id) / nullif(sum(spent ORDER BY session_id), 0) AS return_ratio
+        FROM sessions
+    )
+    SELECT count(*) AS session_count, any_value(return_ratio) AS return_ratio,
+        sqrt(sum((quoted - return_ratio * spent) ^ 2 ORDER BY session_id) * count(*) / nullif(count(*) - 1, 0))
+            / nullif(sum(spent ORDER BY session_id), 0) AS return_error,
+        (SELECT median(buyback_price_usd::DECIMAL(18,6))::DECIMAL(18,4) FROM pulls
+            WHERE pulled_at >= $first AND pulled_at < $end) AS median_usd,
+        (SELECT count(*) FROM purchases WHERE coalesce(initiated_at, submitted_at) >= $first
+            AND coalesce(initiated_at, submitted_at) < $end) AS purchases
+    FROM sessions CROSS JOIN ratio
+"""
+
 # Future dates are errors and must not displace the current days.
 _DAYS = f"""
     SELECT pulled_date, item_type, sum(pull_count)::BIGINT AS pulls,
@@ -91,7 +140,7 @@ _PACKS = f"""
 """
 
 _SIGNALS = """
-    SELECT signal, sentence, is_unusual FROM daily_signals WHERE signal_date = $yesterday
+    SELECT signal, sentence, z, is_unusual, is_telling FROM daily_signals WHERE signal_date = $yesterday
     ORDER BY list_position(['purchases', 'failed_rate', 'win_rate', 'quoted_value'], signal)
 """
 
@@ -143,7 +192,7 @@ class Facts:
 
     `purchases`, `pulls` and `spend` are by period: `yesterday` (the UTC day before the moment), `week_before` (the
     seven days before that) and `overall`, which begins with the window of the file if it has one, as do `bins` and
-    `top_pulls`.
+    `top_pulls`. `trend` has the 14 completed days before the moment, `weeks` the two weeks of them, the later first.
     """
 
     moment: dt.datetime
@@ -152,6 +201,8 @@ class Facts:
     purchases: dict[str, Row]
     pulls: dict[str, Row]
     spend: dict[str, Row]
+    trend: list[Row]
+    weeks: list[Row]
     signals: list[Row]
     bins: list[Row]
     types: list[Row]
@@ -192,6 +243,8 @@ def read(connection: duckdb.DuckDBPyConnection, moment: dt.datetime) -> Facts:
         purchases=by_period(_PURCHASES),
         pulls=by_period(_PULLS),
         spend=by_period(_SPEND),
+        trend=rows(_TREND, today=today),
+        weeks=[rows(_WEEK, first=midnight - (i + 7) * _DAY, end=midnight - i * _DAY)[0] for i in (0, 7)],
         signals=rows(_SIGNALS, yesterday=yesterday),
         bins=rows(_BINS, first=start),
         types=rows(_TYPES),

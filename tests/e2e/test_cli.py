@@ -182,6 +182,39 @@ def test_the_simulator_serves_until_it_is_stopped(signal_number):
         assert process.wait(30) == 0
 
 
+def test_a_refused_key_can_be_rehearsed(configure):
+    right, wrong = "a-key-of-the-rehearsal", "another-key-of-the-rehearsal"
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "pipeline.cli.main",
+        "simulate",
+        "--port",
+        "0",
+        "--hold",
+        "0",
+        "--key",
+        right,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split(" at ")[1].split("/api")[0]
+        configure(env="sandbox", api_url=url, api_key=wrong, requests_per_second=0, poll_budget=1, poll_interval=0.1)
+        assert phygitals("submit", "one").returncode == 0
+        refused = phygitals("refresh")
+        assert_one_line_error(refused, "HTTP 401", "PHYGITALS_API_KEY")
+        needs = phygitals("status")
+        assert needs.returncode == 3 and "the API refused the key" in needs.stdout
+        configure(api_key=right)
+        assert phygitals("refresh").returncode == 0
+        assert "the API refused the key" not in phygitals("status").stdout
+        shown = refused.stdout + refused.stderr + needs.stdout
+        assert right not in shown and wrong not in shown
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
 def test_simulated_submissions_go_into_the_local_inbox_only(api):
     written = phygitals("simulate", "--submissions", "60")
     assert written.returncode == 0, written.stderr

@@ -9,6 +9,7 @@ import pty
 import signal
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -41,9 +42,10 @@ def assert_one_line_error(result: subprocess.CompletedProcess[str], *words: str)
         assert word in result.stderr
 
 
-def on_a_terminal(*arguments: str, interrupt_at: bytes | None = None) -> tuple[str, int]:
+def on_a_terminal(*arguments: str, interrupt_at: bytes | None = None, width: int = 80) -> tuple[str, int]:
     """What a command writes on a terminal, and its exit code; Ctrl-C is pressed when the given bytes were written."""
     terminal, its_end = pty.openpty()
+    termios.tcsetwinsize(its_end, (24, width))
     command = [sys.executable, "-m", "pipeline.cli.main", *arguments]
     process = subprocess.Popen(command, stdout=its_end, stderr=its_end, env={**os.environ, "TERM": "xterm"})
     os.close(its_end)

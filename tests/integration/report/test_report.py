@@ -18,7 +18,6 @@ from pipeline.report import ReportError, wording
 from pipeline.report.drawing import labels
 from pipeline.report.page import render, write_report
 from pipeline.report.queries import DAYS_SHOWN, Facts, read
-from pipeline.schema import PUBLISHED
 from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
 from pipeline.steps import Workspace
 from tests.support.answers import fulfilled
@@ -62,24 +61,6 @@ def item(number: int, price: object, **more: object) -> dict[str, object]:
     return {"id": f"card-{number}", "type": "enft", "buyback_price": price} | more
 
 
-@pytest.fixture
-def published(tmp_path: Path):
-    """A published file with rows that the test writes itself, in the declared tables."""
-
-    def publish(**tables: str) -> Path:
-        path = tmp_path / "published.duckdb"
-        with duckdb.connect(path) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            for table in PUBLISHED:
-                columns = ", ".join(f'"{column.name}" {column.type}' for column in table.columns)
-                connection.execute(f"CREATE OR REPLACE TABLE {table.name} ({columns})")
-                if table.name in tables:
-                    connection.execute(f"INSERT INTO {table.name} BY NAME {tables[table.name]}")
-        return path
-
-    return publish
-
-
 def facts_of(path: Path, moment: datetime = NOON) -> Facts:
     with open_warehouse(path) as connection:
         return read(connection, moment)
@@ -113,7 +94,7 @@ def test_the_page_stands_alone_and_shows_every_part(api, configure):
     assert [title for title, _ in drawn] == [
         *("Buyback quotes", "Cumulative value", "Quotes by item type", "Pulls by day and item type"),
         *("Quoted buyback by day and item type", "Win rate", "Multiples"),
-        *("Sessions by status", "Time to fulfilment, at most", "Pending for"),
+        *("Sessions by status", "Pending for"),
     ]
     same_pulls = "Quoted buyback by day and item type"
     assert [title for title, reading in drawn if "n = " not in reading] == [same_pulls]
@@ -125,6 +106,7 @@ def test_the_page_stands_alone_and_shows_every_part(api, configure):
         "waits",
         "elite-50",
         "of 41 final",
+        "fulfilled sessions were already fulfilled at the first poll, so the times measure the delay of that poll",
         "2 sessions are pending",
     ):
         assert words in page.text, words
@@ -461,7 +443,8 @@ def test_odds_are_told_with_their_verdict_of_the_latest_version_alone(published,
 )
 def test_a_tail_that_was_not_seen_is_told_to_be_longer(published, p90, told):
     path = published(
-        purchases="SELECT 'a' AS session_id, 'fulfilled' AS status, now() AS submitted_at, 1 AS poll_count",
+        purchases="SELECT 'a' AS session_id, 'fulfilled' AS status, now() AS submitted_at, 1 AS poll_count"
+        ", now() AS last_pending_at",
         resolution_funnel=f"""
             SELECT DATE '2026-03-09' AS submitted_date, 2 AS submitted, 1 AS failed, 1 AS fulfilled, 0 AS pending,
                 0 AS expired, false AS is_mature, 30.0 AS latency_p50_seconds, {p90} AS latency_p90_seconds,
@@ -486,6 +469,26 @@ def test_yesterday_s_signals_are_told_and_those_of_other_days_are_not(published)
     text = Page(render(facts_of(path), "production")).text
     assert "Compared with the 28 days before: 12 purchases: usual. 30.0 % failed: high. unusual" in text
     assert "former" not in text
+
+
+@pytest.mark.parametrize(("first_asked", "is_drawn"), [(1, True), (2, True), (3, False), (4, False)])
+def test_times_that_measure_the_first_poll_are_not_drawn(published, first_asked, is_drawn):
+    path = published(
+        purchases=f"""
+            SELECT 's' || i AS session_id, 'fulfilled' AS status, TIMESTAMPTZ '2026-03-08 12:00:00+00' AS submitted_at,
+                1 AS poll_count, CASE WHEN i >= {first_asked} THEN submitted_at END AS last_pending_at
+            FROM range(4) AS r(i)
+        """,
+        resolution_funnel="""
+            SELECT DATE '2026-03-08' AS submitted_date, 4 AS submitted, 4 AS fulfilled, 0 AS failed, 0 AS pending,
+                0 AS expired, true AS is_mature, 20 AS latency_p50_seconds, 40 AS latency_p90_seconds,
+                60 AS latency_p99_seconds
+        """,
+    )
+    html = render(facts_of(path), "production")
+    assert ("Time to fulfilment, at most" in html) is is_drawn
+    told = f"Times to fulfilment are not shown: {first_asked} of 4 fulfilled sessions were already fulfilled"
+    assert (told in html) is not is_drawn
 
 
 @pytest.mark.parametrize(

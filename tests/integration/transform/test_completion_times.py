@@ -159,7 +159,7 @@ def test_a_run_polls_by_the_law_that_its_tables_taught_and_learns_none_when_noth
     workspace = Workspace.open()
     drop(workspace, "a.txt", "".join(f"s{i}\n" for i in range(20)))
     learned = []
-    passed = []
+    passed: list[CompletionLaw] = []
     poll = run_module.poll
 
     def noted_law(data: DataDirectory) -> CompletionLaw:
