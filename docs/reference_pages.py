@@ -50,9 +50,9 @@ def settings() -> Iterator[str]:
 
 def commands() -> Iterator[str]:
     """The help of each command, as the terminal shows it in 100 columns."""
-    group = click.Context(cli, info_name="phygitals", max_content_width=100, terminal_width=100)
+    group = click.Context(cli, info_name="phygitals", terminal_width=100, **cli.context_settings)
     for name, command in sorted(cli.commands.items()):
-        context = click.Context(command, group, name, max_content_width=100, terminal_width=100)
+        context = click.Context(command, group, name, terminal_width=100)
         yield f"## `{name}`\n\n```text\n{command.get_help(context)}\n```\n"
 
 

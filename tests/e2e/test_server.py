@@ -162,6 +162,6 @@ def test_a_daemon_that_is_stopped_while_a_run_polls_keeps_what_came_and_will_car
     assert list(workspace.data.root.glob("raw/status_responses/*/*.parquet")) != []
 
 
-def test_make_dev_starts_both_halves_of_one_instance():
+def test_make_dev_is_the_command_dev():
     shown = subprocess.run(["make", "-n", "dev"], capture_output=True, text=True, cwd=PROJECT_ROOT, check=True).stdout
-    assert "dagster dev -h 127.0.0.1 -p 3000" in shown
+    assert ".venv/bin/phygitals dev\n" in shown

@@ -263,7 +263,7 @@ from pipeline.errors import PipelineError
 from pipeline.schema import PUBLISHED
 from pipeline.steps import Workspace
 workspace = Workspace.open()
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
     with workspace.builder() as builder:
         for table in PUBLISHED:
