@@ -19,6 +19,7 @@ import duckdb
 from pipeline.schema.publication import PUBLICATION
 from pipeline.schema.table import Partition, Table
 from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.day_parts import day_of
 from pipeline.storage.manifest import Manifest
 
 
@@ -65,7 +66,7 @@ class Window:
             return found
         first = self.first_day.isoformat()
         earlier = _days_needed(data, table, first) if table.partition is Partition.SUBMITTED else set()
-        return {path: etag for path, etag in found.items() if (day := part_of(path)) >= first or day in earlier}
+        return {path: etag for path, etag in found.items() if (day := day_of(part_of(path))) >= first or day in earlier}
 
 
 def part_of(path: str) -> str:
@@ -74,6 +75,9 @@ def part_of(path: str) -> str:
 
 
 def _days_needed(data: DataDirectory, table: Table, first: str) -> set[str]:
-    """The days of submission with a pending purchase, or with one that was resolved on the first day or later."""
+    """The days of submission with a pending purchase, or with one that was resolved on the first day or later.
+
+    Days are whole, however they are cut into parts.
+    """
     parts = Manifest(data.records).state(table).parts
-    return {day for day, part in parts.items() if part.pending_count or (part.resolved_until or "") >= first}
+    return {day_of(name) for name, part in parts.items() if part.pending_count or (part.resolved_until or "") >= first}

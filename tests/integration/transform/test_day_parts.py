@@ -6,9 +6,11 @@ import json
 import shutil
 from datetime import timedelta
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.publish.warehouse import publish
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.intermediate import SUBMISSION_DAYS
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
@@ -17,7 +19,9 @@ from pipeline.schema.table import Strategy, Zone
 from pipeline.storage import day_parts
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.day_parts import minute_of, minutes_of
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.objects import Store
+from pipeline.storage.window import Window
 from pipeline.transform import raw_parts
 from pipeline.transform.builder import Builder
 from tests.support.busy_day import AFTERWARDS, DAY, BusyDay
@@ -99,6 +103,18 @@ def test_the_tables_of_a_day_do_not_depend_on_how_it_is_cut(seed, cut, data, tmp
     assert {row["status"] for row in found["purchases"]} == {"pending", "fulfilled", "failed", "expired"}
     rules = {row["rule"] for row in found["data_issues"]}
     assert {"contradicting_answer", "lost_answers", "malformed_answer", "missing_link", "unknown_field"} <= rules
+
+
+def test_an_earlier_day_that_the_published_window_needs_is_whole_however_it_is_cut(cut, data):
+    BusyDay(data).add_runs(0, 24, 16)
+    build(data)
+    states = Manifest(data.records).state(PURCHASES).parts.values()
+    assert {bool(state.pending_count) for state in states} == {True, False}
+    with data.exclusive():
+        publish(data, Window(1, (DAY + timedelta(days=1)).date()))
+    with duckdb.connect(data.warehouse, read_only=True) as published:
+        counts = published.execute("SELECT (SELECT count(*) FROM purchases), (SELECT count(*) FROM pulls)").fetchone()
+    assert counts == (len(content(data)["purchases"]), 0)
 
 
 def test_a_day_built_run_by_run_has_the_tables_of_one_that_is_built_at_once(cut, data, tmp_path, monkeypatch):
