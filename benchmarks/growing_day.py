@@ -12,18 +12,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
 from rich.table import Table
 
 from benchmarks.payloads import MIXES, Mix
-from benchmarks.tables import FIRST_DAY, TEMPLATES, fresh, templates
+from benchmarks.tables import FIRST_DAY, TEMPLATES, add_sessions, fresh
 from pipeline.publish.warehouse import publish
 from pipeline.quality.checker import Checker, checks_of
 from pipeline.schema import PUBLISHED
-from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
+from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.schema.staging import PULLS
 from pipeline.storage.data_directory import DataDirectory
-from pipeline.storage.missing_columns import with_missing_columns
 from pipeline.transform.builder import Builder
 
 RUNS = 92  # every quarter of an hour until 23:00
@@ -47,40 +45,14 @@ class Cost(NamedTuple):
 
 def add_run(data: DataDirectory, name: str, sessions: int, start: datetime, mix: Mix) -> None:
     """Adds the raw objects of one run: sessions of ten minutes, and an answer to each after 26 seconds."""
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.register("templates", templates(mix))
-        connection.execute(
-            f"""
-            CREATE TEMP VIEW sessions AS
-            SELECT '{name}-' || range AS session_id, range AS i, hash('{name}', range) % {TEMPLATES} AS k,
-                TIMESTAMPTZ '{start.isoformat()}'
-                    + to_microseconds((range * 600_000_000 // {sessions})::BIGINT) AS moment
-            FROM range({sessions})
-            """
-        )
-        sources = {
-            STATUS_RESPONSES: """
-                SELECT session_id, moment + INTERVAL 20 SECOND AS requested_at,
-                    moment + INTERVAL 26 SECOND AS received_at, 200::SMALLINT AS http_status,
-                    'application/json' AS content_type, encode(replace(template, '@', session_id)) AS body,
-                    sha256(replace(template, '@', session_id)) AS body_sha256, 'fulfilled' AS outcome,
-                    detail, has_repeated_keys
-                FROM sessions JOIN templates USING (k) ORDER BY i
-            """,
-            SESSION_SUBMISSIONS: f"""
-                SELECT '{name}' AS content_sha256, i + 1 AS row_number, '{name}.csv' AS source_file,
-                    moment AS submitted_at, session_id, moment - INTERVAL 10 SECOND AS initiated_at, pack_id,
-                    price_usd::DECIMAL(18,4) AS price_usd, quantity::INTEGER AS quantity,
-                    'u' || hash(session_id) % {USERS} AS user_id, NULL::VARCHAR AS rejected_reason,
-                    NULL::VARCHAR AS raw_value
-                FROM sessions JOIN templates USING (k) ORDER BY i
-            """,
-        }
-        for table, sql in sources.items():
-            with data.store.writer(table, f"{start:%Y-%m-%d}", name) as writer:
-                for batch in connection.execute(sql).to_arrow_reader(20_000):
-                    writer.write(with_missing_columns(table, batch))
+    sql = f"""
+        SELECT '{name}-' || range AS session_id, range AS i, hash('{name}', range) % {TEMPLATES} AS k,
+            TIMESTAMPTZ '{start.isoformat()}' + to_microseconds((range * 600_000_000 // {sessions})::BIGINT) AS moment,
+            moment - INTERVAL 10 SECOND AS initiated_at, moment + INTERVAL 20 SECOND AS requested_at,
+            moment + INTERVAL 26 SECOND AS received_at, 'u' || hash(session_id) % {USERS} AS user_id
+        FROM range({sessions})
+    """
+    add_sessions(data, start, name, name, sql, mix)
 
 
 def run(data: DataDirectory) -> Cost:

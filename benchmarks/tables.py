@@ -80,36 +80,45 @@ def templates(mix: Mix) -> pa.Table:
 def add_day(data: DataDirectory, day: int, sessions: int, mix: Mix = MIXES[SIMULATED]) -> None:
     """Adds a day of raw: submissions, and a fulfilled answer for each."""
     start = FIRST_DAY + timedelta(days=day)
+    sql = f"""
+        SELECT 'd{day}-' || range AS session_id, range AS i, (range * 7919 + {day} * 31) % {TEMPLATES} AS k,
+            TIMESTAMPTZ '{start.isoformat()}'
+                + to_microseconds((range * 86_399_000_000 // {sessions})::BIGINT) AS moment,
+            moment AS initiated_at, moment AS requested_at, moment AS received_at, 'u' AS user_id
+        FROM range({sessions})
+    """
+    add_sessions(data, start, f"day-{day}", f"day {day}", sql, mix)
+
+
+def add_sessions(data: DataDirectory, start: datetime, name: str, content: str, sessions: str, mix: Mix) -> None:
+    """Adds raw objects of sessions and of a fulfilled answer for each.
+
+    `sessions` is a query of their columns `session_id`, `i` (the order), `k` (the template of the answer), `moment` (of
+    the submission), `initiated_at`, `requested_at`, `received_at` and `user_id`. `name` is that of the objects and of
+    the submitted file, and `content` stands for the hash of the file.
+    """
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("templates", templates(mix))
-        connection.execute(
-            f"""
-            CREATE TEMP VIEW sessions AS
-            SELECT 'd{day}-' || range AS session_id, TIMESTAMPTZ '{start.isoformat()}'
-                + to_microseconds((range * 86_399_000_000 // {sessions})::BIGINT) AS moment,
-                range AS i, (range * 7919 + {day} * 31) % {TEMPLATES} AS k
-            FROM range({sessions})
-            """
-        )
+        connection.execute(f"CREATE TEMP VIEW sessions AS {sessions}")
         sources = {
             STATUS_RESPONSES: """
-                SELECT session_id, moment AS requested_at, moment AS received_at, 200::SMALLINT AS http_status,
+                SELECT session_id, requested_at, received_at, 200::SMALLINT AS http_status,
                     'application/json' AS content_type, encode(replace(template, '@', session_id)) AS body,
                     sha256(replace(template, '@', session_id)) AS body_sha256, 'fulfilled' AS outcome,
                     detail, has_repeated_keys
                 FROM sessions JOIN templates USING (k) ORDER BY i
             """,
             SESSION_SUBMISSIONS: f"""
-                SELECT 'day {day}' AS content_sha256, i + 1 AS row_number, 'day-{day}.csv' AS source_file,
-                    moment AS submitted_at, session_id, moment AS initiated_at, pack_id,
-                    price_usd::DECIMAL(18,4) AS price_usd, quantity::INTEGER AS quantity, 'u' AS user_id,
+                SELECT '{content}' AS content_sha256, i + 1 AS row_number, '{name}.csv' AS source_file,
+                    moment AS submitted_at, session_id, initiated_at, pack_id,
+                    price_usd::DECIMAL(18,4) AS price_usd, quantity::INTEGER AS quantity, user_id,
                     NULL::VARCHAR AS rejected_reason, NULL::VARCHAR AS raw_value
                 FROM sessions JOIN templates USING (k) ORDER BY i
             """,
         }
         for table, sql in sources.items():
-            with data.store.writer(table, f"{start:%Y-%m-%d}", f"day-{day}") as writer:
+            with data.store.writer(table, f"{start:%Y-%m-%d}", name) as writer:
                 for batch in connection.execute(sql).to_arrow_reader(20_000):
                     writer.write(with_missing_columns(table, batch))
 
