@@ -14,7 +14,7 @@ FROM ${BASE}
 COPY --from=build /opt/phygitals /opt/phygitals
 # The project folder. It is the only folder that is written, so one volume here is enough.
 WORKDIR /srv/phygitals
-COPY workspace.yaml pipeline/orchestration/dagster.yaml ./
+COPY pipeline/orchestration/workspace.yaml pipeline/orchestration/dagster.yaml ./
 RUN useradd --uid 10001 --no-create-home phygitals \
  && mkdir data dagster_home \
  && mv dagster.yaml dagster_home/ \
