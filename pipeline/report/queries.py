@@ -79,7 +79,8 @@ _TYPES = "FROM item_types ORDER BY pull_count DESC, item_type"
 _TREND = """
     WITH days AS (SELECT ($today - 15 + i::INTEGER)::DATE AS day FROM range(1, 15) AS r(i)),
     bought AS (
-        SELECT coalesce(initiated_at, submitted_at)::DATE AS day, count(*) AS purchases FROM purchases GROUP BY day
+        SELECT coalesce(initiated_at, submitted_at)::DATE AS day, count(*) AS purchases FROM purchases
+        WHERE coalesce(initiated_at, submitted_at) >= ($today - 14)::TIMESTAMPTZ GROUP BY day
     ),
     quoted AS (
         SELECT pulled_at::DATE AS day, median(buyback_price_usd::DECIMAL(18,6))::DOUBLE AS median_usd
@@ -89,10 +90,16 @@ _TREND = """
         SELECT pulled_date AS day, (sum(spend_buyback_usd) / nullif(sum(spend_usd), 0))::DOUBLE AS return_ratio
         FROM buyback_values GROUP BY day
     ),
+    -- Most purchases of a long history ended before these days, so they are left out before the join.
+    recent AS (
+        SELECT submitted_at, coalesce(
+            resolved_at, CASE WHEN status = 'expired' THEN coalesce(last_polled_at, submitted_at) END, 'infinity'
+        ) AS ended_at
+        FROM purchases WHERE ended_at >= ($today - 13)::TIMESTAMPTZ
+    ),
     waiting AS (
-        SELECT day, count(*) AS pending FROM days JOIN purchases ON submitted_at < (day + 1)::TIMESTAMPTZ
-            AND coalesce(resolved_at, CASE WHEN status = 'expired' THEN coalesce(last_polled_at, submitted_at) END,
-                'infinity') >= (day + 1)::TIMESTAMPTZ
+        SELECT day, count(*) AS pending
+        FROM days JOIN recent ON submitted_at < (day + 1)::TIMESTAMPTZ AND ended_at >= (day + 1)::TIMESTAMPTZ
         GROUP BY day
     )
     SELECT day, coalesce(purchases, 0) AS purchases, return_ratio, median_usd, coalesce(pending, 0) AS pending
