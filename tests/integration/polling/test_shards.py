@@ -27,7 +27,8 @@ from tests.support.workspace import build_all, drop, refresh, rows
 def children():
     """The shards that processes poll, by number."""
     found = {}
-    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], check=True, capture_output=True, text=True).stdout
+    # Without `ww`, `ps` may cut a line at 80 columns, which a long path to Python fills before the shard's number.
+    listed = subprocess.run(["ps", "-wweo", "pid,ppid,args"], check=True, capture_output=True, text=True).stdout
     for line in listed.splitlines():
         if f" {os.getpid()} " in line and " poll-shard " in line:
             found[int(line.split()[-1])] = int(line.split()[0])
