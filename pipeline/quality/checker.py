@@ -11,12 +11,15 @@ from typing import Any
 import duckdb
 
 from pipeline.catalog.markdown import code
+from pipeline.quality.changes import Changes, passing_row_checks
 from pipeline.quality.findings import Finding, FindingRecord
+from pipeline.quality.lake_parts import LakeParts
 from pipeline.quality.observations import OBSERVATIONS
 from pipeline.quality.reconciliations import RECONCILIATIONS
 from pipeline.quality.rules import Check, declared
 from pipeline.schema import TABLES
-from pipeline.schema.table import Table
+from pipeline.schema.staging import PURCHASES
+from pipeline.schema.table import Partition, Table
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.errors import DataDirectoryError
@@ -31,6 +34,9 @@ CHECKS: tuple[Check, ...] = (
     *OBSERVATIONS,
 )
 
+_CUT_BY_ANSWER = frozenset[str]().union(*(check.words for check in CHECKS if check.cut_by is Partition.OBSERVED))
+_COLUMNS_OF_PURCHASES = tuple(column.name for column in PURCHASES.columns if column.name in _CUT_BY_ANSWER)
+
 
 class Checker:
     """Runs the checks of one data directory over one connection, with one view per table.
@@ -43,6 +49,7 @@ class Checker:
         self._clock = clock
         self._record = FindingRecord.of(data.records)
         self._returned = FindingRecord()
+        self._parts = LakeParts(data, _COLUMNS_OF_PURCHASES)
         self._views: dict[str, str] = {}
         self._stack = contextlib.ExitStack()
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -68,7 +75,7 @@ class Checker:
         states = self._states(checks)
         inputs = {check: _fingerprint(check, states) for check in checks}
         found = {check: known.finding(check.key, inputs[check]) for check in checks}
-        computed = self._computed([check for check in checks if found[check] is None], states)
+        computed = self._computed([check for check in checks if found[check] is None], states, known)
         for check, finding in computed.items():
             self._record.note(check.key, inputs[check], replace(finding, computed_at=self._clock()))
         findings = {check: found[check] or computed[check] for check in checks}
@@ -91,14 +98,20 @@ class Checker:
         read = {table.name: table for check in checks for table in check.reads}
         return {name: digest(self._data.store.etags(table)) for name, table in read.items()}
 
-    def _computed(self, checks: Sequence[Check], states: dict[str, str]) -> dict[Check, Finding]:
+    def _computed(self, checks: list[Check], states: dict[str, str], known: FindingRecord) -> dict[Check, Finding]:
         if not checks:
             return {}
-        connection = self._connected()
-        for name in {table.name for check in checks for table in check.reads}:
-            self._create_view(connection, TABLES[name], states[name])
-        passing = _passing_row_checks(connection, checks)
-        return {check: Finding(0, []) if check in passing else run(check, connection) for check in checks}
+        self._parts.refresh()
+        changes = Changes(self._parts, known, states, self._connected())
+        passing = set(changes.passing([check for check in checks if check.cut_by is not Partition.NONE]))
+        self._views = {name: state for name, state in self._views.items() if name not in changes.replaced_views}
+        whole = [check for check in checks if check not in passing]
+        for name in {table.name for check in whole for table in check.reads}:
+            self._create_view(self._connected(), TABLES[name], states[name])
+        passing |= passing_row_checks(self._connected(), whole)
+        found = {check: Finding(0, []) if check in passing else run(check, self._connected()) for check in checks}
+        changes.record(found, self._record)
+        return found
 
     def _connected(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
@@ -121,16 +134,6 @@ def run(check: Check, connection: duckdb.DuckDBPyConnection) -> Finding:
     count = len(rows) if len(rows) <= _SHOWN else _count(connection, check.offenders)
     is_of_nothing = check.compared is not None and _count(connection, check.compared) == 0
     return Finding(count, examples, is_of_nothing)
-
-
-def _passing_row_checks(connection: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> set[Check]:
-    """The passing checks about single rows, from one scan of their table."""
-    of_rows = [check for check in checks if check.condition]
-    if not of_rows:
-        return set()
-    counted = ", ".join(f"count(*) FILTER ({check.condition})" for check in of_rows)
-    counts = connection.execute(f"SELECT {counted} FROM {of_rows[0].table.name}").fetchone() or ()
-    return {check for check, count in zip(of_rows, counts, strict=True) if count == 0}
 
 
 def _fingerprint(check: Check, states: dict[str, str]) -> str:

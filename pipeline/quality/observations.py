@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pipeline.quality.rules import Check, Severity, of_each_row
 from pipeline.schema import TABLES
+from pipeline.schema.table import Partition
 
 _LARGE_QUOTE = 250_000  # USD; above any card known to be in the packs
 _LARGE_MULTIPLE = 1000  # times the session's price
@@ -22,8 +23,9 @@ def _observation(
     offenders: str,
     severity: Severity = Severity.WARNING,
     compared: str | None = None,
+    cut_by: Partition = Partition.NONE,
 ) -> Check:
-    return Check(TABLES[table], name, description, offenders, severity, compared)
+    return Check(TABLES[table], name, description, offenders, severity, compared, cut_by=cut_by)
 
 
 def _of_each_row(
@@ -39,14 +41,20 @@ def _of_each_row(
 
 
 def _is_of_one_session(column: str, what: str) -> Check:
-    return _observation(
-        "purchases",
+    def sharing(of_purchases: str) -> str:
+        return f"""
+            SELECT {column}, count(*) AS sessions, min(session_id) AS first, max(session_id) AS last
+            FROM purchases WHERE {of_purchases} GROUP BY {column} HAVING count(*) > 1
+        """
+
+    return Check(
+        TABLES["purchases"],
         f"{column}_is_of_one_session",
         f"No two sessions share {what}.",
-        f"""
-        SELECT {column}, count(*) AS sessions, min(session_id) AS first, max(session_id) AS last
-        FROM purchases WHERE {column} IS NOT NULL GROUP BY {column} HAVING count(*) > 1
-        """,
+        sharing(f"{column} IS NOT NULL"),
+        Severity.WARNING,
+        cut_by=Partition.SUBMITTED,
+        among_changed=sharing(f"{column} IN (SELECT {column} FROM changed_purchases)"),
     )
 
 
@@ -101,38 +109,53 @@ def _is_in_one_session_at_a_time(name: str, description: str, whose: str, held_u
     a fulfilled session. `held_until` is the latest time at which the session is known to hold it. Only recent days are
     compared, since all pulls of an item have to be sorted.
     """
-    return _observation(
-        "pulls",
+
+    held_from = "started_at(initiated_at, submitted_at)"
+
+    def offenders(of_pulls: str, of_sessions: str) -> str:
+        return f"""
+            WITH sessions AS (
+                SELECT session_id, {held_from} AS held_from, {held_until} AS held_until
+                FROM purchases WHERE {whose} AND {of_sessions}
+            ),
+            pulled AS (
+                SELECT item_id, session_id FROM pulls
+                WHERE {of_pulls}
+                    AND resolved_at >
+                        (SELECT max(resolved_at) FROM pulls WHERE resolved_at <= now()) - to_days({_RECENT_DAYS})
+            ),
+            recurring AS (
+                SELECT DISTINCT item_id, session_id FROM pulled
+                -- Numbers are compared faster than texts, and days of pulls have to be.
+                SEMI JOIN (
+                    SELECT item_id FROM pulled
+                    GROUP BY item_id HAVING min(hash(session_id)) <> max(hash(session_id))
+                ) USING (item_id)
+            )
+            SELECT item_id, former.session_id, former.held_until, session_id AS other_session_id, held_from
+            FROM (
+                SELECT *, max({{'held_until': held_until, 'session_id': session_id}}) OVER (
+                    PARTITION BY item_id ORDER BY held_from, session_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                ) AS former
+                FROM recurring JOIN sessions USING (session_id) WHERE held_until IS NOT NULL
+            )
+            WHERE held_from <= former.held_until
+            ORDER BY held_from DESC, item_id
+        """
+
+    # A session that had ended before any of the changed ones began shares no item with them.
+    earliest = f"SELECT min({held_from}) FROM purchases SEMI JOIN changed_pulls USING (session_id)"
+    return Check(
+        TABLES["pulls"],
         name,
         description,
-        f"""
-        WITH pulled AS (
-            SELECT DISTINCT item_id, session_id FROM pulls
-            WHERE item_id IS NOT NULL
-                AND resolved_at >
-                    (SELECT max(resolved_at) FROM pulls WHERE resolved_at <= now()) - to_days({_RECENT_DAYS})
-        ),
-        recurring AS (
-            FROM pulled WHERE item_id IN (SELECT item_id FROM pulled GROUP BY item_id HAVING count(*) > 1)
-        ),
-        held AS (
-            SELECT item_id, purchases.session_id, started_at(initiated_at, submitted_at) AS held_from,
-                {held_until} AS held_until
-            FROM recurring
-            JOIN purchases ON purchases.session_id = recurring.session_id
-            WHERE {whose}
-        )
-        SELECT item_id, former.session_id, former.held_until, session_id AS other_session_id, held_from
-        FROM (
-            SELECT *, max({{'held_until': held_until, 'session_id': session_id}}) OVER (
-                PARTITION BY item_id ORDER BY held_from, session_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-            ) AS former
-            FROM held WHERE held_until IS NOT NULL
-        )
-        WHERE held_from <= former.held_until
-        ORDER BY held_from DESC, item_id
-        """,
+        offenders("item_id IS NOT NULL", "true"),
         severity,
+        cut_by=Partition.OBSERVED,
+        among_changed=offenders(
+            "item_id IN (SELECT item_id FROM changed_pulls) AND session_id IN (SELECT session_id FROM sessions)",
+            f"greatest({held_from}, {held_until}) >= ({earliest})",
+        ),
     )
 
 
@@ -163,6 +186,7 @@ _OF_PULLS = (
         SELECT session_id, item_id, list(pull_number ORDER BY pull_number) AS pull_numbers
         FROM pulls WHERE item_id IS NOT NULL GROUP BY ALL HAVING count(*) > 1
         """,
+        cut_by=Partition.OBSERVED,
     ),
     _of_each_row(
         "pulls",
@@ -184,6 +208,7 @@ _OF_PULLS = (
         WHERE (item_type = 'enft' AND NOT is_on_chain)
             OR (item_type = 'ebay' AND is_on_chain AND sandbox.session_id IS NOT NULL)
         """,
+        cut_by=Partition.OBSERVED,
     ),
     _observation(
         "pulls",
@@ -194,6 +219,7 @@ _OF_PULLS = (
         FROM pulls JOIN purchases ON purchases.session_id = pulls.session_id
         WHERE is_on_chain AND (collection_address IS NULL OR token_standard IS NULL OR tx_hash IS NULL)
         """,
+        cut_by=Partition.OBSERVED,
     ),
     _of_each_row(
         "pulls",
@@ -230,6 +256,7 @@ _OF_PULLS = (
         FROM (SELECT session_id, pull_number, unnest([image_url, back_image_url]) AS url FROM pulls)
         WHERE NOT regexp_matches(url, '^(https?|ipfs|ar)://.|^data:.', 'i')
         """,
+        cut_by=Partition.OBSERVED,
     ),
     _of_each_row(
         "pulls",

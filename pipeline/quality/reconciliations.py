@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.quality.rules import Check, of_each_row
 from pipeline.schema import TABLES
+from pipeline.schema.table import Partition
 
 
 def _adds_up_to_pulls(table: str) -> Check:
@@ -31,6 +32,18 @@ RECONCILIATIONS = (
         FULL JOIN (SELECT session_id, true AS purchased FROM purchases) USING (session_id)
         WHERE submitted IS NULL OR purchased IS NULL
         """,
+        cut_by=Partition.SUBMITTED,
+        # A session of several rows is a purchase of the first one's part, which need not have changed.
+        among_changed="""
+        SELECT DISTINCT session_id, true AS submitted, NULL AS purchased
+        FROM changed_session_submissions ANTI JOIN purchases USING (session_id)
+        WHERE rejected_reason IS NULL
+        UNION ALL
+        SELECT session_id, NULL, true
+        FROM changed_purchases ANTI JOIN (
+            SELECT session_id FROM session_submissions WHERE rejected_reason IS NULL
+        ) USING (session_id)
+        """,
     ),
     Check(
         TABLES["purchases"],
@@ -42,6 +55,7 @@ RECONCILIATIONS = (
             AND answers.received_at = purchases.resolved_at AND answers.outcome = purchases.status
         WHERE status IN ('fulfilled', 'failed')
         """,
+        cut_by=Partition.OBSERVED,
     ),
     of_each_row(
         TABLES["purchases"],
@@ -58,13 +72,14 @@ RECONCILIATIONS = (
         "every_item_is_a_pull",
         "Each fulfilled purchase has one pull per item of its answer, with the same sum of quotes.",
         """
-        SELECT session_id, any_value(purchases.pull_count) AS items, count(pulls.pull_number) AS pulls,
+        SELECT session_id, any_value(purchases.pull_count) AS item_count, count(pulls.pull_number) AS pull_rows,
             any_value(buyback_value_usd) AS answer_usd, sum(buyback_price_usd) AS pulls_usd
         FROM purchases LEFT JOIN pulls USING (session_id)
         WHERE status = 'fulfilled'
         GROUP BY session_id
-        HAVING items <> pulls OR answer_usd IS DISTINCT FROM TRY_CAST(pulls_usd AS DECIMAL(18,4))
+        HAVING item_count <> pull_rows OR answer_usd IS DISTINCT FROM TRY_CAST(pulls_usd AS DECIMAL(18,4))
         """,
+        cut_by=Partition.OBSERVED,
     ),
     Check(
         TABLES["item_attributes"],
@@ -82,6 +97,7 @@ RECONCILIATIONS = (
         ) FULL JOIN (SELECT session_id, count(*) AS kept FROM item_attributes GROUP BY ALL) USING (session_id)
         WHERE coalesce(answered, 0) <> coalesce(kept, 0)
         """,
+        cut_by=Partition.OBSERVED,
     ),
     Check(
         TABLES["items"],

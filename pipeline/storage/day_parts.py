@@ -47,6 +47,15 @@ def minutes_of(part: str) -> tuple[int, int]:
     return start + _of_day(since), start + _of_day(until)
 
 
+def is_part(name: str) -> bool:
+    """Whether a name is that of a part; tables without rows have one object with another name."""
+    try:
+        minutes_of(name)
+    except ValueError:
+        return False
+    return True
+
+
 def is_cut_further(part: str, parts: Iterable[str]) -> bool:
     """Whether some of these parts are within a part."""
     others = [minutes_of(other) for other in parts if day_of(other) == day_of(part)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,10 +24,15 @@ AFTERWARDS = DAY + timedelta(hours=30)
 
 
 class BusyDay:
-    """The sessions of one day, which is the same for the same seed."""
+    """The sessions of one day, which is the same for the same seed.
 
-    def __init__(self, data: DataDirectory, seed: int = 1) -> None:
+    A plain day has fulfilled answers alone, as the API sends them. The first two sessions of each of its runs pull the
+    same items, one after the other.
+    """
+
+    def __init__(self, data: DataDirectory, seed: int = 1, is_plain: bool = False) -> None:
         self._data = data
+        self._is_plain = is_plain
         self._rng = random.Random(seed)  # noqa: S311
         self._later: list[tuple[str, str]] = []
         self._run = 0
@@ -51,12 +57,19 @@ class BusyDay:
             log.close()
 
     def _fate(self) -> str:
+        if self._is_plain:
+            return "fulfilled"
         fates = {"fulfilled": 70, "waits": 10, "failed": 5, "twice": 4, "again": 3, "lost": 3, "malformed": 3, "odd": 2}
         return self._rng.choices([*fates], [*fates.values()])[0]
 
     def _responses(self, session_id: str, fate: str, moment: datetime) -> Iterator[Response]:
         at = int((moment + timedelta(seconds=self._rng.uniform(1, 300))).timestamp() * 1_000_000)
         later = at + self._rng.randrange(1, 300) * 1_000_000
+        if self._is_plain:
+            if not session_id.endswith(("-0", "-1")):
+                yield _response(session_id, at - 500_000, b'{"status":"pending"}', "pending")
+            yield _response(session_id, at, self._plain_body(session_id), "fulfilled")
+            return
         fulfilled = self._body(session_id)
         if fate in ("fulfilled", "twice", "again"):
             if self._rng.random() < 0.3:
@@ -99,6 +112,11 @@ class BusyDay:
                 item[f"extra_{self._rng.randrange(3)}"] = 1
         return json.dumps({"result": {**result, "nfts": items}}).encode()
 
+    def _plain_body(self, session_id: str) -> bytes:
+        first_of_run = re.sub("-1$", "-0", session_id)
+        result, items = (catalogue.session(1, name, is_sandbox=False).result for name in (session_id, first_of_run))
+        return json.dumps({"result": {**result, "nfts": items["nfts"]}}).encode()
+
     def _submit(self, moment: datetime, ids: list[str]) -> None:
         rows = [
             {
@@ -110,7 +128,7 @@ class BusyDay:
                 "initiated_at": moment - timedelta(seconds=20 + number),
                 "pack_id": f"pack-{number % 3}",
                 "price_usd": 25 * (number % 4),
-                "quantity": 1,
+                "quantity": None if self._is_plain else 1,
                 "user_id": f"u{number % 7}" if number % 5 else None,
                 "rejected_reason": None,
                 "raw_value": None,
