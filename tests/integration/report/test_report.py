@@ -14,7 +14,7 @@ from pipeline.report.page import render, write_report
 from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
 from pipeline.steps import Workspace
 from tests.support.answers import fulfilled
-from tests.support.command_line import assert_one_line_error, phygitals
+from tests.support.command_line import assert_one_line_error, phygitals, phygitals_here
 from tests.support.report_page import NOON, Page, facts_of
 from tests.support.workspace import drop, refresh, rows
 
@@ -182,12 +182,12 @@ def test_a_refresh_writes_the_report_and_its_command_and_a_rebuild_write_it_anew
     assert refreshed.returncode == 0, refreshed.stderr
     assert f"Report:  {workspace.data.report}" in refreshed.stdout
     before = workspace.data.report.stat().st_ino
-    told = phygitals("report")
+    told = phygitals_here("report")
     assert told.returncode == 0, told.stderr
     assert told.stdout == f"Report: {workspace.data.report}\n"
     told_of = workspace.data.report.stat().st_ino
     assert told_of != before
-    assert phygitals("rebuild").returncode == 0
+    assert phygitals_here("rebuild").returncode == 0
     assert workspace.data.report.stat().st_ino != told_of
 
 
