@@ -98,6 +98,7 @@ def test_a_session_without_a_price_has_the_pack_s_for_each_pack_bought_and_a_sub
     ]
 
 
+@pytest.mark.one_python
 def test_pulls_without_a_quote_and_free_sessions_are_no_part_of_spend_and_return_and_are_counted_beside(api):
     items = {
         "half": [{"id": "a", "buyback_price": 9}, {"id": "b"}],
@@ -166,6 +167,7 @@ def test_a_folder_in_the_file_s_place_stops_no_run(workspace):
 TIERS = ("p,,10,85,low,0,20,60", "p,,,,high,20,23,30", "p,,,,top,30,,10")
 
 
+@pytest.mark.one_python
 def test_hits_of_tiers_are_counted_by_implied_value_beside_the_published_odds(workspace):
     # At 85 %: 9 is 10.59, 8.5 is 10, 17 is 20, which is the higher tier's, and 20 is 23.53, which is in none.
     give(workspace, *TIERS)
@@ -187,6 +189,7 @@ def test_hits_of_tiers_are_counted_by_implied_value_beside_the_published_odds(wo
     assert bounds == [(True,)]
 
 
+@pytest.mark.one_python
 def test_a_bound_of_half_a_cent_is_taken_up_to_the_cent_so_that_no_pull_falls_between_tiers(api):
     # 85 % of 9.50 is 8.075, as a double 8.07499…: the bound is 8.08.
     prices = (8.07, 8.08, 0.43)
@@ -224,6 +227,7 @@ def pulled_on(api, quotes: dict[str, list[float]], rows_of_file: tuple[str, ...]
     return workspace
 
 
+@pytest.mark.one_python
 def test_p_values_are_corrected_by_holm_over_all_tiers_of_all_packs(api):
     tiers = ("p,,,85,low,0,20,70", "p,,,,high,20,40,10", "p,,,,top,40,90,20", "q,,,85,any,0,,1")
     workspace = pulled_on(api, {"2026-01-01": [30.0] * 12 + [1.0] * 20 + [40.0] * 3}, tiers)
@@ -239,6 +243,7 @@ def test_p_values_are_corrected_by_holm_over_all_tiers_of_all_packs(api):
     assert [row[2] for row in found] == [*(pytest.approx(p) for p in expected), None]
 
 
+@pytest.mark.one_python
 def test_odds_hold_from_the_day_of_their_version_until_the_next_one(api):
     quotes = {"2026-01-01": [1.0], "2026-01-02": [1.0, 30.0], "2026-01-05": [30.0, 44.0], "2026-01-06": [44.0]}
     versions = (
@@ -260,6 +265,7 @@ def test_odds_hold_from_the_day_of_their_version_until_the_next_one(api):
     assert lake_rows(workspace, "SELECT return_ratio_at_market_value FROM pack_economics") == []
 
 
+@pytest.mark.one_python
 def test_where_quotes_cluster_outside_of_the_tiers_nothing_is_tested_and_that_is_said(api):
     workspace = pulled_on(api, {"2026-01-01": [10.0] * 4 + [17.0] * 4}, ("p,,,85,low,20,40,9", "p,,,,high,40,,1"))
     found = lake_rows(
@@ -272,6 +278,7 @@ def test_where_quotes_cluster_outside_of_the_tiers_nothing_is_tested_and_that_is
     ]
 
 
+@pytest.mark.one_python
 def test_odds_that_are_surely_not_as_published_are_told_in_words(api):
     workspace = pulled_on(
         api, {"2026-01-01": [30.0] * 40}, ("p,,,85,low,0,20,9", "p,,,,high,20,40,1", "p,,,,top,40,,0")
@@ -286,6 +293,7 @@ def test_odds_that_are_surely_not_as_published_are_told_in_words(api):
     assert found == list(zip(("low", "high", "top", None), words, strict=True))
 
 
+@pytest.mark.one_python
 def test_without_a_buyback_percentage_published_shares_stand_alone_and_hits_are_null(workspace):
     give(workspace, "p,,10,,low,0,20,3", "p,,,,high,20,,1")
     found = lake_rows(
