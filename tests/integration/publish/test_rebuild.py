@@ -335,13 +335,12 @@ def test_the_command_rebuilds_today_and_the_past(workspace, tmp_path):
     drop(workspace, "a.txt", "early\n")
     refresh(workspace)
     assert "1 pulls" in phygitals_here("rebuild").stdout
-    past = phygitals_here("rebuild", "--as-of", "2020-01-01T00:00", "--into", str(tmp_path / "past"))
+    into = str(tmp_path / "past")
+    past = phygitals_here("rebuild", "--as-of", "2020-01-01T00:00", "--into", into)
     assert "0 pulls" in past.stdout, past.stderr
     assert phygitals_here("rebuild", "--as-of", "2020-01-01").returncode == 2
     assert phygitals_here("rebuild", "--as-of", "then", "--into", str(tmp_path / "x")).returncode == 2
-    assert_one_line_error(
-        phygitals_here("rebuild", "--as-of", "2020-01-01", "--into", str(tmp_path / "past")), "not empty"
-    )
+    assert_one_line_error(phygitals_here("rebuild", "--as-of", "2020-01-01", "--into", into), "not empty")
 
 
 def test_what_is_published_is_of_one_state_of_the_data(workspace):
