@@ -8,7 +8,6 @@ import shutil
 import signal
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Simulator
 from pipeline.simulator.service import serve
 from pipeline.steps import Workspace
+from tests.support.original import Original
 from tests.support.workspace import (
     FOLDERS,
     KEY,
@@ -101,17 +101,6 @@ def api(point_at: Callable[[Simulator, str], None]) -> Iterator[Callable[[Simula
             return simulator
 
         yield start
-
-
-@dataclass(frozen=True)
-class Original:
-    """A data directory and a run history as they were built, where tests find the data, and the simulator."""
-
-    kept: Path
-    home: Path
-    root: Path
-    simulator: Simulator
-    url: str
 
 
 @pytest.fixture(scope="module")

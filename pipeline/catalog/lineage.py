@@ -19,9 +19,8 @@ from sqlglot.optimizer.scope import Scope, build_scope
 from pipeline.catalog.recorded_lineage import RECORD, Origin
 from pipeline.errors import PipelineError
 from pipeline.schema import TABLES
-from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.schema.table import Table
-from pipeline.transform.queries import query
+from pipeline.transform.queries import answers_of, query
 
 _ANSWERS = "answers"  # the view of tables with `reads_answer_text`
 _ANSWER_COLUMNS = {"text": "body"} | {
@@ -160,7 +159,7 @@ class _Reader:
     def _declared(self, relation: str, column: str | None) -> Iterator[Origin]:
         """The sources of a column of a relation that the query does not define."""
         if relation == _ANSWERS:
-            yield Origin(STATUS_RESPONSES.name, _ANSWER_COLUMNS[column] if column else None)
+            yield Origin(answers_of(self._table).name, _ANSWER_COLUMNS[column] if column else None)
         else:
             yield Origin(relation, column)
 

@@ -6,17 +6,14 @@ items, or a 400 with the error `Transaction failed`, is final; all other answers
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-import msgspec
-
+from pipeline.polling.document import Repeating, parse
 from pipeline.schema.answer import ENVELOPE
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -25,7 +22,6 @@ LONGEST_WAIT = 86_400.0  # seconds; a longer Retry-After is implausible
 WAIT_INSTEAD = 60.0  # seconds; replaces an implausible Retry-After
 IMPLAUSIBLE_WAIT = "; its Retry-After is implausible: "  # separates a detail from the header's value
 _TRANSIENT_STATUSES = frozenset({408, 429})
-_ESCAPED_COLON = b"\\u003"  # prefix of the escape of a colon and of some other characters
 _FAILED = "Transaction failed"
 _LONGEST_VALUE = 100  # characters of a header's value that are stored
 NO_CONNECTION = "no connection"  # prefix of an answer's problem if the connection failed
@@ -178,82 +174,14 @@ def _is_same_session(asked: str, echoed: Any) -> bool:
 
 def _noted(outcome: Outcome, document: dict[str, Any], detail: str | None = None) -> Meaning:
     """The meaning, with a note of repeated keys: later readers of the document use the last of them as well."""
-    if isinstance(document, _Repeating):
+    if isinstance(document, Repeating):
         return Meaning(outcome, REPEATED_KEYS, has_repeated_keys=True)
     return Meaning(outcome, detail)
 
 
 def _parse(answer: Answer) -> dict[str, Any] | str:
     """The body as a JSON object, or why it is invalid. The last repeated key counts, except in the envelope."""
-    if answer.problem:
-        return answer.problem
-    body = answer.body or b""
-    document = _parse_fast(body)
-    return document if isinstance(document, dict) else _parse_any(body)
-
-
-def _parse_fast(body: bytes) -> Any:
-    """The document of a body without repeated keys; None if this fast test cannot decide.
-
-    Re-encoding an object drops repeated keys and with them colons. The number of colons inside strings stays the same,
-    unless one was written as an escape.
-    """
-    if _ESCAPED_COLON in body:
-        return None
-    try:
-        document = _FAST.decode(body)
-    except (ValueError, RecursionError):
-        return None
-    return document if msgspec.json.encode(document).count(b":") == body.count(b":") else None
-
-
-def _parse_any(body: bytes) -> dict[str, Any] | str:
-    try:
-        text = body.decode("utf-8-sig")
-        try:
-            document = _JSON.decode(text)
-        except _RepeatedKeyError:
-            document = _JSON_WITH_REPEATED_KEYS.decode(text)
-    except UnicodeDecodeError:
-        return "the body is not UTF-8"
-    except RecursionError:
-        return "the body is nested too deeply"
-    except ValueError:
-        return "the body is not JSON"
-    if not isinstance(document, dict):
-        return "the body is not a JSON object"
-    if isinstance(document, _Repeating) and (twice := document.repeated.intersection(ENVELOPE)):
+    document = answer.problem or parse(answer.body or b"")
+    if isinstance(document, Repeating) and (twice := document.repeated.intersection(ENVELOPE)):
         return f"more than one {' and '.join(sorted(twice))}"
     return document
-
-
-class _RepeatedKeyError(Exception):
-    """An object has a repeated key."""
-
-
-class _Repeating(dict[str, Any]):
-    """An object of an answer in which keys are repeated; `repeated` are its own, if any are."""
-
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        counts = Counter(key for key, _ in pairs)
-        self.repeated = {key for key, count in counts.items() if count > 1}
-
-
-def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise _RepeatedKeyError
-    return found
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-_FAST = msgspec.json.Decoder()
-# Integers as floats: no rule depends on their value, and Python refuses very long integers.
-_JSON = json.JSONDecoder(parse_int=float, parse_constant=_refuse_constant, object_pairs_hook=_without_repeated_keys)
-_JSON_WITH_REPEATED_KEYS = json.JSONDecoder(
-    parse_int=float, parse_constant=_refuse_constant, object_pairs_hook=_Repeating
-)

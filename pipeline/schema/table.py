@@ -91,8 +91,8 @@ class Reference:
 class Table:
     """One table: its grain, its columns, the source tables of its SQL and its references.
 
-    With `reads_answer_text` the SQL can also read `answers`, the JSON text of a day's answers. `steps` add the rows
-    that its own SQL omits.
+    With `reads_answer_text` the SQL can also read `answers`, the JSON text of a day's answers in the raw table that is
+    its source. `steps` add the rows that its own SQL omits.
     """
 
     name: str

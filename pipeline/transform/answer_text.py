@@ -21,7 +21,6 @@ from typing import Any
 import duckdb
 
 from pipeline.polling.redaction import Redaction
-from pipeline.schema.raw import STATUS_RESPONSES
 
 _READABLE = "('fulfilled', 'failed', 'unconfirmed', 'pending')"
 _BYTE_ORDER_MARK = 65279
@@ -31,7 +30,7 @@ TEXT = f"ltrim(decode(body), chr({_BYTE_ORDER_MARK}))"  # the text of a body as 
 def create_answers(
     connection: duckdb.DuckDBPyConnection,
     redaction: Redaction,
-    responses: str = STATUS_RESPONSES.name,
+    responses: str,
     quotes_numbers: bool = False,
 ) -> None:
     """Defines the view `answers` (session_id, received_at, body_sha256, outcome, text) over a relation of responses.

@@ -24,7 +24,7 @@ from pipeline.transform.build_report import BuildReport
 from pipeline.transform.fingerprint import Derivations
 from pipeline.transform.fulfilled_answers import read_results
 from pipeline.transform.inspection import Inspection
-from pipeline.transform.queries import IS_CHOSEN, macros, query, time_macros
+from pipeline.transform.queries import IS_CHOSEN, answers_of, macros, query, time_macros
 from pipeline.transform.raw_parts import RawParts
 
 _NO_DAYS = "no-days-yet"
@@ -102,7 +102,7 @@ class BuildContext:
         if table is FULFILLED_RESULTS:
             return read_results(self.connection, self._redaction)
         if table.reads_answer_text:
-            create_answers(self.connection, self._redaction)
+            create_answers(self.connection, self._redaction, answers_of(table).name)
         return stream(self.connection, query(table))
 
     def write(

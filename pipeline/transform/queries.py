@@ -10,7 +10,8 @@ from pathlib import Path
 
 import duckdb
 
-from pipeline.schema.table import Table
+from pipeline.schema import TABLES
+from pipeline.schema.table import Table, Zone
 from pipeline.transform.generated_sql import filled_in
 
 _SQL = Path(__file__).parent / "sql"
@@ -37,6 +38,12 @@ IS_CHOSEN = """
 def query(table: Table) -> str:
     """The query that derives the table from its sources."""
     return _text(table.name)
+
+
+def answers_of(table: Table) -> Table:
+    """The raw table whose answers a table with `reads_answer_text` reads in the view `answers`: its source."""
+    (raw,) = (TABLES[name] for name in table.sources if TABLES[name].zone is Zone.RAW)
+    return raw
 
 
 def macros() -> str:

@@ -88,7 +88,7 @@ def test_a_wrong_setting_is_one_line(configure):
 
 def test_the_traceback_is_behind_debug(configure):
     configure(poll_budget="soon")
-    assert "Traceback" in phygitals("--debug", "status").stderr
+    assert "Traceback" in phygitals_here("--debug", "status").stderr
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_without_a_command_the_commands_are_listed():
 
 def test_debug_shows_where_a_wrong_query_and_a_failed_step_ended(api):
     api(Simulator(hold=0)).key = "another"
-    assert "Traceback" in phygitals("--debug", "query", "SELECT 1").stderr
+    assert "Traceback" in phygitals_here("--debug", "query", "SELECT 1").stderr
     drop(Workspace.open(), "a.txt", "one\n")
-    shown = phygitals("--debug", "refresh").stderr
+    shown = phygitals_here("--debug", "refresh").stderr
     assert "Traceback" in shown
     assert "In run_pipeline: " in shown
     assert KEY not in shown
@@ -142,7 +142,7 @@ def test_numbers_are_shown_whole(published):
         "SELECT 12345678901234567890123456789.1234::DECIMAL(38,4) AS a, 12345.678::DOUBLE AS b, 17.3450 AS c, "
         "1999 AS d, 12345 AS e"
     )
-    shown = phygitals("query", sql).stdout
+    shown = phygitals_here("query", sql).stdout
     numbers = ("12,345,678,901,234,567,890,123,456,789.1234", "12,345.68", "17.345", " 1999 ", " 12,345 ")
     assert all(n in shown for n in numbers)
 
@@ -201,14 +201,14 @@ def test_a_refused_key_can_be_rehearsed(configure):
         assert process.stdout is not None
         url = process.stdout.readline().split(" at ")[1].split("/api")[0]
         configure(env="sandbox", api_url=url, api_key=wrong, requests_per_second=0, poll_budget=1, poll_interval=0.1)
-        assert phygitals("submit", "one").returncode == 0
+        assert phygitals_here("submit", "one").returncode == 0
         refused = phygitals("refresh")
         assert_one_line_error(refused, "HTTP 401", "PHYGITALS_API_KEY")
-        needs = phygitals("status")
+        needs = phygitals_here("status")
         assert needs.returncode == 3 and "the API refused the key" in needs.stdout
         configure(api_key=right)
         assert phygitals("refresh").returncode == 0
-        assert "the API refused the key" not in phygitals("status").stdout
+        assert "the API refused the key" not in phygitals_here("status").stdout
         shown = refused.stdout + refused.stderr + needs.stdout
         assert right not in shown and wrong not in shown
         process.send_signal(signal.SIGTERM)
@@ -216,15 +216,15 @@ def test_a_refused_key_can_be_rehearsed(configure):
 
 
 def test_simulated_submissions_go_into_the_local_inbox_only(api):
-    written = phygitals("simulate", "--submissions", "60")
+    written = phygitals_here("simulate", "--submissions", "60")
     assert written.returncode == 0, written.stderr
     assert "60 submissions" in written.stdout
-    assert "nothing was added" in phygitals("simulate", "--submissions", "60").stdout
+    assert "nothing was added" in phygitals_here("simulate", "--submissions", "60").stdout
 
 
 def test_simulated_submissions_are_refused_elsewhere(api):
     api(Simulator(hold=0))
-    assert_one_line_error(phygitals("simulate", "--submissions", "60"), "only with PHYGITALS_ENV=local")
+    assert_one_line_error(phygitals_here("simulate", "--submissions", "60"), "only with PHYGITALS_ENV=local")
 
 
 def test_what_is_pending_is_told_from_what_came_not_from_what_was_published(api, configure):
@@ -233,7 +233,7 @@ def test_what_is_pending_is_told_from_what_came_not_from_what_was_published(api,
     workspace = Workspace.open()
     drop(workspace, "a.txt", "s\n")
     workspace.take_in()
-    told = phygitals("status")
+    told = phygitals_here("status")
     assert told.returncode == 0, told.stderr
     assert "s " in told.stdout and "Nothing is published yet" in told.stdout
     assert "under a minute" in told.stdout
@@ -241,14 +241,14 @@ def test_what_is_pending_is_told_from_what_came_not_from_what_was_published(api,
 
 def test_reading_needs_no_key(published, monkeypatch):
     monkeypatch.delenv("PHYGITALS_API_KEY")
-    assert phygitals("query", "SELECT 1").returncode == 0
-    assert phygitals("status").returncode == 0
-    assert phygitals("report").returncode == 0
+    assert phygitals_here("query", "SELECT 1").returncode == 0
+    assert phygitals_here("status").returncode == 0
+    assert phygitals_here("report").returncode == 0
     assert_one_line_error(phygitals("refresh"), "PHYGITALS_API_KEY is not set")
 
 
 def test_rows_that_are_too_wide_for_a_table_are_printed_name_by_name(published):
-    lines = phygitals("query", "FROM pack_economics").stdout.splitlines()
+    lines = phygitals_here("query", "FROM pack_economics").stdout.splitlines()
     assert any("multiple_20_and_above_count" in line and line.count("\u2502") == 3 for line in lines)
 
 
@@ -277,7 +277,7 @@ def test_a_trace_tells_a_sessions_whole_story(api):
     workspace = Workspace.open()
     drop(workspace, "sub/a.csv", "session_id,price_usd\ns,10\ns,12\n")
     refresh(workspace)
-    told = phygitals("trace", "s")
+    told = phygitals_here("trace", "s")
     assert told.returncode == 0, told.stderr
     came_of_it = ("Purchase", "Pulls", "card-1", "Issues", "conflicting_submission", "malformed_answer")
     for words in ("Submitted", "sub/a.csv", "Polled", "the body is not JSON", "pending", "fulfilled", *came_of_it):
@@ -285,7 +285,7 @@ def test_a_trace_tells_a_sessions_whole_story(api):
     asked = {title: chapter.fetchall() for title, chapter in trace(workspace.data, "s")}["Polled"]
     assert [row[5] for row in asked] == [1, 2, 3]
     assert all((workspace.data.root / row[4]).is_file() for row in asked)
-    assert_one_line_error(phygitals("trace", "another"), "'another' was never submitted")
+    assert_one_line_error(phygitals_here("trace", "another"), "'another' was never submitted")
 
 
 def test_a_trace_in_json_is_as_documented_and_its_decimals_are_exact(api):
@@ -294,7 +294,7 @@ def test_a_trace_in_json_is_as_documented_and_its_decimals_are_exact(api):
     workspace = Workspace.open()
     drop(workspace, "a.csv", "session_id,price_usd\ns,123456.7890\n")
     refresh(workspace)
-    shown = phygitals("trace", "s", "--json")
+    shown = phygitals_here("trace", "s", "--json")
     assert shown.returncode == 0, shown.stderr
     told = described(shown.stdout, "trace")
     assert shown.stdout.count('"price_usd":123456.7890') == 2
@@ -303,14 +303,14 @@ def test_a_trace_in_json_is_as_documented_and_its_decimals_are_exact(api):
     assert (told["pulls"][0]["item_id"], told["pulls"][0]["name"]) == ("card-1", "\x1b[31mred\u202e")
     assert "\x1b" not in shown.stdout and "\u202e" not in shown.stdout
     assert told["sold_back"] == [] and told["submitted"][0]["initiated_at"] is None
-    nobody = phygitals("trace", "another", "--json")
+    nobody = phygitals_here("trace", "another", "--json")
     assert_one_line_error(nobody, "'another' was never submitted")
     assert nobody.stdout == ""
 
 
 def test_the_json_of_a_query_is_an_array_as_documented(published):
     sql = "SELECT 12345678901234.5678 AS amount, TIMESTAMPTZ '2026-03-01 12:00:00+01' AS at, NULL AS nothing, 2 AS n"
-    shown = phygitals("query", sql, "--format", "json")
+    shown = phygitals_here("query", sql, "--format", "json")
     assert json.loads(shown.stdout, parse_float=Decimal) == [
         {"amount": Decimal("12345678901234.5678"), "at": "2026-03-01T11:00:00.000000Z", "nothing": None, "n": 2}
     ]

@@ -13,18 +13,15 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from dagster import DagsterEvent, DagsterEventType
-from dagster._core.storage.tags import ROOT_RUN_ID_TAG, WILL_RETRY_TAG
+from dagster import DagsterEventType
 
 from pipeline.cli.refresh import RefreshError, run_refresh
 from pipeline.clock import now
 from pipeline.definitions import defs
-from pipeline.orchestration import automation, dead_runs
+from pipeline.orchestration import automation
 from pipeline.orchestration import instance as instance_module
 from pipeline.orchestration import publish as publish_module
-from pipeline.orchestration.automation import inbox_sensor
 from pipeline.orchestration.instance import recorded_runs
-from pipeline.orchestration.run_history import DATA_DIRECTORY
 from pipeline.quality.checker import CHECKS
 from pipeline.quality.findings import Finding
 from pipeline.schema import PUBLISHED
@@ -33,17 +30,11 @@ from pipeline.schema.staging import PULLS
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Reply, Simulator
 from pipeline.steps import Workspace
-from pipeline.storage.data_directory import DataDirectory
 from tests.support.asset_groups import GROUPS
+from tests.support.dagster_runs import EXECUTE, execute, requested, skipped, tick
 from tests.support.lake import assert_secret_is_nowhere, derive_wrongly
 from tests.support.polling_process import Arrivals
 from tests.support.workspace import KEY, drop, refresh, rows
-
-EXECUTE = [sys.executable, "-m", "dagster", "job", "execute", "-m", "pipeline.definitions", "-j", "refresh"]
-
-
-def execute() -> subprocess.CompletedProcess[str]:
-    return subprocess.run(EXECUTE, capture_output=True, text=True, cwd=PROJECT_ROOT, timeout=200, check=False)
 
 
 def specs() -> dict[str, dg.AssetSpec]:
@@ -80,27 +71,6 @@ def test_the_schedule_and_the_sensor_run_by_default():
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 2 * * *", "UTC")
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
-
-
-def tick(instance: dg.DagsterInstance | None = None) -> dg.RunRequest | dg.SkipReason:
-    with dg.DagsterInstance.ephemeral() as empty:
-        result = inbox_sensor(dg.build_sensor_context(instance or empty))
-    assert isinstance(result, dg.RunRequest | dg.SkipReason)
-    return result
-
-
-def requested() -> dg.RunRequest:
-    """By a tick that asks for a run."""
-    result = tick()
-    assert isinstance(result, dg.RunRequest)
-    return result
-
-
-def skipped(instance: dg.DagsterInstance | None = None) -> str:
-    """Why a tick asks for no run."""
-    result = tick(instance)
-    assert isinstance(result, dg.SkipReason) and result.skip_message is not None
-    return result.skip_message
 
 
 def test_the_sensor_asks_for_one_run_for_the_same_new_files(api):
@@ -262,135 +232,6 @@ def test_a_published_file_that_does_not_hold_what_the_lake_holds_is_not_to_be_re
     monkeypatch.setattr(publish_module, "disagreements", lambda _data: Finding(1, ["pulls: another count"]))
     with pytest.raises(RefreshError, match="do not rely on the published file; run `phygitals rebuild`"):
         run_refresh(lambda _line: None, lambda _progress: None)
-
-
-@pytest.fixture
-def unfinished_run(tmp_path):
-    """An instance with a run that has just begun to write, and whose process is not there."""
-    with dg.DagsterInstance.ephemeral() as instance:
-        tags = {DATA_DIRECTORY: str(tmp_path / "data")}
-        run = instance.create_run_for_job(defs.resolve_job_def("refresh"), tags=tags)
-        instance.report_engine_event("started", run)
-        instance.handle_run_event(run.run_id, started(run))
-        yield instance, run.run_id
-
-
-@pytest.fixture
-def dead_run(unfinished_run, monkeypatch):
-    """The same, three minutes later."""
-    monkeypatch.setattr(dead_runs, "now", lambda: now() + timedelta(minutes=3))
-    return unfinished_run
-
-
-def started(run: dg.DagsterRun) -> DagsterEvent:
-    return DagsterEvent(DagsterEventType.RUN_START.value, run.job_name)
-
-
-def test_a_run_that_died_with_its_process_is_reported_as_failed(api, dead_run):
-    api(Simulator(hold=0))
-    instance, run_id = dead_run
-    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
-    assert dead_runs.fail_dead_runs(instance) == [run_id]
-    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
-
-
-def test_a_tick_of_the_inbox_sensor_reports_it(api, dead_run):
-    api(Simulator(hold=0))
-    instance, run_id = dead_run
-    inbox_sensor(dg.build_sensor_context(instance))
-    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
-
-
-def is_started_again(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """What the daemon goes by."""
-    run = instance.get_run_by_id(run_id)
-    assert run is not None
-    return {"true": True, "false": False}[run.tags[WILL_RETRY_TAG]]
-
-
-def test_a_run_that_died_is_started_again_twice_at_most(api, monkeypatch):
-    api(Simulator(hold=0))
-    monkeypatch.setattr(dead_runs, "now", lambda: now() + timedelta(minutes=3))
-    job, data, again = defs.resolve_job_def("refresh"), Workspace.open().data, []
-    with recorded_runs() as instance:
-        root: str | None = None
-        for _ in range(3):
-            tags = {DATA_DIRECTORY: str(data.root)}
-            if root:
-                tags[ROOT_RUN_ID_TAG] = root  # as the daemon tags the runs that it starts again
-            run = instance.create_run_for_job(job, root_run_id=root, parent_run_id=root, tags=tags)
-            instance.report_dagster_event(started(run), run.run_id)
-            assert dead_runs.fail_dead_runs(instance) == [run.run_id]
-            again.append(is_started_again(instance, run.run_id))
-            root = root or run.run_id
-    assert again == [True, True, False]
-
-
-def test_a_run_that_failed_with_a_reason_is_not_started_again(api):
-    api(Simulator(hold=0)).key = "another"
-    drop(Workspace.open(), "a.txt", "one\n")
-    with pytest.raises(RefreshError):
-        run_refresh(lambda _line: None, lambda _progress: None)
-    with recorded_runs() as instance:
-        (run,) = instance.get_runs()
-        assert not is_started_again(instance, run.run_id)
-
-
-def test_a_run_is_judged_by_its_own_data_directory_whichever_is_configured(api, dead_run, configure, tmp_path):
-    api(Simulator(hold=0))
-    own = Workspace.open().data
-    configure(data_dir=tmp_path / "another")
-    instance, run_id = dead_run
-    with own.exclusive():
-        inbox_sensor(dg.build_sensor_context(instance))
-        assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
-    with Workspace.open().data.exclusive():
-        assert dead_runs.fail_dead_runs(instance) == [run_id]
-
-
-def test_a_run_whose_data_directory_is_gone_is_reported_as_failed(dead_run):
-    instance, run_id = dead_run
-    assert dead_runs.fail_dead_runs(instance) == [run_id]
-
-
-def test_a_run_whose_data_directory_may_not_be_looked_into_is_left_alone(dead_run, monkeypatch):
-    def refused(_data: DataDirectory) -> bool:
-        raise PermissionError
-
-    monkeypatch.setattr(DataDirectory, "is_being_written", refused)
-    instance, _ = dead_run
-    assert dead_runs.fail_dead_runs(instance) == []
-
-
-def test_a_run_that_never_wrote_is_given_an_hour(monkeypatch):
-    with dg.DagsterInstance.ephemeral() as instance:
-        run = instance.create_run_for_job(defs.resolve_job_def("refresh"))
-        instance.report_dagster_event(started(run), run.run_id)
-        for minutes, found in ((50, []), (70, [run.run_id])):
-            monkeypatch.setattr(dead_runs, "now", lambda minutes=minutes: now() + timedelta(minutes=minutes))
-            assert dead_runs.fail_dead_runs(instance) == found
-
-
-def test_a_dead_run_from_a_shell_is_not_said_to_be_started_again(api, dead_run):
-    api(Simulator(hold=0))
-    instance, run_id = dead_run
-    dead_runs.fail_dead_runs(instance)
-    (failure,) = instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
-    assert "Run `phygitals refresh` again" in failure.dagster_event.message
-
-
-def test_a_run_that_is_writing_is_left_alone(api, dead_run):
-    api(Simulator(hold=0))
-    instance, run_id = dead_run
-    with Workspace.open().data.exclusive():
-        assert dead_runs.fail_dead_runs(instance) == []
-    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
-
-
-def test_a_run_that_has_just_started_is_left_alone(api, unfinished_run):
-    api(Simulator(hold=0))
-    instance, _ = unfinished_run
-    assert dead_runs.fail_dead_runs(instance) == []
 
 
 def test_files_that_are_still_unread_in_an_hour_are_asked_for_again(api, monkeypatch):

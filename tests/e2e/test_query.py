@@ -18,7 +18,7 @@ from pipeline.publish.warehouse import open_warehouse
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from tests.support.answers import fulfilled
-from tests.support.command_line import assert_one_line_error, on_a_terminal, phygitals
+from tests.support.command_line import assert_one_line_error, on_a_terminal, phygitals_here
 from tests.support.workspace import drop, refresh
 
 FORMULA = '=HYPERLINK("https://example.invalid","open me")'
@@ -41,7 +41,7 @@ def workspace(copy_of):
 
 
 def written(*arguments: str) -> str:
-    result = phygitals("query", *arguments)
+    result = phygitals_here("query", *arguments)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -118,10 +118,10 @@ def test_a_file_is_replaced_whole_or_not_at_all(workspace, tmp_path):
     output = tmp_path / "it's rows.csv"
     output.write_text("old")
     failing = "SELECT CASE WHEN i < 900000 THEN i ELSE error('half-way') END FROM range(1000000) AS r(i)"
-    assert_one_line_error(phygitals("query", failing, "-o", str(output)), "half-way")
+    assert_one_line_error(phygitals_here("query", failing, "-o", str(output)), "half-way")
     assert output.read_text() == "old"
-    assert_one_line_error(phygitals("query", failing, "--format", "csv"), "half-way")
-    assert phygitals("query", failing, "--format", "csv").stdout == ""
+    assert_one_line_error(phygitals_here("query", failing, "--format", "csv"), "half-way")
+    assert phygitals_here("query", failing, "--format", "csv").stdout == ""
     written("SELECT 1 AS a", "-o", str(output))
     assert output.read_text() == "a\n1\n"
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []
@@ -152,11 +152,15 @@ def test_a_place_that_is_not_for_rows_is_refused(workspace, name, words):
 
 
 def test_a_disk_that_refuses_is_named(workspace):
-    assert_one_line_error(phygitals("query", "SELECT 1", "-o", "/proc/rows.csv"), "/proc/rows.csv could not be written")
+    assert_one_line_error(
+        phygitals_here("query", "SELECT 1", "-o", "/proc/rows.csv"), "/proc/rows.csv could not be written"
+    )
 
 
 def test_what_gives_no_rows_is_refused(workspace):
-    assert_one_line_error(phygitals("query", "CREATE TEMP TABLE a AS SELECT 1", "--format", "csv"), "returns no rows")
+    assert_one_line_error(
+        phygitals_here("query", "CREATE TEMP TABLE a AS SELECT 1", "--format", "csv"), "returns no rows"
+    )
 
 
 def test_parquet_is_not_written_to_a_terminal(workspace):

@@ -24,7 +24,7 @@ from pipeline.orchestration.run_history import DATA_DIRECTORY
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Simulator
 from pipeline.steps import Workspace
-from tests.support.command_line import phygitals
+from tests.support.command_line import phygitals, phygitals_here
 from tests.support.json_schemas import described
 from tests.support.workspace import KEY, drop, refresh, rows
 
@@ -70,7 +70,7 @@ def waiting_run(api):
 
 
 def test_without_a_history_it_says_unknown_and_needs_nobody():
-    shown = phygitals("status")
+    shown = phygitals_here("status")
     assert shown.returncode == 0, shown.stderr
     assert "Nothing needs a person." in shown.stdout
     assert "unknown: there is no run history in" in shown.stdout
@@ -80,7 +80,7 @@ def test_without_a_history_it_says_unknown_and_needs_nobody():
 
 
 def test_after_a_run_it_says_what_dagster_recorded_and_what_was_published(slow):
-    shown = phygitals("status", "--json")
+    shown = phygitals_here("status", "--json")
     assert shown.returncode == 0, shown.stderr
     found = described(shown.stdout, "status")
     with recorded_runs() as instance:
@@ -99,7 +99,7 @@ def test_after_a_run_it_says_what_dagster_recorded_and_what_was_published(slow):
 
 
 def test_people_read_the_same(slow):
-    shown = phygitals("status")
+    shown = phygitals_here("status")
     assert shown.returncode == 0, shown.stderr
     for words in ("production", "1 session, the oldest since", "succeeded, started", ", took ", "2 purchases", "slow"):
         assert words in shown.stdout, words
@@ -119,12 +119,12 @@ def test_a_refused_key_needs_a_person_until_a_run_succeeds(api):
     drop(Workspace.open(), "a.txt", "one\n")
     with pytest.raises(RefreshError) as failed:
         run()
-    shown = phygitals("status", "--json")
+    shown = phygitals_here("status", "--json")
     assert shown.returncode == 3, shown.stderr
     found = described(shown.stdout, "status")
     assert [need["reason"] for need in found["needs_person"]] == ["last_run_failed", "api_key_refused"]
     assert found["last_run"]["what_to_do"] == found["needs_person"][0]["message"] == str(failed.value)
-    people = phygitals("status")
+    people = phygitals_here("status")
     assert people.returncode == 3
     assert people.stdout.startswith(f"Needs a person: {failed.value}\n")
     assert KEY not in shown.stdout + people.stdout

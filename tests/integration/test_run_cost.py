@@ -20,11 +20,11 @@ from pipeline.orchestration.checks import ASSET_CHECKS
 from pipeline.orchestration.instance import kept_open, recorded_runs
 from pipeline.report import ReportError
 from pipeline.report.drawing_process import DrawingProcess
-from pipeline.schema import PUBLISHED
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.data_directory import DataDirectory
+from tests.support.asset_groups import GROUPS
 from tests.support.workspace import drop
 
 # What importing the definitions may load beside Dagster itself, by top-level package. The HTTP client, the simulator,
@@ -44,14 +44,7 @@ pipeline.settings.Settings.__init__ = lambda *a, **k: (loads.append(1), load(*a,
 import pipeline.definitions
 print(json.dumps([sorted(set(sys.modules) - before), len(loads)]))
 """
-EVERYTHING = {
-    "session_submissions",
-    "sellback_submissions",
-    "pending_sessions",
-    "status_responses",
-    "warehouse",
-    "report",
-} | {table.name for table in PUBLISHED}
+EVERYTHING = set().union(*GROUPS.values())
 
 
 def imported() -> tuple[list[str], int]:

@@ -9,10 +9,14 @@ import pty
 import signal
 import subprocess
 import sys
+import tempfile
 import termios
+from collections.abc import Iterator
+from typing import IO
 
 import pytest
 
+from pipeline.cli.console import console
 from pipeline.cli.main import main
 
 
@@ -22,17 +26,40 @@ def phygitals(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def phygitals_here(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The same in this process, for what a command says by way of click: errors in one line, help, exit codes."""
-    output, errors, arguments_before = io.StringIO(), io.StringIO(), sys.argv
+    """The same in this process, which spares a second or two of imports: for what a command says and its exit code.
+
+    A command that is started as users start it is shown by other tests; a run of the job belongs into a process.
+    """
+    errors, arguments_before = io.StringIO(), sys.argv
     sys.argv = ["phygitals", *arguments]
-    try:
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as done:
-            main()
-    finally:
-        sys.argv = arguments_before
+    with tempfile.TemporaryFile() as written:
+        try:
+            with _standard_output_to(written), contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as done:
+                main()
+        finally:
+            sys.argv = arguments_before
+        written.seek(0)
+        output = written.read().decode()
     code = done.value.code
     assert code is None or isinstance(code, int)
-    return subprocess.CompletedProcess(sys.argv, code or 0, output.getvalue(), errors.getvalue())
+    return subprocess.CompletedProcess(["phygitals", *arguments], code or 0, output, errors.getvalue())
+
+
+@contextlib.contextmanager
+def _standard_output_to(file: IO[bytes]) -> Iterator[None]:
+    """Redirects what Python writes, and what the console writes to its own copy of descriptor 1."""
+    before = os.dup(1)
+    os.dup2(file.fileno(), 1)
+    console.cache_clear()
+    try:
+        with os.fdopen(os.dup(1), "w", encoding="utf-8") as stream, contextlib.redirect_stdout(stream):
+            yield
+    finally:
+        if console.cache_info().currsize:
+            console().file.close()
+        console.cache_clear()
+        os.dup2(before, 1)
+        os.close(before)
 
 
 def assert_one_line_error(result: subprocess.CompletedProcess[str], *words: str) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pipeline.schema.raw import SESSION_SUBMISSIONS
+from pipeline.steps import Workspace
 
 
 def taken_in(workspace) -> list[dict]:
@@ -32,3 +38,17 @@ class Counted(list[str]):
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
+
+
+def parquet(table: pa.Table | dict, **options) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table if isinstance(table, pa.Table) else pa.table(table), buffer, **options)
+    return buffer.getvalue()
+
+
+def ids(workspace: Workspace) -> set[str]:
+    return {row["session_id"] for row in taken_in(workspace) if row["rejected_reason"] is None}
+
+
+def reasons(workspace: Workspace) -> list[str]:
+    return [row["rejected_reason"] for row in taken_in(workspace) if row["rejected_reason"]]

@@ -1,4 +1,7 @@
-"""An endpoint that the API does not have: the owner of an item. Polling takes all of it from the declaration."""
+"""An endpoint that the API does not have: the owner of an item. Polling takes all of it from the declaration.
+
+`item_owners` is a table that is derived from its answers.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import time
 from collections.abc import Iterable
 
 from pipeline.polling.answers import Answer, Meaning, Outcome
+from pipeline.polling.document import Repeating, parse
 from pipeline.polling.endpoint import Endpoint
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Progress
@@ -27,11 +31,32 @@ ITEM_OWNER_RESPONSES = Table(
         Column("detail", "VARCHAR", "Explanation of the outcome; NULL if it needs none"),
         Column("body_sha256", "VARCHAR", "SHA-256 of `body`, in hexadecimal"),
         Column("body", "BLOB", "The answer's body, byte for byte, at most 8 MiB; NULL if no answer came"),
+        Column("has_repeated_keys", "BOOLEAN", "Whether keys are repeated; the last one counts"),
     ),
     zone=Zone.RAW,
     group="raw",
     partition=Partition.OBSERVED,
 )
+
+ITEM_OWNERS = Table(
+    "item_owners",
+    "One row per item with an owner.",
+    (
+        Column("item_id", "VARCHAR", "The item", key=True),
+        Column("owner", "VARCHAR", "Its owner"),
+        Column("owned_at", TIME, "When the answer came", nullable=False),
+    ),
+    partition=Partition.OBSERVED,
+    sources=(ITEM_OWNER_RESPONSES.name,),
+    reads_answer_text=True,
+)
+
+ITEM_OWNERS_SQL = """
+SELECT session_id AS item_id, text ->> '$.owner' AS owner, received_at AS owned_at
+FROM answers
+WHERE outcome = 'fulfilled'
+ORDER BY received_at, session_id
+"""
 
 
 def _request(item_id: str) -> bytes:
@@ -42,13 +67,13 @@ def interpret_owner(item_id: str, answer: Answer, _confirms: bool = False) -> Me
     """The meaning of an answer to a request about `item_id`. An item without an owner is pending."""
     if answer.status != 200:
         return Meaning(Outcome.TRANSIENT, answer.problem or f"HTTP {answer.status}")
-    try:
-        document = json.loads(answer.body or b"")
-    except ValueError:
-        return Meaning(Outcome.MALFORMED, answer.problem or "the body is not JSON")
-    if not isinstance(document, dict) or document.get("item_id") != item_id:
+    document = answer.problem or parse(answer.body or b"")
+    if isinstance(document, str):
+        return Meaning(Outcome.MALFORMED, document)
+    if document.get("item_id") != item_id:
         return Meaning(Outcome.MALFORMED, "item_id is another item's")
-    return Meaning(Outcome.FULFILLED if document.get("owner") else Outcome.PENDING)
+    outcome = Outcome.FULFILLED if document.get("owner") else Outcome.PENDING
+    return Meaning(outcome, has_repeated_keys=isinstance(document, Repeating))
 
 
 ITEM_OWNER = Endpoint("/vm/item/owner", _request, interpret_owner, ITEM_OWNER_RESPONSES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,8 +16,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from pipeline.schema.findings import DATA_ISSUES
 from pipeline.schema.raw import STATUS_RESPONSES
+from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS, PURCHASES
 from pipeline.schema.table import Table
+from pipeline.simulator.server import Reply, Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.connection import connect
 from tests.support.answers import fulfilled
@@ -27,7 +31,7 @@ from tests.support.raw_server import (
     says,
     serve_raw,
 )
-from tests.support.workspace import KEY
+from tests.support.workspace import KEY, derive, drop, lake_rows
 
 Said = tuple[str, str | None]  # an answer's outcome and detail
 
@@ -91,3 +95,55 @@ def certificate(path: Path, host: x509.GeneralName, days: int = 1) -> ssl.SSLCon
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
     return context
+
+
+ORDINARY = [f"ordinary-{i}" for i in range(20)]
+MEBIBYTE = 1024 * 1024
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+GZIP = "Content-Encoding: gzip"
+GZIP_HEADERS = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+READ = (PURCHASES, PULLS, ITEM_ATTRIBUTES, DATA_ISSUES)  # what the tests look at
+FULFILLED: Said = ("fulfilled", None)
+
+
+def simulator(first: dict[str, Reply]) -> Simulator:
+    """Answers these sessions so at first; them and the ordinary ones as it should from then on."""
+    scripts = {session_id: [reply, fulfilled(session_id)] for session_id, reply in first.items()}
+    return Simulator(scripts=scripts | {session_id: [fulfilled(session_id)] for session_id in ORDINARY})
+
+
+def assert_refresh_brings(expected: dict[str, list[Said]]) -> Workspace:
+    """Asks the strange sessions among ordinary ones until all are fulfilled, and looks at every place that tells.
+
+    `expected` has the answers of each strange session in their order.
+    """
+    workspace = Workspace.open()
+    drop(workspace, "ids.txt", "\n".join([*expected, *ORDINARY]))
+    progress = derive(workspace, *READ)
+    assert_told(workspace, expected)
+    assert progress.outcomes == Counter(outcome for answers in said(workspace).values() for outcome, _ in answers)
+    return workspace
+
+
+def assert_told(workspace: Workspace, expected: dict[str, list[Said]]) -> None:
+    answers = said(workspace)
+    assert {session_id: answers[session_id] for session_id in expected} == expected
+    assert {answers[session_id][-1] for session_id in ORDINARY} == {FULFILLED}
+    purchases = lake_rows(workspace, "SELECT session_id, status, poll_count FROM purchases ORDER BY session_id")
+    assert purchases == [(s, "fulfilled", len(answers[s])) for s in sorted([*expected, *ORDINARY])]
+    issues = lake_rows(workspace, "SELECT session_id, detail FROM data_issues WHERE rule = 'malformed_answer'")
+    assert sorted(issues) == sorted(
+        (session_id, detail)
+        for session_id, given in expected.items()
+        for outcome, detail in given
+        if outcome == "malformed"
+    )
+
+
+def malformed(detail: str) -> list[Said]:
+    """Malformed at first, and fulfilled when asked again."""
+    return [("malformed", detail), FULFILLED]
+
+
+def transient(detail: str) -> list[Said]:
+    return [("transient", detail), FULFILLED]

@@ -207,7 +207,8 @@ def test_no_import_and_no_constructor_changes_the_process():
 
 
 def test_no_module_is_longer_than_a_reader_can_hold():
-    assert {path.name: count for path in MODULES if (count := len(path.read_text().splitlines())) > 400} == {}
+    written = [*MODULES, *TESTS.rglob("*.py")]
+    assert {path.name: count for path in written if (count := len(path.read_text().splitlines())) > 400} == {}
 
 
 def test_every_query_belongs_to_a_declared_table():

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import errno
-import os
-import random
 import shutil
 import subprocess
 import sys
@@ -19,43 +15,14 @@ import pytest
 
 from pipeline.publish import PublishError
 from pipeline.publish import warehouse as publish_module
-from pipeline.publish.building import STORAGE_VERSION
-from pipeline.publish.record import Record
 from pipeline.publish.warehouse import open_warehouse, publish
 from pipeline.schema import PUBLISHED
-from pipeline.schema.publication import PUBLICATION
 from pipeline.schema.quotes import ITEM_TYPES
-from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS, PURCHASES
-from pipeline.simulator.server import Simulator
-from pipeline.steps import Workspace
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.errors import StoreError
 from pipeline.storage.spill import spill_folder
-from tests.support.lake import derive_wrongly
-from tests.support.workspace import drop, refresh, rows
-
-
-@pytest.fixture
-def workspace(copy_of):
-    def build(workspace: Workspace) -> None:
-        drop(workspace, "a.csv", "session_id,pack_id,price_usd\n" + "".join(f"s{i},p,10\n" for i in range(30)))
-        refresh(workspace)
-
-    return copy_of("published", lambda: Simulator(delay_scale=0, hold=0), build)
-
-
-# Publishing costs the same for each table, however small; where a file is published many times, these stand for all.
-SOME_TABLES = (PURCHASES, PULLS, ITEM_ATTRIBUTES, ITEM_TYPES)
-
-
-@pytest.fixture
-def workspace_of_some_tables(workspace, monkeypatch):
-    """The workspace as if only some tables were to be published."""
-    monkeypatch.setattr(publish_module, "PUBLISHED", SOME_TABLES)
-    workspace.data.warehouse.unlink()
-    with workspace.data.exclusive():
-        assert publish(workspace.data).row_counts.keys() == {table.name for table in SOME_TABLES}
-    return workspace
+from tests.support.published_workspace import SOME_TABLES, contents, shorten_pulls
+from tests.support.workspace import drop, rows
 
 
 def test_an_open_reader_neither_blocks_a_run_nor_is_disturbed_by_it(workspace):
@@ -214,40 +181,6 @@ def publish_until_killed(last_steps: dict[Path, int]) -> list[str]:
     return subprocess.run(command, check=True, timeout=120, capture_output=True, text=True).stdout.split()
 
 
-def cannot(number: int):
-    def fail(*_: object) -> int:
-        raise OSError(number, "as told by the system")
-
-    return fail
-
-
-@pytest.mark.parametrize("copy_file_range", [None, cannot(errno.ENOSYS), cannot(errno.EIO), lambda *_: 0])
-def test_where_the_system_does_not_copy_files_by_itself_the_published_one_is_read_and_written(
-    copy_file_range, workspace, monkeypatch
-):
-    shorten_pulls(workspace.data)
-    if copy_file_range is None:
-        monkeypatch.delattr(os, "copy_file_range")
-    else:
-        monkeypatch.setattr(os, "copy_file_range", copy_file_range)
-    monkeypatch.setattr(publish_module, "_COPIED_AT_ONCE", 100_000)
-    assert workspace.publish().kept_row_count > 0
-    patched = contents(workspace.data.warehouse)
-    (workspace.data.root / "staging" / "published.json").unlink()
-    assert workspace.publish().kept_row_count == 0
-    assert patched == contents(workspace.data.warehouse)
-
-
-def test_a_copy_for_which_there_is_no_room_leaves_the_published_file(workspace, monkeypatch):
-    shorten_pulls(workspace.data)
-    before = workspace.data.warehouse.read_bytes()
-    monkeypatch.setattr(os, "fsync", cannot(errno.ENOSPC))
-    with pytest.raises(PublishError, match="as told by the system"):
-        workspace.publish()
-    assert workspace.data.warehouse.read_bytes() == before
-    assert list(workspace.data.root.glob(".phygitals*")) == []
-
-
 @pytest.mark.parametrize("is_patch", [True, False])
 def test_a_kill_at_any_step_leaves_a_whole_file_and_the_next_run_publishes_all(
     is_patch, workspace_of_some_tables, tmp_path
@@ -357,109 +290,3 @@ def test_who_may_not_write_puts_rows_aside_elsewhere(workspace):
     with spill_folder(missing.scratch) as folder:
         assert folder.is_dir() and not folder.is_relative_to(workspace.data.root)
     assert not folder.exists() and not missing.root.exists()
-
-
-def contents(path, tables=PUBLISHED):
-    with duckdb.connect(path, read_only=True) as connection:
-        return {table.name: connection.execute(f"FROM {table.name}").fetchall() for table in tables}
-
-
-def shorten_pulls(data):
-    """A change of the lake that leaves most of its rows as they are."""
-    ((day, (path,)),) = data.store.parts(PULLS).items()
-    derive_wrongly(data, PULLS, day, pq.read_table(path).slice(5).to_batches())
-
-
-def published_from_nothing(workspace, folder):
-    shutil.copytree(workspace.data.root / "lake", folder / "lake")
-    data = DataDirectory(folder)
-    publish(data)
-    found = contents(data.warehouse, SOME_TABLES)
-    shutil.rmtree(folder)
-    return found
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_file_made_from_the_former_one_is_that_made_from_nothing(
-    workspace_of_some_tables, tmp_path, seed, monkeypatch
-):
-    monkeypatch.setattr(publish_module, "_COPIED_AT_ONCE", 300_007)  # so that the small file is many pieces
-    rng = random.Random(seed)
-    store = workspace_of_some_tables.data.store
-    originals = {table: next(iter(store.parts(table).values()))[0] for table in (PULLS, ITEM_ATTRIBUTES)}
-    read = {table: pq.read_table(path) for table, path in originals.items()}
-    kept_row_counts = set()
-    for _ in range(12):
-        table = rng.choice([PULLS, ITEM_ATTRIBUTES])
-        day = f"20{rng.randrange(10, 16)}-01-01"
-        if rng.random() < 0.2:
-            store.delete(table, day)
-        else:
-            rows_of_day = read[table].slice(rng.randrange(10), rng.randrange(1, 25))
-            store.write(table, day, rows_of_day.to_batches())
-        published = publish(workspace_of_some_tables.data)
-        kept_row_counts.add(published.kept_row_count)
-        expected = published_from_nothing(workspace_of_some_tables, tmp_path / "fresh")
-        assert contents(published.path, SOME_TABLES) == expected
-        assert published.row_counts == {name: len(found) for name, found in expected.items()}
-    assert len(kept_row_counts) > 4, f"seed {seed}"
-
-
-def test_the_file_is_in_the_format_of_the_oldest_duckdb_that_is_to_read_it_whether_patched_or_not(workspace):
-    """Continuous integration reads it with that version itself."""
-    kept_row_counts = []
-    for is_patched in (False, True):
-        if is_patched:
-            shorten_pulls(workspace.data)
-        else:
-            workspace.data.warehouse.unlink()
-        kept_row_counts.append(publish(workspace.data).kept_row_count)
-        with duckdb.connect(workspace.data.warehouse, read_only=True) as connection:
-            ((tags,),) = connection.execute(
-                "SELECT tags FROM duckdb_databases() WHERE database_name = current_database()"
-            ).fetchall()
-        assert tags["storage_version"].removesuffix("+") == STORAGE_VERSION == "v1.2.0"
-    assert kept_row_counts[0] == 0 < kept_row_counts[1]
-
-
-def test_a_table_that_is_published_no_more_is_not_in_a_file_made_from_the_former_one(workspace, monkeypatch):
-    kept = tuple(table for table in PUBLISHED if table is not ITEM_TYPES)
-    workspace.publish()
-    monkeypatch.setattr(publish_module, "PUBLISHED", kept)
-    with workspace.data.exclusive():
-        assert publish(workspace.data).kept_row_count > 0
-    with duckdb.connect(workspace.data.warehouse, read_only=True) as connection:
-        found = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-    assert {name for (name,) in found} == {PUBLICATION.name, *(table.name for table in kept)}
-
-
-def test_nothing_is_kept_of_a_file_that_somebody_else_wrote_to(workspace):
-    workspace.publish()
-    assert workspace.publish().kept_row_count > 0
-    with duckdb.connect(workspace.data.warehouse) as connection:
-        connection.execute("UPDATE purchases SET poll_count = -1")
-    assert workspace.publish().kept_row_count == 0
-    assert rows(workspace, "SELECT count(*) FROM purchases WHERE poll_count < 0") == [(0,)]
-
-
-def test_nothing_is_kept_of_a_table_that_is_declared_otherwise(workspace):
-    workspace.publish()
-    record = Record(workspace.data)
-    renamed = dataclasses.replace(PULLS, grain="Another grain.")
-    assert record.parts(PULLS)
-    assert record.parts(renamed) == []
-
-
-def test_a_file_of_mostly_freed_blocks_is_built_from_nothing_the_next_time(workspace, monkeypatch):
-    workspace.publish()
-    monkeypatch.setattr(publish_module, "_MOST_FREE_SHARE", -1.0)
-    shorten_pulls(workspace.data)
-    assert workspace.publish().kept_row_count > 0
-    assert workspace.publish().kept_row_count == 0
-
-
-def test_a_lost_record_costs_a_copy_and_nothing_else(workspace):
-    workspace.publish()
-    (workspace.data.root / "staging" / "published.json").write_text("{broken")
-    assert workspace.publish().kept_row_count == 0
-    assert workspace.publish().kept_row_count > 0

@@ -31,7 +31,7 @@ from pipeline.transform import fulfilled_answers
 from pipeline.transform.builder import Builder
 from pipeline.transform.strategies import purchases
 from tests.support.answers import fulfilled
-from tests.support.command_line import assert_one_line_error, phygitals
+from tests.support.command_line import assert_one_line_error, phygitals_here
 from tests.support.lake import hashes_of, lake_hashes
 from tests.support.workspace import drop, refresh, rows
 
@@ -334,12 +334,13 @@ def test_a_folder_that_has_something_in_it_is_refused(workspace, tmp_path):
 def test_the_command_rebuilds_today_and_the_past(workspace, tmp_path):
     drop(workspace, "a.txt", "early\n")
     refresh(workspace)
-    assert "1 pulls" in phygitals("rebuild").stdout
-    past = phygitals("rebuild", "--as-of", "2020-01-01T00:00", "--into", str(tmp_path / "past"))
+    assert "1 pulls" in phygitals_here("rebuild").stdout
+    into = str(tmp_path / "past")
+    past = phygitals_here("rebuild", "--as-of", "2020-01-01T00:00", "--into", into)
     assert "0 pulls" in past.stdout, past.stderr
-    assert phygitals("rebuild", "--as-of", "2020-01-01").returncode == 2
-    assert phygitals("rebuild", "--as-of", "then", "--into", str(tmp_path / "x")).returncode == 2
-    assert_one_line_error(phygitals("rebuild", "--as-of", "2020-01-01", "--into", str(tmp_path / "past")), "not empty")
+    assert phygitals_here("rebuild", "--as-of", "2020-01-01").returncode == 2
+    assert phygitals_here("rebuild", "--as-of", "then", "--into", str(tmp_path / "x")).returncode == 2
+    assert_one_line_error(phygitals_here("rebuild", "--as-of", "2020-01-01", "--into", into), "not empty")
 
 
 def test_what_is_published_is_of_one_state_of_the_data(workspace):

@@ -75,6 +75,7 @@ def test_the_lake_that_the_pipeline_builds_passes_every_check(lake):
     assert {key: finding.message for key, finding in found.items() if finding.message} == {}
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.key)
 def test_a_broken_lake_is_noticed(check, lake):
     change, store = break_for(check), lake.data.store

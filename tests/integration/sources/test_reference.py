@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import ROUND_HALF_UP, Decimal
-from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -12,110 +11,14 @@ from scipy import stats
 
 from pipeline.clock import now
 from pipeline.schema import TABLES
-from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Reply, Simulator
-from pipeline.sources.packs_file import COLUMNS, PackRow, read_packs
 from pipeline.steps import Workspace
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.transform.queries import macros
 from tests.support.answers import answer
 from tests.support.lake import lake_hashes
+from tests.support.packs_file import HEADER
 from tests.support.workspace import ask, build_all, drop, lake_records, lake_rows, refresh
-
-HEADER = ",".join(COLUMNS)
-
-
-def read(folder: Path, *lines: str, header: str = HEADER) -> list[PackRow]:
-    path = folder / "packs.csv"
-    path.write_text("\n".join([header, *lines, ""]), encoding="utf-8")
-    return read_packs(path)
-
-
-def test_a_row_a_tier_is_read_with_the_percentage_as_a_share(tmp_path):
-    first, second, third = read(
-        tmp_path, "p,Rookie,10,85,low,0,20,80", "p,,,,high,20,,20.5", 'q,"Elite, new",25.00005,0.9,,,,', "", " , "
-    )
-    assert (first.pack_id, first.name, first.price_usd, first.buyback_share) == ("p", "Rookie", Decimal(10), 0.85)
-    assert (first.tier, first.fmv_low_usd, first.fmv_high_usd, first.weight) == ("low", Decimal(0), Decimal(20), 80)
-    assert (second.fmv_high_usd, second.weight, second.row_number) == (None, 20.5, 3)
-    assert (third.name, third.price_usd, third.buyback_share, third.tier) == (
-        "Elite, new",
-        Decimal("25.0001"),
-        0.9,
-        None,
-    )
-    assert all(row.rejected_reason is None for row in (first, second, third))
-
-
-def test_columns_come_in_any_order_and_others_are_ignored(tmp_path):
-    (row,) = read(tmp_path, "x,5,p", header="colour, price_usd ,pack_id")
-    assert (row.pack_id, row.price_usd, row.name) == ("p", Decimal(5), None)
-
-
-def test_the_guide_s_example_is_taken_as_it_stands(tmp_path):
-    guide = (PROJECT_ROOT / "docs" / "how-to" / "describe-packs.md").read_text(encoding="utf-8")
-    example = guide.split("```text\n")[1].split("```")[0]
-    header, *lines = example.splitlines()
-    found = read(tmp_path, *lines, header=header)
-    assert [row.rejected_reason for row in found] == [None] * len(lines)
-    assert [(row.pack_id, row.buyback_share) for row in found if row.buyback_share] == [
-        ("elite-50", 0.85),
-        ("rookie-10", 0.85),
-    ]
-
-
-def test_no_file_is_no_rows(tmp_path):
-    assert read_packs(tmp_path / "packs.csv") == []
-
-
-ONE = "p,Rookie,10,85,low,0,20,80"
-BAD_ROWS = {
-    ",x,1,,,,,": "pack_id is empty; name the pack as submissions do",
-    "q,,$5,,,,,": "price_usd is not a number from 0 to below 10^11; use digits and a decimal point only",
-    "q,,-1,,,,,": "price_usd is not a number",
-    "q,,1_0,,,,,": "price_usd is not a number",
-    "q,,NaN,,,,,": "price_usd is not a number",
-    "q,,1e11,,,,,": "price_usd is not a number",
-    "q,,,1e-400,,,,": "buyback_percent is not a number from 0.01 to 100",
-    "q,,,101,,,,": "buyback_percent is not a number from 0.01 to 100",
-    "q,,,,t,0,5,-1": "weight is not a number",
-    "q,,,,t,0,5,": "the tier has no weight; fill in all of tier, fmv_low_usd, fmv_high_usd, weight, or none",
-    "q,,,,,,5,": "the tier has no tier and fmv_low_usd and weight",
-    "q,,,,t,5,5,1": "fmv_high_usd is not above fmv_low_usd; correct the bounds",
-    "p,,11,,,,,": "price_usd differs from that of row 2, which stands; give it once, or equally in each row",
-    "p,,,90,,,,": "buyback_percent differs from that of row 2",
-    "p,Other,,,,,,": "name differs from that of row 2",
-    "p,,,,low,20,30,1,31.01.2026": "valid_from is not a day; write it like 2026-01-31",
-    "p,,,,low,20,30,1": "the tier repeats that of row 2, which stands; give each tier of a pack once",
-    "p,,,,high,19.99,,1": "its values overlap with those of row 2, which stands; end one tier where the next begins",
-}
-
-
-@pytest.mark.parametrize(("line", "reason"), BAD_ROWS.items())
-def test_a_bad_row_is_refused_with_what_to_do_and_the_others_stand(line, reason, tmp_path):
-    good, bad, after = read(tmp_path, ONE, line, "z,,7,,,,,")
-    assert (good.rejected_reason, after.rejected_reason, after.price_usd) == (None, None, Decimal(7))
-    assert bad.row_number == 3
-    assert str(bad.rejected_reason).startswith(reason)
-    assert (bad.price_usd, bad.tier) == (None, None)
-
-
-BAD_FILES = {
-    b"": "its first line lacks the column pack_id",
-    b"id;price\nx;1\n": "its first line lacks the column pack_id",
-    b"pack_id,pack_id\nx,1\n": "its first line lacks the column pack_id or repeats a column",
-    b"pack_id,name\nx,\xff\n": "line 2 is not UTF-8; save the file as CSV in UTF-8",
-    b'pack_id,name\nx,"a" b\n': "line 2 has broken quoting",
-    b"pack_id,price_usd\nx,1,250\n": "line 2 has 3 fields, the first line 2; quote values that contain commas",
-}
-
-
-@pytest.mark.parametrize(("content", "reason"), BAD_FILES.items())
-def test_a_file_that_cannot_be_taken_as_a_whole_is_refused_as_a_whole(content, reason, tmp_path):
-    (tmp_path / "packs.csv").write_bytes(content)
-    (row,) = read_packs(tmp_path / "packs.csv")
-    assert row.row_number == 0
-    assert str(row.rejected_reason).startswith(reason)
 
 
 @pytest.fixture
@@ -195,6 +98,7 @@ def test_a_session_without_a_price_has_the_pack_s_for_each_pack_bought_and_a_sub
     ]
 
 
+@pytest.mark.one_python
 def test_pulls_without_a_quote_and_free_sessions_are_no_part_of_spend_and_return_and_are_counted_beside(api):
     items = {
         "half": [{"id": "a", "buyback_price": 9}, {"id": "b"}],
@@ -263,6 +167,7 @@ def test_a_folder_in_the_file_s_place_stops_no_run(workspace):
 TIERS = ("p,,10,85,low,0,20,60", "p,,,,high,20,23,30", "p,,,,top,30,,10")
 
 
+@pytest.mark.one_python
 def test_hits_of_tiers_are_counted_by_implied_value_beside_the_published_odds(workspace):
     # At 85 %: 9 is 10.59, 8.5 is 10, 17 is 20, which is the higher tier's, and 20 is 23.53, which is in none.
     give(workspace, *TIERS)
@@ -284,6 +189,7 @@ def test_hits_of_tiers_are_counted_by_implied_value_beside_the_published_odds(wo
     assert bounds == [(True,)]
 
 
+@pytest.mark.one_python
 def test_a_bound_of_half_a_cent_is_taken_up_to_the_cent_so_that_no_pull_falls_between_tiers(api):
     # 85 % of 9.50 is 8.075, as a double 8.07499…: the bound is 8.08.
     prices = (8.07, 8.08, 0.43)
@@ -321,6 +227,7 @@ def pulled_on(api, quotes: dict[str, list[float]], rows_of_file: tuple[str, ...]
     return workspace
 
 
+@pytest.mark.one_python
 def test_p_values_are_corrected_by_holm_over_all_tiers_of_all_packs(api):
     tiers = ("p,,,85,low,0,20,70", "p,,,,high,20,40,10", "p,,,,top,40,90,20", "q,,,85,any,0,,1")
     workspace = pulled_on(api, {"2026-01-01": [30.0] * 12 + [1.0] * 20 + [40.0] * 3}, tiers)
@@ -336,6 +243,7 @@ def test_p_values_are_corrected_by_holm_over_all_tiers_of_all_packs(api):
     assert [row[2] for row in found] == [*(pytest.approx(p) for p in expected), None]
 
 
+@pytest.mark.one_python
 def test_odds_hold_from_the_day_of_their_version_until_the_next_one(api):
     quotes = {"2026-01-01": [1.0], "2026-01-02": [1.0, 30.0], "2026-01-05": [30.0, 44.0], "2026-01-06": [44.0]}
     versions = (
@@ -357,6 +265,7 @@ def test_odds_hold_from_the_day_of_their_version_until_the_next_one(api):
     assert lake_rows(workspace, "SELECT return_ratio_at_market_value FROM pack_economics") == []
 
 
+@pytest.mark.one_python
 def test_where_quotes_cluster_outside_of_the_tiers_nothing_is_tested_and_that_is_said(api):
     workspace = pulled_on(api, {"2026-01-01": [10.0] * 4 + [17.0] * 4}, ("p,,,85,low,20,40,9", "p,,,,high,40,,1"))
     found = lake_rows(
@@ -369,6 +278,7 @@ def test_where_quotes_cluster_outside_of_the_tiers_nothing_is_tested_and_that_is
     ]
 
 
+@pytest.mark.one_python
 def test_odds_that_are_surely_not_as_published_are_told_in_words(api):
     workspace = pulled_on(
         api, {"2026-01-01": [30.0] * 40}, ("p,,,85,low,0,20,9", "p,,,,high,20,40,1", "p,,,,top,40,,0")
@@ -383,6 +293,7 @@ def test_odds_that_are_surely_not_as_published_are_told_in_words(api):
     assert found == list(zip(("low", "high", "top", None), words, strict=True))
 
 
+@pytest.mark.one_python
 def test_without_a_buyback_percentage_published_shares_stand_alone_and_hits_are_null(workspace):
     give(workspace, "p,,10,,low,0,20,3", "p,,,,high,20,,1")
     found = lake_rows(

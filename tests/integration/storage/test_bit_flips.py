@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,49 +33,15 @@ from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.errors import DamagedFileError, DataDirectoryError
 from pipeline.storage.manifest import Manifest
-from pipeline.storage.raw_log import Response, ResponseLog
+from pipeline.storage.raw_log import ResponseLog
 from pipeline.storage.window import Window
 from pipeline.transform.builder import Builder
-from tests.support.answers import fulfilled
-from tests.support.journals import kill
+from tests.support.bit_flips import LATER, MOMENT, SEED, answers, filled, flips, overwrite, raw
 
-SEED = 20261128
-MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)
-LATER = MOMENT + timedelta(days=1)
-WRONG_SHAPES = ["[]", "null", "5", '"x"', "{}", '{"a": 5}', '{"a": {"b": 5}}', '{"a": ["b"]}', '{"a": {"b": ["c"]}}']
-WRONG_SHAPES += ['{"crc32": 0, "content": {}}', '{"file": 5, "tables": []}', '{"file": [1, 2], "tables": {"pulls": 5}}']
-
-
-def answers(count: int, first: int = 0) -> list[Response]:
-    """Fulfilled answers, with one that never came."""
-    at = int(MOMENT.timestamp() * 1_000_000)
-    item = {"id": "i", "type": "enft", "buyback_price": 40, "content": {"metadata": {"name": "Glimmerwing"}}}
-    found = [
-        Response(f"s{i}", at + i, at + i + 5, 200, "application/json", fulfilled(f"s{i}", item).body, "fulfilled", None)
-        for i in range(first, first + count)
-    ]
-    return [*found, Response(f"t{first}", at, at, None, None, None, "transient", "broke off")]
-
-
-def filled(root: Path, batches: int = 4) -> DataDirectory:
-    """A data directory with submissions, and answers in a journal of several batches, as a killed run leaves it."""
-    data = DataDirectory(root)
-    data.claim("local", "none")
-    (data.inbox / "a.csv").write_text("session_id,pack_id,price_usd\n" + "".join(f"s{i},p,10\n" for i in range(40)))
-    with data.exclusive():
-        take_in(data, lambda: MOMENT, Inbox(data, SESSIONS))
-    log = ResponseLog(data, STATUS_RESPONSES, MOMENT)
-    for batch in range(batches):
-        for response in answers(8, 8 * batch):
-            log.append(response)
-        log.write(log.take())
-    kill(log)
-    return data
-
-
-def raw(data: DataDirectory) -> list[tuple]:
-    with connect(data) as connection:
-        return connection.execute(f"FROM {data.store.scan(STATUS_RESPONSES)}").fetchall()
+WRONG_SHAPES = [
+    *("[]", "null", "5", '"x"', "{}", '{"a": 5}', '{"a": {"b": 5}}', '{"a": ["b"]}', '{"a": {"b": ["c"]}}'),
+    *('{"crc32": 0, "content": {}}', '{"file": 5, "tables": []}', '{"file": [1, 2], "tables": {"pulls": 5}}'),
+]
 
 
 def build(data: DataDirectory, now: datetime = MOMENT) -> None:
@@ -89,105 +53,6 @@ def build(data: DataDirectory, now: datetime = MOMENT) -> None:
 def tables(data: DataDirectory) -> dict[str, list[tuple]]:
     with connect(data) as connection:
         return {t.name: connection.execute(f"FROM {data.store.scan(t)}").fetchall() for t in PUBLISHED}
-
-
-def flips(content: bytes, rng: random.Random, count: int) -> Iterator[bytes]:
-    """The content with one bit of it flipped, again and again."""
-    for _ in range(count):
-        at = rng.randrange(len(content))
-        yield content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
-
-
-def overwrite(path: Path, content: bytes) -> None:
-    """Other bytes under the same size and time, as a disk that fails leaves them."""
-    found = path.stat()
-    path.write_bytes(content)
-    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
-
-
-def recovered(data: DataDirectory) -> tuple[list[tuple], list[str]]:
-    """What is sealed, and the lines that say what was not."""
-    shutil.rmtree(data.root / "raw" / "status_responses" / "2026-03-01", ignore_errors=True)
-    with data.exclusive():
-        lines = raw_log.recover(data, STATUS_RESPONSES)
-    return raw(data), lines
-
-
-@pytest.fixture
-def journal(tmp_path) -> tuple[DataDirectory, Path, bytes, list[tuple]]:
-    data = filled(tmp_path / "data")
-    (path,) = data.journal(STATUS_RESPONSES).iterdir()
-    content = path.read_bytes()
-    expected, lines = recovered(data)
-    assert len(expected) == 36
-    assert lines == []
-    return data, path, content, expected
-
-
-def test_a_flipped_bit_in_a_journal_costs_one_batch_at_most_and_is_named(journal, record_property):
-    data, path, content, expected = journal
-    outcomes: Counter[str] = Counter()
-    for flipped in flips(content, random.Random(SEED), 60):
-        path.write_bytes(flipped)
-        found, lines = recovered(data)
-        aside = path.with_name(path.name + ".damaged")
-        assert [str(path) in line and aside.name in line for line in lines] == [True]
-        assert set(found) < set(expected)
-        assert len(found) == 27
-        assert aside.read_bytes() == flipped
-        assert list(data.journal(STATUS_RESPONSES).iterdir()) == [aside]
-        aside.unlink()
-        outcomes["named, one batch of four set aside"] += 1
-    record_property(f"flips in a journal, seed {SEED}", dict(outcomes))
-
-
-def test_a_torn_end_of_a_journal_costs_the_last_batch_alone(journal, record_property):
-    """Cut anywhere, or never written from anywhere on, which a power cut leaves as zeros."""
-    data, path, content, expected = journal
-    rng = random.Random(SEED)
-    outcomes: Counter[str] = Counter()
-    for number in range(40):
-        at = rng.randrange(len(content))
-        is_cut = number % 2 == 0
-        path.write_bytes(content[:at] if is_cut else content[:at] + bytes(len(content) - at))
-        found, lines = recovered(data)
-        assert found == expected[: len(found)]
-        assert len(found) % 9 == 0
-        assert 0 <= at - len(found) / 36 * len(content) <= len(content) / 4 + 100
-        assert all("was torn at its end" in line and str(path) in line for line in lines)
-        assert list(data.journal(STATUS_RESPONSES).iterdir()) == []
-        outcomes[f"{'cut' if is_cut else 'zeros'}, {'named' if lines else 'between two batches'}"] += 1
-    record_property(f"torn journals, seed {SEED}", dict(outcomes))
-
-
-def test_a_journal_of_an_earlier_version_is_sealed_and_what_cannot_be_right_in_it_is_set_aside(journal):
-    data, path, content, expected = journal
-    former = path.with_suffix(".arrows")
-    schema = STATUS_RESPONSES.arrow_schema
-    batches = [raw_log._batch(STATUS_RESPONSES, answers(8, 8 * number)) for number in range(4)]
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as stream:
-        for batch in batches:
-            stream.write_batch(batch)
-    whole = sink.getvalue().to_pybytes()
-    former.write_bytes(whole)
-    assert recovered(data) == (expected, [])
-    former.write_bytes(whole[:-8])  # a killed run did not write how a stream ends
-    assert recovered(data) == (expected, [])
-    zeros = whole[:-8].rfind(b"s31") - 3_000
-    for damaged in (
-        whole[:-600],
-        whole[:zeros] + bytes(len(whole) - zeros),
-        whole.replace(b"Glimmerwing", b"Glimmerwinh"),
-    ):
-        former.write_bytes(damaged)
-        found, lines = recovered(data)
-        assert found == expected[: len(found)]
-        assert len(found) < 36
-        assert [f"{former} is damaged" in line for line in lines] == [True]
-        (aside,) = data.journal(STATUS_RESPONSES).iterdir()
-        assert aside.read_bytes() == damaged
-        aside.unlink()
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from tests.support.answers import answer
 from tests.support.lake import lake_hashes
 from tests.support.workspace import drop, records, refresh, rows
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -25,6 +25,8 @@ from pipeline.transform import completion_times
 from pipeline.transform.completion_times import learned_law
 from tests.support.workspace import drop, refresh
 
+pytestmark = pytest.mark.one_python
+
 FIRST_DAY = datetime(2026, 3, 1, tzinfo=UTC)
 AGES = (0.0, 0.5, 30.0, 400.0, 650.0, 3_000.0, 90_000.0, 1e6)
 

@@ -17,6 +17,8 @@ from tests.support.answers import answer
 from tests.support.intervals import clustered_wilson
 from tests.support.workspace import drop, refresh
 
+pytestmark = pytest.mark.one_python
+
 SESSIONS = 80
 PRICES = {"gold": 50.0, "plain": 8.5, "free": 0.0, "": None}  # USD by pack; the last is no pack and no price
 TYPES = ("enft", "ebay", "alt", None)

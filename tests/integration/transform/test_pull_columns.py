@@ -15,6 +15,8 @@ from pipeline.steps import Workspace
 from tests.support.answers import answer
 from tests.support.workspace import build_all, drop, records, refresh, rows
 
+pytestmark = pytest.mark.one_python
+
 SEED = 21
 
 

@@ -15,6 +15,8 @@ from pipeline.storage.raw_log import Response, ResponseLog
 from tests.support.lake import table_hashes
 from tests.support.workspace import build_all, drop
 
+pytestmark = pytest.mark.one_python
+
 SESSIONS = 2_000  # of each of three raw objects: enough for more than one thread
 
 
