@@ -263,5 +263,5 @@ def open_warehouse(
             f"{path} cannot be opened: {first_line(error)}; "
             "if it is damaged, delete it and run `phygitals refresh`, which publishes it again"
         ) from error
-    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")  # for its cursors as well
     return closing(connection)

@@ -11,7 +11,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from pipeline.cli.export import FORMATS
+from pipeline.publish.export import FORMATS
 from pipeline.clock import now
 from pipeline.errors import PipelineError
 from pipeline.orchestration.automation import daily_refresh, database_sensor, inbox_sensor, pending_sensor
