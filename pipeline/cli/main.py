@@ -11,11 +11,11 @@ import click
 import duckdb
 
 from pipeline.cli.console import console, open_closed_streams, print_error, print_excerpt, say
-from pipeline.publish.export import FORMATS, chosen_format, export
 from pipeline.cli.sql_error import SqlError
 from pipeline.cli.submit import submit_all
 from pipeline.clock import now
 from pipeline.errors import PipelineError
+from pipeline.publish.export import FORMATS, chosen_format, export
 from pipeline.settings import Settings, exposed_secrets
 from pipeline.steps import Workspace
 
@@ -232,7 +232,9 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
 
 
 @cli.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address; on others than loopback, with a token.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="The address; on others than loopback, with a token."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=2718, show_default=True, help="0 takes any free port.")
 @click.option(
     "--export",

@@ -54,7 +54,7 @@ def _():
 @app.cell
 def _(current_edition, mo, workspace):
     get_edition, set_edition = mo.state(current_edition(workspace.data))
-    get_order, set_order = mo.state({})
+    get_order, set_order = mo.state({}, allow_self_loops=True)
     get_pictured, set_pictured = mo.state(None)
     return get_edition, get_order, get_pictured, set_edition, set_order, set_pictured
 
@@ -69,7 +69,6 @@ def _(get_edition, html, listing, markup, mo, workspace):
 @app.cell
 def _(is_static, mo):
     ticks = mo.ui.refresh(default_interval="15s", label="Looks for newer data every")
-    None if is_static else ticks
     return (ticks,)
 
 
@@ -131,7 +130,7 @@ def _(edition, figures, html, markup, mo, selection):
 
 @app.cell
 def _(is_static, mo):
-    view = mo.ui.radio(["Figures", "Pulls", "Questions", "SQL"], value="Figures", inline=True, label="Show")
+    view = mo.ui.radio(["Figures", "Pulls", "Questions", "SQL"], value="Figures", inline=True)
     None if is_static else view
     return (view,)
 
@@ -173,7 +172,7 @@ def _(
         )
         shown = markup.table(
             rows.sorted_by(name, is_descending),
-            **({} if is_static else {"header": lambda each: markup.button(buttons[each])}),
+            **({} if is_static else {"header": markup.sortable(buttons)}),
         )
         csv = mo.download(
             lambda: listing.rows_as_csv(rows.sorted_by(name, is_descending)),
@@ -182,7 +181,10 @@ def _(
             label="CSV",
         )
         heading = html(markup.heading(f"Figures by {group}", note))
-        return mo.vstack([heading, html(shown), *([] if is_static else [csv])]), (buttons, csv)
+        return mo.vstack([heading, html(shown), *([] if is_static else [mo.hstack([csv], justify="start")])]), (
+            buttons,
+            csv,
+        )
 
     _output, figure_controls = _shown() if view.value == "Figures" else (None, None)
     _output
@@ -194,6 +196,12 @@ def _(is_static, mo, view):
     page_number = mo.ui.number(start=1, stop=100_000, step=1, value=1, label="Page")
     page_number if view.value == "Pulls" and not is_static else None
     return (page_number,)
+
+
+@app.cell
+def _(get_pictured, html, mo, picture, view):
+    html(picture(get_pictured())) if view.value == "Pulls" and get_pictured() else None
+    return
 
 
 @app.cell
@@ -228,9 +236,7 @@ def _(
         shown = (
             markup.table(found.rows)
             if is_static
-            else markup.table(
-                found.rows, lambda name: markup.button(buttons[name]), [markup.button(each) for each in pictures]
-            )
+            else markup.table(found.rows, markup.sortable(buttons), [markup.button(each) for each in pictures])
         )
         csv = mo.download(
             lambda: listing.pulls_as_csv(edition.cursor(), selection, order, workspace.data.memory_limit),
@@ -239,17 +245,15 @@ def _(
             label="CSV",
         )
         heading = html(markup.heading("Pulls", found.note))
-        return mo.vstack([heading, html(shown), *([] if is_static else [csv])]), (buttons, pictures, csv)
+        return mo.vstack([heading, html(shown), *([] if is_static else [mo.hstack([csv], justify="start")])]), (
+            buttons,
+            pictures,
+            csv,
+        )
 
     _output, pull_controls = _shown() if view.value == "Pulls" or is_static else (None, None)
     _output
     return (pull_controls,)
-
-
-@app.cell
-def _(get_pictured, html, mo, picture, view):
-    html(picture(get_pictured())) if view.value == "Pulls" and get_pictured() else None
-    return
 
 
 @app.cell
@@ -287,7 +291,7 @@ def _(
         rows = listing.answer(edition.cursor(), question.sql)
         buttons = sort_buttons(mo, rows.names, name, get_order(), set_order)
         ordered = rows.sorted_by(*get_order()[name]) if name in get_order() else rows
-        shown = markup.table(ordered, **({} if is_static else {"header": lambda each: markup.button(buttons[each])}))
+        shown = markup.table(ordered, **({} if is_static else {"header": markup.sortable(buttons)}))
         csv = mo.download(
             lambda: as_csv(edition.cursor(), question.sql, None, workspace.data.memory_limit),
             filename=f"{name}.csv",
@@ -295,7 +299,10 @@ def _(
             label="CSV",
         )
         heading = html(markup.heading(question.title, question.note, question.sql.strip()))
-        return mo.vstack([heading, html(shown), *([] if is_static else [csv])]), (buttons, csv)
+        return mo.vstack([heading, html(shown), *([] if is_static else [mo.hstack([csv], justify="start")])]), (
+            buttons,
+            csv,
+        )
 
     def _all():
         found = [_shown(name) for name in QUESTIONS]
@@ -329,11 +336,19 @@ def _(Refusal, answered, as_csv, edition, html, markup, mo, sql_form, view, work
             mimetype="text/csv",
             label="CSV",
         )
-        return mo.vstack([html(markup.table(found)), html(markup.count_of(found)), csv]), csv
+        return mo.vstack(
+            [html(markup.table(found)), html(markup.count_of(found)), mo.hstack([csv], justify="start")]
+        ), csv
 
     _output, sql_controls = _shown(sql_form.value) if view.value == "SQL" and sql_form.value else (None, None)
     _output
     return (sql_controls,)
+
+
+@app.cell
+def _(is_static, ticks):
+    None if is_static else ticks
+    return
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
+from collections.abc import Iterator
 from importlib.resources import files
-from pathlib import Path
 
 import duckdb
 
-from pipeline.publish.reading import open_for_queries
+from pipeline.publish.reading import attached_for_queries
+from pipeline.publish.warehouse import Config, attach_warehouse
 from pipeline.storage.data_directory import DataDirectory
-from pipeline.storage.files import place_of
 from pipeline.storage.spill import temporary_folder
 from pipeline.transform.queries import run
 
@@ -35,15 +35,8 @@ class Edition:
         self._data = data
         self.etag = etag
         with contextlib.ExitStack() as stack:
-            path = data.warehouse
-            if path.exists():
-                # All connections of a process to one path share one database, so the next edition needs another path.
-                path = stack.enter_context(temporary_folder()) / path.name
-                path.symlink_to(place_of(data.warehouse).absolute())
-            self._for_users = stack.enter_context(open_for_queries(path, data.memory_limit))
-            self._own = stack.enter_context(
-                _with_pulls(path, stack.enter_context(temporary_folder()), data.memory_limit)
-            )
+            self._for_users = stack.enter_context(attached_for_queries(data.warehouse, data.memory_limit))
+            self._own = stack.enter_context(_with_pulls(data))
             weakref.finalize(self, stack.pop_all().close)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
@@ -54,7 +47,7 @@ class Edition:
 
     def cursor_for_users(self) -> duckdb.DuckDBPyConnection:
         """A connection for SQL that `require_read_only` accepts, without access to files and the network."""
-        return self._for_users.cursor()
+        return self._for_users()
 
     def is_outdated(self) -> bool:
         """Whether another file was published since. Raises StoreError."""
@@ -69,10 +62,7 @@ def current_edition(data: DataDirectory) -> Edition:
     with _opening:
         for _ in range(_ATTEMPTS):  # a run may publish meanwhile
             etag = _etag(data)
-            edition = _opened.get((data.address, etag))
-            if edition is None:
-                data.current(data.warehouse)
-                edition = Edition(data, etag)
+            edition = _opened.get((data.address, etag)) or _open(data, etag)
             if not edition.is_outdated():
                 break
         _opened[data.address, etag] = _latest[data.address] = edition
@@ -80,19 +70,25 @@ def current_edition(data: DataDirectory) -> Edition:
 
 
 @contextlib.contextmanager
-def _with_pulls(path: Path, spill: Path, memory_limit: str):  # type: ignore[no-untyped-def]
-    with duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": str(spill)}) as connection:
-        connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        connection.execute("ATTACH ':memory:' AS explored")
-        connection.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS published (READ_ONLY)")
-        connection.execute("SET enable_external_access = false")
-        cursor = connection.cursor()
-        cursor.execute("USE published")
-        run(
-            cursor,
-            f"CREATE TABLE explored.pulls AS {files(__package__).joinpath('pulls.sql').read_text(encoding='utf-8')}",
-        )
-        yield connection
+def _with_pulls(data: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database with the published file and `explored.pulls`."""
+    pulls = files(__package__).joinpath("pulls.sql").read_text(encoding="utf-8")
+    with temporary_folder() as spill:
+        config: Config = {"memory_limit": data.memory_limit, "temp_directory": str(spill)}
+        with duckdb.connect(config=config) as connection:
+            connection.execute("SET GLOBAL TimeZone = 'UTC'")
+            attach_warehouse(connection, data.warehouse)
+            connection.execute("ATTACH ':memory:' AS explored")
+            connection.execute("SET enable_external_access = false")
+            with connection.cursor() as cursor:
+                cursor.execute("USE published")
+                run(cursor, f"CREATE TABLE explored.pulls AS {pulls}")
+            yield connection
+
+
+def _open(data: DataDirectory, etag: str) -> Edition:
+    data.current(data.warehouse)
+    return Edition(data, etag)
 
 
 def _etag(data: DataDirectory) -> str:

@@ -28,7 +28,7 @@ class Pictured:
 
 
 def safe_link(link: str | None) -> str | None:
-    """The link if it is an https URL of a host, without a user and without characters that would end a header; else None."""
+    """The link if it is an https URL without a user and without characters that would end a header; else None."""
     if link is None or len(link) > _LONGEST_LINK or not link.isascii() or not link.isprintable():
         return None
     try:
@@ -46,7 +46,8 @@ def picture(pictured: Pictured) -> Markup:
         return Markup("")
     return Markup(
         '<p>{}</p><p class="quiet">{}<br>{}</p>'
-        '<iframe class="picture" title="Image of the pull" sandbox referrerpolicy="no-referrer" src=".{}?link={}"></iframe>'
+        '<iframe class="picture" title="Image of the pull" sandbox referrerpolicy="no-referrer" '
+        'src=".{}?link={}"></iframe>'
     ).format(worded("name", pictured.name), pictured.place, pictured.link, PATH, quote(pictured.link, safe=""))
 
 

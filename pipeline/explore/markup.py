@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from importlib.resources import files
 from typing import Any
@@ -14,6 +14,7 @@ from pipeline.explore.rows import ROWS_IN_CSV, Rows
 from pipeline.report.wording import UNKNOWN, escape_controls
 
 _LONGEST_CELL = 300  # characters
+_LONGEST_WHOLE = 48  # characters that stay on one line without a space
 _GROUPED_FROM = 10_000  # smaller numbers may be years
 _SHARES = ("_rate", "_share", "_low_of_all", "_high_of_all")
 
@@ -26,32 +27,31 @@ def style() -> Markup:
 def table(
     rows: Rows,
     header: Callable[[str], Markup] = lambda name: escape(words(name)),
-    last_cells: list[Markup] | None = None,
+    first_cells: list[Markup] | None = None,
 ) -> Markup:
     """The rows as a table; a figure with bounds in other columns has its interval in its cell.
 
-    `header` gives the content of a column's header cell. `last_cells` are one further cell for each row.
+    `header` gives the content of a column's header cell. `first_cells` are one cell before each row's own.
     """
     bounds = _bounds(rows.names)
     hidden = {name for pair in bounds.values() for name in pair}
     shown = [(at, name) for at, name in enumerate(rows.names) if name not in hidden]
     places = {name: at for at, name in enumerate(rows.names)}
+    classes = [_class([row[at] for row in rows.rows]) for at in range(len(rows.names))]
+    heads = [Markup('<th class="{}">{}</th>').format(classes[at], header(name)) for at, name in shown]
     lines = []
     for i, row in enumerate(rows.rows):
-        cells = Markup("").join(
+        cells = [
             Markup('<td class="{}">{}</td>').format(
-                _class(row[at]), _cell(name, row, at, [places[each] for each in bounds.get(name, ())])
+                classes[at], _cell(name, row, at, [places[each] for each in bounds.get(name, ())])
             )
             for at, name in shown
-        )
-        more = Markup("<td>{}</td>").format(last_cells[i]) if last_cells else Markup("")
-        lines.append(Markup("<tr>{}{}</tr>").format(cells, more))
-    heads = Markup("").join(Markup("<th>{}</th>").format(header(name)) for _, name in shown)
-    if last_cells:
-        heads += Markup("<th></th>")
+        ]
+        before = [Markup("<td>{}</td>").format(first_cells[i])] if first_cells else []
+        lines.append(Markup("<tr>{}</tr>").format(Markup("").join(before + cells)))
     return Markup(
-        '<div class="rows" tabindex="0"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
-    ).format(heads, Markup("").join(lines))
+        '<div class="rows" tabindex="0"><table><thead><tr>{}{}</tr></thead><tbody>{}</tbody></table></div>'
+    ).format(Markup("<th></th>") if first_cells else "", Markup("").join(heads), Markup("").join(lines))
 
 
 def heading(title: str, note: str, sql: str | None = None) -> Markup:
@@ -73,6 +73,11 @@ def count_of(rows: Rows) -> Markup:
         else f"{len(rows.rows):,} rows"
     )
     return Markup('<p class="quiet">{}</p>').format(counted)
+
+
+def sortable(buttons: Mapping[str, Any]) -> Callable[[str], Markup]:
+    """The header cells of a table whose columns have these buttons."""
+    return lambda name: Markup("{} {}").format(words(name), button(buttons[name]))
 
 
 def button(element: Any) -> Markup:
@@ -157,5 +162,12 @@ def _cell(name: str, row: tuple[Any, ...], at: int, bounds: list[int]) -> Markup
     return Markup('{} <span class="quiet">{} to {}</span>').format(value, low, high)
 
 
-def _class(value: Any) -> str:
-    return "number" if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else "text"
+def _class(column: list[Any]) -> str:
+    """How the cells of a column are set: numbers to the right, times and words of the length of an id on one line."""
+    known = [value for value in column if value is not None]
+    if any(isinstance(value, int | float | Decimal) and not isinstance(value, bool) for value in known):
+        return "number"
+    is_whole = all(
+        isinstance(value, dt.date) or (len(str(value)) <= _LONGEST_WHOLE and " " not in str(value)) for value in known
+    )
+    return "whole" if is_whole else "text"

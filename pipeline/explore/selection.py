@@ -73,14 +73,17 @@ class Options:
 
 def options(cursor: duckdb.DuckDBPyConnection) -> Options:
     """The values with the most pulls, at most `OPTIONS_SHOWN` of each filter."""
-    (days,) = cursor.execute("SELECT min(pulled_date), max(pulled_date) FROM explored.pulls").fetchall()
+    ((first_day, last_day),) = cursor.execute(
+        "SELECT min(pulled_date), max(pulled_date) FROM explored.pulls"
+    ).fetchall()
     values = {}
     for words, column in CHOICES.items():
         found = cursor.execute(
-            f"SELECT {column} FROM explored.pulls GROUP BY {column} ORDER BY count(*) DESC, {column} LIMIT {OPTIONS_SHOWN}"
+            f"SELECT {column} FROM explored.pulls GROUP BY {column} "
+            f"ORDER BY count(*) DESC, {column} LIMIT {OPTIONS_SHOWN}"
         ).fetchall()
         values[words] = _by_words([value for (value,) in found])
-    return Options(*days, values)
+    return Options(first_day, last_day, values)
 
 
 def _by_words(values: list[str | None]) -> dict[str, str | None]:

@@ -18,13 +18,17 @@ _PAGE = Markup(
     '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Phygitals: explore</title>'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-    "<style>body {{ font: 1rem/1.5 system-ui, sans-serif; margin: 1rem auto; max-width: 80rem; padding: 0 1rem }}</style>"
+    "<style>body {{ font: 1rem/1.5 system-ui, sans-serif; margin: 1rem auto; max-width: 80rem; padding: 0 1rem }}"
+    "</style>"
     "</head><body>{}</body></html>\n"
 )
 
 
 def write_static_page(path: Path, data: DataDirectory) -> None:
-    """Runs the notebook without a browser and writes what it shows, replacing an existing file. Raises ExploreError and PublishError."""
+    """Runs the notebook without a browser and writes what it shows, replacing an existing file.
+
+    Raises ExploreError and PublishError.
+    """
     require_marimo()
     import marimo as mo
 

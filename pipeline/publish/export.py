@@ -94,7 +94,10 @@ def write_rows(rows: duckdb.DuckDBPyRelation, chosen: str, path: Path, spill: Pa
 
     Raises OSError, and duckdb.Error.
     """
-    config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": str(spill), "memory_limit": memory_limit}
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "temp_directory": str(spill),
+        "memory_limit": memory_limit,
+    }
     with duckdb.connect(config=config) as writer:
         writer.execute("SET TimeZone = 'UTC'")
         quoted = str(path).replace("'", "''")

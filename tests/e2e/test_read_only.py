@@ -11,10 +11,10 @@ import dagster as dg
 import duckdb
 import pytest
 
-from pipeline.publish.export import FORMATS
 from pipeline.clock import now
 from pipeline.errors import PipelineError
 from pipeline.orchestration.automation import daily_refresh, database_sensor, inbox_sensor, pending_sensor
+from pipeline.publish.export import FORMATS
 from pipeline.publish.reading import QueryError, open_for_queries, require_read_only
 from pipeline.simulator.server import Simulator
 from pipeline.steps import SnapshotError, Workspace
