@@ -4,8 +4,8 @@ Run `python -m benchmarks.explore` from the project's root. `benchmarks.explore 
 with the default of a million, most of the time is for making the history.
 
 An answer is what the page computes when a filter changes: the figures of all selected pulls, and those of each group.
-The baseline is a query of a person for the same pulls, measured in the same run: number, sum and median of the quotes by
-group, straight from the published file, without multiples and intervals.
+The baseline is a query of a person for the same pulls, measured in the same run: number, sum and median of the quotes
+by group, straight from the published file, without multiples and intervals.
 """
 
 from __future__ import annotations
