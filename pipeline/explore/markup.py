@@ -119,7 +119,7 @@ def worded(name: str, value: Any) -> str:
         case Decimal() | float() if "_usd" in name:
             return f"${value:,.2f}"
         case Decimal() | float() if name.endswith(_SHARES) or name.startswith("win_rate"):
-            return f"{100 * value:.1f} %"
+            return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
         case float():
             return f"{value:,.3f}" if abs(value) < _GROUPED_FROM else f"{value:,.0f}"
         case int():

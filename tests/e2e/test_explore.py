@@ -178,9 +178,7 @@ def column(page: Page, name: str) -> list[str]:
 def test_the_first_view_has_the_figures_of_all_pulls_and_fits_every_width(page, explored, picture):
     ((count,),) = rows(explored.workspace, "SELECT count(*) FROM pulls")
     playwright.expect(tile(page, "Pulls")).to_have_text(f"{count:,}")
-    playwright.expect(page.locator(".tile").filter(has_text="Win rate")).to_contain_text(
-        re.compile("95 %: .* % to .* %")
-    )
+    playwright.expect(page.locator(".tile").filter(has_text="Win rate")).to_contain_text(re.compile("95 %: .*% to .*%"))
     found = rows(explored.workspace, "SELECT pack_id FROM pulls GROUP BY pack_id ORDER BY count(*) DESC, pack_id")
     assert sorted(column(page, "pack")) == sorted(pack for (pack,) in found)
     for width in (360, 768, 1280):
