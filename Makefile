@@ -66,16 +66,18 @@ docs: setup ## Build the documentation site into build/docs; a broken link or re
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky docs build/docs
 	@echo "Open build/docs/index.html in a browser."
 
-lock: setup ## Pin the newest allowed dependencies, with hashes, into the three locks
-	$(COMPILE) --upgrade --extra dev --extra distributed -o requirements-dev.lock
+lock: setup ## Pin the newest allowed dependencies, with hashes, into the four locks
+	$(COMPILE) --upgrade --extra dev --extra distributed --extra explore -o requirements-dev.lock
 	@# The locks of users have the versions that the tests ran with.
 	$(COMPILE) --constraint requirements-dev.lock -o requirements.lock
 	$(COMPILE) --constraint requirements-dev.lock --extra distributed -o requirements-distributed.lock
+	$(COMPILE) --constraint requirements-dev.lock --extra explore -o requirements-explore.lock
 
 benchmarks: setup ## Measure against named baselines; takes an hour and a half
 	$(BIN)/python -m benchmarks.polling
 	$(BIN)/python -m benchmarks.detection
 	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python -m benchmarks.explore
 	$(BIN)/python -m benchmarks.coverage
 	$(BIN)/python -m benchmarks.looks
 	$(BIN)/python -m benchmarks.refresh

@@ -33,6 +33,7 @@ def next_steps(data: DataDirectory) -> Iterator[str]:
     yield "What to do next:"
     yield f"  open the report in a browser:  {data.report.as_uri()}"
     yield f'  ask a question:                {program} query "FROM pack_economics"'
+    yield f"  explore in a browser:          {program} explore"
     yield f"  open the Dagster UI:           {program} dev"
 
 

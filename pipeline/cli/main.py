@@ -11,11 +11,11 @@ import click
 import duckdb
 
 from pipeline.cli.console import console, open_closed_streams, print_error, print_excerpt, say
-from pipeline.cli.export import FORMATS, chosen_format, export
 from pipeline.cli.sql_error import SqlError
 from pipeline.cli.submit import submit_all
 from pipeline.clock import now
 from pipeline.errors import PipelineError
+from pipeline.publish.export import FORMATS, chosen_format, export
 from pipeline.settings import Settings, exposed_secrets
 from pipeline.steps import Workspace
 
@@ -229,6 +229,32 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
         say(f"the first {counted(count, 'row')}; --limit 0 prints all, --output FILE writes all")
     else:
         say(counted(count, "row"))
+
+
+@cli.command()
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="The address; on others than loopback, with a token."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=2718, show_default=True, help="0 takes any free port.")
+@click.option(
+    "--export",
+    "exported",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Instead of serving, write one static HTML page; replaced if it exists.",
+)
+def explore(host: str, port: int, exported: Path | None) -> None:
+    """Serve an interactive page on the published DuckDB file until Ctrl-C: filters, figures, pulls, questions, SQL.
+
+    It needs marimo: pip install 'phygitals-pipeline[explore]'.
+    """
+    from pipeline.cli.explore import export_page, serve_page
+
+    if exported is not None:
+        export_page(exported)
+        say(f"Page: {exported}")
+    else:
+        serve_page(host, port)
 
 
 @cli.command()

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
 
 from pipeline.errors import PipelineError
 from pipeline.process import MEMORY_LIMIT
-from pipeline.publish.warehouse import Config, open_warehouse
+from pipeline.publish.warehouse import Config, attach_warehouse, open_warehouse
 from pipeline.storage.spill import temporary_folder
 
 _READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.CREATE}
@@ -26,6 +26,8 @@ _TABLE_FUNCTIONS = re.compile(
 )
 _ALL_TABLE_FUNCTIONS = "SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE function_type = 'table'"
 _WORD = re.compile(r'"(?:[^"]|"")*"|\w+|\W')
+_LEADING_COMMENTS = re.compile(r"^(?:\s|--[^\n]*\n|/\*.*?\*/)+", re.DOTALL)
+_CREATE_TEMPORARY = re.compile(r"create\s+(or\s+replace\s+)?temp(orary)?\s", re.IGNORECASE)
 _EXPLAIN = re.compile(r"explain\b\s*(analyze\b)?\s*(\(\s*(analyze|format)\b[^()]*\))?", re.IGNORECASE)
 _CONFIG: Config = {
     "enable_external_access": False,
@@ -51,6 +53,30 @@ def open_for_queries(path: Path, memory_limit: str = MEMORY_LIMIT) -> Iterator[d
         with open_warehouse(path, memory_limit, config) as connection:
             connection.execute("SET lock_configuration = true")
             yield connection
+
+
+@contextlib.contextmanager
+def attached_for_queries(
+    path: Path, memory_limit: str = MEMORY_LIMIT
+) -> Iterator[Callable[[], duckdb.DuckDBPyConnection]]:
+    """As `open_for_queries`, in a database of its own, which a process may have for each edition of the file.
+
+    Yields a function that makes connections, for SQL that `require_read_only` accepts: what is not temporary would be
+    made in that database. Raises PublishError.
+    """
+    config: Config = {**_CONFIG, "enable_external_access": True, "memory_limit": memory_limit}
+    with temporary_folder() as spill, duckdb.connect(config={**config, "temp_directory": str(spill)}) as connection:
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        attach_warehouse(connection, path)
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+
+        def cursor() -> duckdb.DuckDBPyConnection:
+            made = connection.cursor()
+            made.execute("USE published")
+            return made
+
+        yield cursor
 
 
 def require_read_only(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -81,9 +107,14 @@ def require_one_result(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 def _require_read_only_statement(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
     if statement.type == duckdb.StatementType.EXPLAIN:
         # EXPLAIN ANALYZE runs the explained statement.
-        text = "".join(re.split(r"^(?:\s|--[^\n]*\n|/\*.*?\*/)+", statement.query, flags=re.DOTALL))
+        text = _LEADING_COMMENTS.sub("", statement.query)
         for explained in connection.extract_statements(_EXPLAIN.sub("", text, count=1)):
             _require_read_only_statement(connection, explained)
+    elif statement.type == duckdb.StatementType.CREATE:
+        # PIVOT is preceded by a statement without text, which creates a temporary type.
+        text = _LEADING_COMMENTS.sub("", statement.query)
+        if text and not _CREATE_TEMPORARY.match(text):
+            raise QueryError("CREATE is allowed in queries for what is temporary only: use CREATE TEMP")
     elif statement.type not in _READS:
         raise QueryError(
             f"{statement.type.name} is not allowed in queries, which read the published tables and nothing else: "

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedWriter, FileIO
 from pathlib import Path
@@ -254,14 +254,31 @@ def open_warehouse(
 
     Raises PublishError if the file does not exist or cannot be opened.
     """
+    with _explained(path):
+        connection = duckdb.connect(path, read_only=True, config={"memory_limit": memory_limit} | (config or {}))
+    connection.execute("SET TimeZone = 'UTC'")
+    return closing(connection)
+
+
+def attach_warehouse(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Attaches the published file to another database, read-only, as `published`.
+
+    A process that has opened the file by its path gets the same file there until it closes it, also if another one was
+    published since; a database of its own attaches that one. Raises PublishError.
+    """
+    with _explained(path):
+        connection.execute(f"ATTACH '{quoted(path)}' AS published (READ_ONLY)")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Raises PublishError if the published file does not exist or DuckDB cannot open it."""
     if not path.exists():
         raise PublishError(f"{path} does not exist yet: run `phygitals refresh` first")
     try:
-        connection = duckdb.connect(path, read_only=True, config={"memory_limit": memory_limit} | (config or {}))
+        yield
     except duckdb.Error as error:
         raise PublishError(
             f"{path} cannot be opened: {first_line(error)}; "
             "if it is damaged, delete it and run `phygitals refresh`, which publishes it again"
         ) from error
-    connection.execute("SET TimeZone = 'UTC'")
-    return closing(connection)

@@ -77,9 +77,10 @@ def macros_used_by(sql: str) -> list[str]:
 def run(
     connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object] | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """Runs SQL on a connection without macros: defines the macros that it calls first."""
-    for macro in macros_used_by(sql):
-        connection.execute(macro)
+    """Runs SQL on a connection: defines the macros that it calls first."""
+    defined = list(_statements(macros()).values())
+    for macro in sorted(macros_used_by(sql), key=defined.index):  # a macro may call only those that exist
+        connection.execute(macro.replace("CREATE TEMP", "CREATE OR REPLACE TEMP", 1))
     return connection.execute(sql, parameters)
 
 

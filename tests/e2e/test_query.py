@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.cli.export import ExportError, chosen_format, export
+from pipeline.publish.export import ExportError, chosen_format, export
 from pipeline.publish.warehouse import open_warehouse
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace

@@ -11,11 +11,11 @@ import dagster as dg
 import duckdb
 import pytest
 
-from pipeline.cli.export import FORMATS
 from pipeline.clock import now
 from pipeline.errors import PipelineError
 from pipeline.orchestration.automation import daily_refresh, database_sensor, inbox_sensor, pending_sensor
-from pipeline.publish.reading import QueryError, open_for_queries, require_read_only
+from pipeline.publish.export import FORMATS
+from pipeline.publish.reading import QueryError, attached_for_queries, open_for_queries, require_read_only
 from pipeline.simulator.server import Simulator
 from pipeline.steps import SnapshotError, Workspace
 from pipeline.storage.errors import DataDirectoryError
@@ -77,6 +77,12 @@ ATTACKS = [
     "PIVOT (FROM read_csv('{elsewhere}/secret.csv')) ON secret USING count(*)",
     "FROM arrow_scan(1::POINTER, 2::POINTER, 3::POINTER)",
     "FROM workspace",
+    "CREATE TABLE memory.made AS SELECT 1",
+    "CREATE OR REPLACE TABLE memory.main.made AS SELECT 1",
+    "CREATE /* TEMP */ TABLE memory.made AS SELECT 1",
+    "SELECT 1; -- a\nCREATE VIEW memory.made AS SELECT 1",
+    "CREATE TEMP TABLE memory.made AS SELECT 1",
+    "EXPLAIN ANALYZE CREATE TABLE memory.made AS SELECT 1",
 ]
 READS = {
     "FROM purchases": 3,
@@ -140,13 +146,24 @@ def contents(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def asked(workspace: Workspace, sql: str) -> list[tuple]:
-    """What the command does to run SQL."""
+    """What `phygitals query` does to run SQL."""
     with open_for_queries(workspace.data.warehouse) as connection:
         require_read_only(connection, sql)
         return connection.execute(sql).fetchall()
 
 
-def test_no_query_writes_a_file_reads_another_or_calls_anywhere(workspace, tmp_path, listener):
+def asked_on_the_page(workspace: Workspace, sql: str) -> list[tuple]:
+    """What `phygitals explore` does to run SQL."""
+    with attached_for_queries(workspace.data.warehouse) as cursor:
+        require_read_only(cursor(), sql)
+        return cursor().execute(sql).fetchall()
+
+
+WAYS = [asked, asked_on_the_page]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_query_writes_a_file_reads_another_or_calls_anywhere(way, workspace, tmp_path, listener):
     url, seen = listener
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -160,15 +177,16 @@ def test_no_query_writes_a_file_reads_another_or_calls_anywhere(workspace, tmp_p
     before = contents(tmp_path)
     for attack in ATTACKS:
         with pytest.raises((QueryError, duckdb.Error)):
-            asked(workspace, attack.format(**places))
+            way(workspace, attack.format(**places))
         assert contents(tmp_path) == before, attack
     assert seen == []
     assert rows(workspace, "SELECT count(*) FROM purchases") == [(3,)]
 
 
-def test_what_only_reads_is_run(workspace):
+@pytest.mark.parametrize("way", WAYS)
+def test_what_only_reads_is_run(way, workspace):
     for sql, count in READS.items():
-        found = asked(workspace, sql)
+        found = way(workspace, sql)
         assert found and count in (None, len(found)), sql
 
 

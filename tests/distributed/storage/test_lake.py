@@ -9,6 +9,7 @@ from datetime import timedelta
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.explore.edition import current_edition
 from pipeline.publish.reading import open_for_queries
 from pipeline.schema import TABLES
 from pipeline.schema.raw import STATUS_RESPONSES
@@ -141,6 +142,23 @@ def test_readers_on_other_machines_see_what_was_published(api, machines, lake_ur
         submit(worker, f"{name}.csv", [name])
         refresh(worker)
     assert len(list(Bucket(lake_url).list("versions"))) == 3
+
+
+def test_the_page_of_another_machine_says_that_newer_data_were_published_and_shows_them(api, machines, lake_url):
+    api(Simulator(delay_scale=0, hold=0))
+    worker = machines.use("worker", lake_url)
+    submit(worker, "a.csv", ["s1", "s2"])
+    refresh(worker)
+    machines.use("reader", lake_url)
+    reader, query = Workspace.open_for_reading(), "SELECT count(*) FROM purchases"
+    former = current_edition(reader.data)
+    assert not former.is_outdated()
+    submit(worker, "b.csv", ["s3"])
+    refresh(worker)
+    assert former.is_outdated()
+    newer = current_edition(reader.data)
+    assert [edition.cursor().execute(query).fetchall() for edition in (former, newer)] == [[(2,)], [(3,)]]
+    assert [edition.cursor_for_users().execute(query).fetchall() for edition in (former, newer)] == [[(2,)], [(3,)]]
 
 
 def test_a_lost_manifest_and_an_object_overwritten_by_hand_are_healed_by_the_next_run(api, machines, lake_url):

@@ -74,19 +74,14 @@ def export(connection: duckdb.DuckDBPyConnection, sql: str, chosen: str, output:
     if output is None and chosen == "parquet" and sys.stdout.isatty():
         raise ExportError("Parquet cannot be printed on a terminal: give --output FILE, or redirect it with > or |")
     if output is not None:
-        _refuse_bad_places(output, data)
+        refuse_bad_places(output, data)
     rows = connection.sql(sql)
     if rows is None:
         raise ExportError("the statement returns no rows: give a query such as 'FROM item_types'")
-    with temporary_folder() as folder, duckdb.connect(config=_config(folder, data)) as writer:
-        writer.execute("SET TimeZone = 'UTC'")
+    with temporary_folder() as folder:
 
         def write(path: Path) -> None:
-            quoted = str(path).replace("'", "''")
-            writer.register(
-                "rows_to_write", rows.query("rows_to_write", _cells(rows, chosen)).to_arrow_reader(ROWS_A_BATCH)
-            )
-            writer.execute(f"COPY ({_named(rows.columns, chosen)}) TO '{quoted}' ({_OPTIONS[chosen]})")
+            write_rows(rows, chosen, path, folder, data.memory_limit)
 
         if output is None:
             _to_standard_output(folder / "rows", write)
@@ -94,8 +89,22 @@ def export(connection: duckdb.DuckDBPyConnection, sql: str, chosen: str, output:
             _to_file(output, write)
 
 
-def _config(spill: Path, data: Layout) -> dict[str, str | bool | int | float | list[str]]:
-    return {"temp_directory": str(spill), "memory_limit": data.memory_limit}
+def write_rows(rows: duckdb.DuckDBPyRelation, chosen: str, path: Path, spill: Path, memory_limit: str) -> None:
+    """Writes the rows to a new file in a format of `FORMATS`; they are spilled to the folder `spill`.
+
+    Raises OSError, and duckdb.Error.
+    """
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "temp_directory": str(spill),
+        "memory_limit": memory_limit,
+    }
+    with duckdb.connect(config=config) as writer:
+        writer.execute("SET TimeZone = 'UTC'")
+        quoted = str(path).replace("'", "''")
+        writer.register(
+            "rows_to_write", rows.query("rows_to_write", _cells(rows, chosen)).to_arrow_reader(ROWS_A_BATCH)
+        )
+        writer.execute(f"COPY ({_named(rows.columns, chosen)}) TO '{quoted}' ({_OPTIONS[chosen]})")
 
 
 def _cells(rows: duckdb.DuckDBPyRelation, chosen: str) -> str:
@@ -138,7 +147,8 @@ def _identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _refuse_bad_places(output: Path, data: Layout) -> None:
+def refuse_bad_places(output: Path, data: Layout) -> None:
+    """Raises ExportError if the file cannot be in its folder, or would be in the data directory."""
     place = output.absolute()
     if output.is_dir():
         raise ExportError(f"{output} is a folder: name a file in it")
