@@ -47,11 +47,13 @@ from pipeline.sources.postgres import DatabaseSource
 from pipeline.storage import compaction, raw_log
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.prebuilt import Prebuilt
 from pipeline.storage.snapshot import copy_raw, copy_reference
 from pipeline.storage.window import Window
 from pipeline.transform.builder import Builder
 from pipeline.transform.completion_times import learned_law
 from pipeline.transform.queries import run
+from pipeline.transform.shared_rebuild import prebuild
 from pipeline.transform.strategies.pending import pending_sessions
 
 _LOCAL_HOLD = 1.0  # seconds; shorter than the API's six, to keep local runs quick
@@ -170,9 +172,15 @@ class Workspace:
         """A builder of tables as of now; holds the lock."""
         with (
             self.data.exclusive(),
-            Builder(self.data, now(), self.settings.expire_after, self.settings.secret) as builder,
+            Builder(
+                self.data, now(), self.settings.expire_after, self.settings.secret, self.settings.rebuild_processes
+            ) as builder,
         ):
             yield builder
+
+    def prebuild(self, number: int) -> int | None:
+        """Pre-builds a share of the tables of the rebuild under way; see `shared_rebuild.prebuild`."""
+        return prebuild(self.data, number, now(), self.settings.expire_after, self.settings.secret)
 
     @contextlib.contextmanager
     def pending_sessions(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -193,8 +201,12 @@ class Workspace:
             return publish(self.data, window)
 
     def compact(self) -> None:
-        """Merges the small raw objects of past days. No other step depends on it. Raises StoreError."""
+        """Merges the small raw objects of past days, and removes pre-built objects that came too late.
+
+        No other step depends on it. Raises StoreError.
+        """
         with self.data.exclusive():
+            Prebuilt(self.data.storage).sweep()
             for endpoint in ENDPOINTS:
                 compaction.compact(self.data, endpoint.table, now())
 
