@@ -19,7 +19,7 @@ from pipeline.storage.compaction import identity
 from pipeline.storage.connection import connect, stream
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.day_parts import day_of, minutes_of
-from pipeline.storage.manifest import Manifest, Part, Statistics, digest, new_version
+from pipeline.storage.manifest import Manifest, Part, Statistics, digest, inputs_of, new_version
 from pipeline.storage.object_writer import ObjectWriter
 from pipeline.storage.prebuilt import Adopted, Prebuilt
 from pipeline.transform.answer_text import create_answers
@@ -215,4 +215,4 @@ class BuildContext:
     def inputs_of_whole(self, table: Table) -> str:
         """The fingerprint of a table that is derived from all parts of its sources."""
         states = [self.state(TABLES[name]) for name in table.sources]
-        return digest(self.derivations.of(table), states, *self.days_ahead(table))
+        return inputs_of(self.derivations.of(table), states, *self.days_ahead(table))

@@ -9,7 +9,7 @@ from pipeline.schema import TABLES
 from pipeline.schema.staging import PURCHASES
 from pipeline.schema.table import Partition, Strategy, Table, Zone
 from pipeline.storage.day_parts import day_of, minutes_of
-from pipeline.storage.manifest import digest
+from pipeline.storage.manifest import inputs_of
 from pipeline.transform.build_report import BuildReport
 from pipeline.transform.context import BuildContext
 from pipeline.transform.strategies import purchases
@@ -47,7 +47,7 @@ def inputs_by_part(context: BuildContext, table: Table) -> dict[str, Inputs]:
         upstream = [{name: state.get(name, "") for name in of_sources} for state in states] + states_of_whole
         if _joins_purchases(table):
             upstream.append({part: context.manifest.state(PURCHASES).out_of_date.get(part, "")})
-        found[part] = Inputs(of_sources, digest(derived, upstream, *ahead))
+        found[part] = Inputs(of_sources, inputs_of(derived, upstream, *ahead))
     return found
 
 
