@@ -1,7 +1,8 @@
 """Cost of a refresh with the lake in an object store, and how it grows with the history and with the day.
 
 Run `python -m benchmarks.scale` from the project's root; it needs the extra `distributed` and takes an hour.
-`--days 10 300` sets other histories, `--held 10000 500000` other days; without values, the part is left out.
+`--days 10 300` sets other histories, `--held 10000 500000` other days, `--processes 1 4` other numbers of processes
+that share a rebuild; without values, the part is left out.
 
 A warm machine has refreshed before; a new one begins with an empty disk. Each adds the same number of new sessions and
 their answers to today, and updates and publishes all tables. The baseline is the shortest history, measured in the same
@@ -25,6 +26,7 @@ from rich.table import Table
 
 from benchmarks.growing_day import growth
 from benchmarks.payloads import MIXES, SIMULATED, WITH_NUMBERS
+from benchmarks.shared_rebuild import by_processes
 from benchmarks.tables import NEW_SESSIONS, add_day, refresh_tables
 from pipeline.storage.data_directory import DataDirectory
 from tests.support.s3 import CREDENTIALS, Request, S3Server, make_bucket
@@ -32,6 +34,8 @@ from tests.support.s3 import CREDENTIALS, Request, S3Server, make_bucket
 SESSIONS_A_DAY = 20
 HISTORIES = (10, 1_000)
 HELD = (10_000, 2_000_000)  # sessions
+PROCESSES = (1, 2)
+REBUILT_DAYS = 30
 MEBIBYTE = 2**20
 
 
@@ -89,16 +93,20 @@ def measured(server: S3Server, url: str, folder: Path, days: int) -> dict[str, C
 
 
 def main() -> None:
-    """Prints the costs by sessions of the day and by days of history, with ratios to the fewest and the shortest."""
+    """Prints the costs by sessions of the day, by processes of a rebuild and by days of history, with ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, nargs="*", default=HISTORIES)
     parser.add_argument("--held", type=int, nargs="*", default=HELD)
+    parser.add_argument("--processes", type=int, nargs="*", default=PROCESSES)
     parser.add_argument("--mixes", nargs="+", default=[SIMULATED, WITH_NUMBERS], choices=[*MIXES])
     chosen = parser.parse_args()
     console = Console(width=120)
     if chosen.held:
         with tempfile.TemporaryDirectory() as folder:
             console.print(growth(Path(folder), chosen.held, NEW_SESSIONS, chosen.mixes))
+    if chosen.processes:
+        with tempfile.TemporaryDirectory() as folder:
+            console.print(by_processes(Path(folder), REBUILT_DAYS, NEW_SESSIONS, chosen.processes))
     if chosen.days:
         console.print(by_history(chosen.days))
 

@@ -26,6 +26,7 @@ _END = "<!-- end of the generated section -->"
 _GUIDES = {
     "lake_url": "../how-to/object-store.md",
     "poll_shards": "../how-to/sharded-polling.md",
+    "rebuild_processes": "../how-to/shared-rebuilds.md",
     "publish_days": "../explanation/guarantees.md#days-in-the-published-file",
     "submissions_url": "../how-to/postgresql.md",
     "submissions_query": "../how-to/postgresql.md",

@@ -171,6 +171,14 @@ class Settings(WebhookSettings):
             description="processes that share the polling, its ceiling and its requests in flight",
         ),
     ] = 1
+    rebuild_processes: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=256,
+            description="processes that share the rebuild of a long history, each with its own memory limit",
+        ),
+    ] = 1
     keep_run_days: Annotated[
         int, Field(ge=1, le=36_500, description="days after which runs are removed from Dagster's history")
     ] = 30

@@ -32,6 +32,7 @@ from pipeline.polling.shards import (
     sessions_of,
     shard_count,
     share_of,
+    within_limits,
 )
 from pipeline.polling.waits import Waits
 from pipeline.process import prepare_process
@@ -47,11 +48,13 @@ from pipeline.sources.postgres import DatabaseSource
 from pipeline.storage import compaction, raw_log
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.prebuilt import Prebuilt
 from pipeline.storage.snapshot import copy_raw, copy_reference
 from pipeline.storage.window import Window
 from pipeline.transform.builder import Builder
 from pipeline.transform.completion_times import learned_law
 from pipeline.transform.queries import run
+from pipeline.transform.shared_rebuild import prebuild
 from pipeline.transform.strategies.pending import pending_sessions
 
 _LOCAL_HOLD = 1.0  # seconds; shorter than the API's six, to keep local runs quick
@@ -136,27 +139,31 @@ class Workspace:
                 return Progress(total=0, exit=Exit.SESSIONS_WAIT if waits.sessions else None, waiting=waits.sessions)
             count = shard_count(self.settings, len(sessions))
             own, share = sessions_of(sessions, 0, count), share_of(self.settings, 0, count)
-            with OtherShards(self.data, count, share.poll_budget, claim_within, on_line) as others:
+            with OtherShards(self.data, self.settings, count, claim_within, on_line) as others:
                 progress = merged([_poll(self.data, share, own, on_progress), *others.results()])
             self.data.storage.refresh()
             waits.after(progress).save(self.data.records)
             return progress
 
     def poll_shard(self, shard: int, on_progress: Callable[[Progress], None]) -> Progress | None:
-        """Polls one shard of the round under way; None if there is no round, or somebody polls or polled this shard.
+        """Polls one shard of the round under way, within the limits of the run that began it.
+
+        None if there is no round, if somebody polls or polled this shard, or if these settings allow too few requests.
 
         Raises RoundOverError when the run that began the round ends, and the errors of polling.
         """
         found = round_under_way(self.data)
-        data = self.data.shard(shard)
-        if found is None or not 0 < shard < found.shard_count or data.is_being_written():
+        if found is None or not 0 < shard < found.shard_count:
+            return None
+        data, settings = self.data.shard(shard), within_limits(self.settings, found)
+        if settings is None or data.is_being_written():
             return None
         with data.exclusive(), RoundWatch(self.data, found) as watch:
             budget = found.ends_at - time.time()
             if result_of(data, shard, found) or budget <= 0:
                 return None
             sessions = sessions_of(Workspace(self.settings, data)._sessions_to_poll(()), shard, found.shard_count)
-            share = share_of(self.settings, shard, found.shard_count, budget)
+            share = share_of(settings, shard, found.shard_count, budget)
             progress = _poll(data, share, sessions, on_progress, watch.check)
             note_result(data, shard, found, progress)
             return progress
@@ -170,9 +177,15 @@ class Workspace:
         """A builder of tables as of now; holds the lock."""
         with (
             self.data.exclusive(),
-            Builder(self.data, now(), self.settings.expire_after, self.settings.secret) as builder,
+            Builder(
+                self.data, now(), self.settings.expire_after, self.settings.secret, self.settings.rebuild_processes
+            ) as builder,
         ):
             yield builder
+
+    def prebuild(self, number: int) -> int | None:
+        """Pre-builds a share of the tables of the rebuild under way; see `shared_rebuild.prebuild`."""
+        return prebuild(self.data, number, now(), self.settings.expire_after, self.settings.secret)
 
     @contextlib.contextmanager
     def pending_sessions(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -193,8 +206,12 @@ class Workspace:
             return publish(self.data, window)
 
     def compact(self) -> None:
-        """Merges the small raw objects of past days. No other step depends on it. Raises StoreError."""
+        """Merges the small raw objects of past days, and removes pre-built objects that came too late.
+
+        No other step depends on it. Raises StoreError.
+        """
         with self.data.exclusive():
+            Prebuilt(self.data.storage).sweep()
             for endpoint in ENDPOINTS:
                 compaction.compact(self.data, endpoint.table, now())
 

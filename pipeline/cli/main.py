@@ -159,6 +159,14 @@ def poll_shard(shard: int) -> None:
     say(f"{progress.line}; {progress.ending}" if progress else f"shard {shard} needs no process now")
 
 
+@cli.command("prebuild")
+@click.argument("number", type=click.IntRange(min=1), metavar="K")
+def prebuild(number: int) -> None:
+    """Pre-build share K of the rebuild under way; see PHYGITALS_REBUILD_PROCESSES. A rebuild starts it by itself."""
+    count = Workspace.open_for_reading().prebuild(number)
+    say(f"process {number} is not needed now" if count is None else f"parts pre-built: {count:,}")
+
+
 @cli.command()
 @click.argument("session_id")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -12,8 +12,9 @@ from pathlib import PurePosixPath
 import duckdb
 
 from pipeline.clock import now
+from pipeline.orchestration.history_storage import HistoryUnknownError
 from pipeline.orchestration.lateness import late_after
-from pipeline.orchestration.run_history import History, HistoryUnknownError, Run, Trigger, read_history
+from pipeline.orchestration.run_history import History, Run, Trigger, read_history
 from pipeline.publish.warehouse import open_warehouse
 from pipeline.report.wording import duration
 from pipeline.schema.raw import STATUS_RESPONSES
@@ -140,7 +141,7 @@ def status_of(workspace: Workspace) -> Status:
     pending = _pending(workspace, moment)
     unknown = None
     try:
-        history = read_history(workspace.settings.env, data.root, data.is_being_written(), moment)
+        history = read_history(workspace.settings.env, data.root, data.lake_url, data.is_being_written(), moment)
     except HistoryUnknownError as error:
         unknown = str(error)
         history = History(None, None, None, Trigger(), Trigger())

@@ -109,6 +109,8 @@ def built(
 ) -> dg.MaterializeResult[None]:
     """The materialization of a table from a builder's report and the duration in seconds."""
     done = {"parts_written": len(report.written), "parts_unchanged": report.unchanged_count}
+    if report.adopted_count:
+        done["parts_prebuilt"] = report.adopted_count
     return materialized(workspace, connection, report.table, {**done, "seconds": round(seconds, 2)})
 
 

@@ -1,32 +1,20 @@
-"""Reads the run history without Dagster, whose import takes longer than everything else that `status` does.
-
-It reads the SQLite files of Dagster's default storage; the dependencies pin Dagster's version, and so the tables. It
-starts nothing and writes nothing.
-"""
+"""Reads the run history without Dagster, whose import takes longer than everything else that `status` does."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipeline.errors import PipelineError
-from pipeline.settings import PROJECT_ROOT
+from pipeline.orchestration.history_storage import HistoryStorage, opened_history
 
 DATA_DIRECTORY = "data_directory"  # the tag of a run that took the lock
 LAKE_URL = "lake_url"  # the tags of a run whose lake is in an object store
 LEASE_HOLDER = "lease_holder"
 WHAT_TO_DO = "What to do: "  # begins the event with cause and remedy of a failed run
 
-_OTHER_STORAGE = re.compile(r"^(storage|(run|event_log|schedule)_storage)\s*:", re.MULTILINE)
 _ALIVE_FOR = timedelta(minutes=5)  # Dagster's daemon reports twice a minute unless the machine is busy
-_BUSY_SECONDS = 2.0
 _RESULTS = {"SUCCESS": "succeeded", "FAILURE": "failed", "CANCELED": "canceled"}
 _WAITING = ("QUEUED", "NOT_STARTED")
 _IN_THE_UI = "the run failed; its page in the Dagster UI shows the error"
@@ -34,13 +22,13 @@ _RUNS = """
     SELECT run_id, status, create_timestamp, start_time, end_time, tag.value IS NOT NULL AS took_the_lock
     FROM runs LEFT JOIN (SELECT run_id AS tagged, value FROM run_tags WHERE key = $tag) AS tag
         ON tagged = run_id
-    WHERE pipeline_name = 'refresh' AND coalesce(tag.value, $root) = $root
+    WHERE pipeline_name = 'refresh' AND coalesce(tag.value, $place) = $place
     ORDER BY id DESC
 """
-
-
-class HistoryUnknownError(PipelineError):
-    """There is no history in DAGSTER_HOME that can be read. The message is the reason."""
+_EVENTS = """
+    SELECT dagster_event_type, event FROM event_logs
+    WHERE run_id = $run_id AND dagster_event_type IN ('ENGINE_EVENT', 'PIPELINE_FAILURE') ORDER BY id
+"""
 
 
 @dataclass(frozen=True)
@@ -83,49 +71,26 @@ class History:
     sensors: Trigger
 
 
-def read_history(environment: str, root: Path, is_being_written: bool, now: datetime) -> History:
-    """The history of the runs on the data directory `root`. Raises HistoryUnknownError."""
-    folder = _folder(environment)
-    try:
-        with _opened(folder / "history" / "runs.db") as runs:
-            last_run = _first(runs, folder, root, is_being_written, "TRUE")
-            last_ended = _first(runs, folder, root, is_being_written, f"status IN {tuple(_RESULTS)}")
-            success = _first(runs, folder, root, is_being_written, "status = 'SUCCESS' AND took_the_lock")
-            seen = {kind: _utc(at) for kind, at in runs.execute("SELECT daemon_type, timestamp FROM daemon_heartbeats")}
-        off = _turned_off(folder / "schedules" / "schedules.db")
-    except (sqlite3.Error, OSError, ValueError, KeyError) as error:
-        raise HistoryUnknownError(f"the run history in {folder} cannot be read: {error}") from error
+def read_history(environment: str, root: Path, lake_url: str | None, is_being_written: bool, now: datetime) -> History:
+    """The history of the runs on a lake, or on the data directory `root`. Raises HistoryUnknownError."""
+    place = (LAKE_URL, lake_url) if lake_url else (DATA_DIRECTORY, str(root))
+    with opened_history(environment) as storage:
+        last_run = _first(storage, place, is_being_written, "TRUE")
+        last_ended = _first(storage, place, is_being_written, f"status IN {tuple(_RESULTS)}")
+        success = _first(storage, place, is_being_written, "status = 'SUCCESS' AND took_the_lock")
+        seen = {kind: _utc(at) for kind, at in storage.runs("SELECT daemon_type, timestamp FROM daemon_heartbeats")}
+        off = _turned_off(storage)
     schedules = _trigger(seen.get("SCHEDULER"), off["SCHEDULE"], now)
     sensors = _trigger(seen.get("SENSOR"), off["SENSOR"], now)
     return History(last_run, last_ended, success.ended_at if success else None, schedules, sensors)
 
 
-def _folder(environment: str) -> Path:
-    """The environment's folder in DAGSTER_HOME; see `EnvironmentInstance`. Raises HistoryUnknownError."""
-    home = Path(os.environ.get("DAGSTER_HOME") or PROJECT_ROOT / "dagster_home")
-    configuration = home / "dagster.yaml"
-    if configuration.is_file() and _OTHER_STORAGE.search(configuration.read_text(errors="replace")):
-        raise HistoryUnknownError(f"{configuration} keeps the run history in another storage; the Dagster UI shows it")
-    if not (home / environment / "history" / "runs.db").is_file():
-        raise HistoryUnknownError(f"there is no run history in {home / environment}")
-    return home / environment
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that only reads. Without a write-ahead log nobody has the file open, and none is made."""
-    is_open_elsewhere = path.with_name(f"{path.name}-wal").exists()
-    mode = "mode=ro" if is_open_elsewhere else "mode=ro&immutable=1"
-    with closing(sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, timeout=_BUSY_SECONDS)) as connection:
-        yield connection
-
-
-def _first(runs: sqlite3.Connection, folder: Path, root: Path, is_being_written: bool, condition: str) -> Run | None:
-    query = f"SELECT * FROM ({_RUNS}) WHERE {condition} LIMIT 1"
-    row = runs.execute(query, {"root": str(root), "tag": DATA_DIRECTORY}).fetchone()
-    if row is None:
+def _first(storage: HistoryStorage, place: tuple[str, str], is_being_written: bool, condition: str) -> Run | None:
+    query = f"SELECT * FROM ({_RUNS}) AS found WHERE {condition} LIMIT 1"
+    rows = storage.runs(query, {"tag": place[0], "place": place[1]})
+    if not rows:
         return None
-    run_id, status, created, start, end, _ = row
+    run_id, status, created, start, end, _ = rows[0]
     started_at = _utc(created) if start is None else datetime.fromtimestamp(start, UTC)
     ended_at = None if end is None else datetime.fromtimestamp(end, UTC)
     unended = "queued" if status in _WAITING else "running" if is_being_written else "unfinished"
@@ -135,36 +100,26 @@ def _first(runs: sqlite3.Connection, folder: Path, root: Path, is_being_written:
         started_at=started_at,
         ended_at=ended_at,
         seconds=None if ended_at is None else round((ended_at - started_at).total_seconds(), 3),
-        what_to_do=_what_to_do(folder / "history" / "runs" / f"{run_id}.db") if status == "FAILURE" else None,
+        what_to_do=_what_to_do(storage, run_id) if status == "FAILURE" else None,
     )
 
 
-def _what_to_do(events: Path) -> str:
+def _what_to_do(storage: HistoryStorage, run_id: str) -> str:
     """Cause and remedy of a failed run, from its events."""
-    if not events.is_file():
-        return _IN_THE_UI
     found = {}
-    with _opened(events) as connection:
-        for kind, event in connection.execute(
-            "SELECT dagster_event_type, event FROM event_logs "
-            "WHERE dagster_event_type IN ('ENGINE_EVENT', 'PIPELINE_FAILURE') ORDER BY id"
-        ):
-            message = str(json.loads(event)["dagster_event"]["message"] or "")
-            if kind == "PIPELINE_FAILURE" or message.startswith(WHAT_TO_DO):
-                found[kind] = message.removeprefix(WHAT_TO_DO)
+    for kind, event in storage.events(run_id, _EVENTS):
+        message = str(json.loads(event)["dagster_event"]["message"] or "")
+        if kind == "PIPELINE_FAILURE" or message.startswith(WHAT_TO_DO):
+            found[kind] = message.removeprefix(WHAT_TO_DO)
     return found.get("ENGINE_EVENT") or found.get("PIPELINE_FAILURE") or _IN_THE_UI
 
 
-def _turned_off(path: Path) -> dict[str, tuple[str, ...]]:
+def _turned_off(storage: HistoryStorage) -> dict[str, tuple[str, ...]]:
     """The names of the schedules and of the sensors that somebody stopped."""
     found: dict[str, list[str]] = {"SCHEDULE": [], "SENSOR": []}
-    if path.is_file():
-        with _opened(path) as connection:
-            stopped = connection.execute(
-                "SELECT instigator_type, instigator_body FROM instigators WHERE status = 'STOPPED'"
-            )
-            for kind, body in stopped:
-                found.setdefault(kind, []).append(json.loads(body)["origin"]["job_name"])
+    stopped = "SELECT instigator_type, instigator_body FROM instigators WHERE status = 'STOPPED'"
+    for kind, body in storage.schedules(stopped):
+        found.setdefault(kind, []).append(json.loads(body)["origin"]["job_name"])
     return {kind: tuple(sorted(names)) for kind, names in found.items()}
 
 
@@ -173,6 +128,6 @@ def _trigger(seen: datetime | None, turned_off: tuple[str, ...], now: datetime) 
     return Trigger("running" if is_running else "stopped", seen, turned_off)
 
 
-def _utc(text: str) -> datetime:
+def _utc(moment: str | datetime) -> datetime:
     """A time as Dagster stores it, in UTC without a zone."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    return datetime.fromisoformat(str(moment)).replace(tzinfo=UTC)

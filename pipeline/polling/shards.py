@@ -36,11 +36,16 @@ _ENDS_WITHIN = 60.0  # seconds after the budget: the last requests, and sealing 
 
 
 class Round(msgspec.Struct, frozen=True):
-    """One round of polling: its shards, and the end of its poll budget in seconds since the epoch."""
+    """One round of polling: its shards, the end of its poll budget in seconds since the epoch, and its limits.
+
+    The limits are those of the run that began it: another deployment that shares the lake may have others.
+    """
 
     id: str
     shard_count: int
     ends_at: float
+    rate_ceiling: float
+    max_concurrency: int
 
 
 class RoundOverError(PipelineError):
@@ -80,6 +85,17 @@ def share_of(settings: Settings, shard: int, count: int, budget: float | None = 
             "poll_budget": settings.poll_budget if budget is None else budget,
         }
     )
+
+
+def within_limits(settings: Settings, of_round: Round) -> Settings | None:
+    """The settings with the lower limits of theirs and the round's; None if they are too low for so many shards."""
+    ceilings = [ceiling for ceiling in (settings.rate_ceiling, of_round.rate_ceiling) if ceiling]
+    ceiling = min(ceilings, default=0.0)
+    concurrency = min(settings.max_concurrency, of_round.max_concurrency)
+    # A share of 0 would be none of the ceiling, and so no ceiling.
+    if of_round.shard_count > min(int(ceiling) or concurrency, concurrency):
+        return None
+    return settings.model_copy(update={"requests_per_second": ceiling, "max_concurrency": concurrency})
 
 
 def _share(whole: int, shard: int, count: int) -> int:
@@ -185,13 +201,19 @@ class OtherShards:
     def __init__(
         self,
         data: DataDirectory,
+        settings: Settings,
         count: int,
-        budget: float,
         claim_within: float,
         on_line: Callable[[str], object],
     ) -> None:
         self._data = data
-        self._round = Round(uuid.uuid4().hex, count, time.time() + budget)
+        self._round = Round(
+            uuid.uuid4().hex,
+            count,
+            time.time() + settings.poll_budget,
+            settings.rate_ceiling,
+            settings.max_concurrency,
+        )
         self._on_line = on_line
         self._claimed_by = time.monotonic() + claim_within
         self._missing = set(range(1, count))

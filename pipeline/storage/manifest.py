@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import time
-import uuid
 from typing import NamedTuple
 
 import msgspec
@@ -34,13 +34,14 @@ class Statistics(NamedTuple):
     pending_count: int = 0
 
 
-class Part(msgspec.Struct, frozen=True):
+class Part(msgspec.Struct, frozen=True, array_like=True):
     """One object of a derived table: the fingerprint of its inputs, and a version that changes with each write.
 
     An unchanged `etag` shows that the object is unchanged, without opening it. If the etag differs, the object is still
     unchanged if its `checksum` is equal: restoring a backup changes the modification time.
 
-    The remaining fields are the `Statistics` of a part of purchases.
+    The remaining fields are the `Statistics` of a part of purchases. A part is written as a list of its values, because
+    each run reads and writes the entries of the whole history.
     """
 
     inputs: str
@@ -161,8 +162,13 @@ class Manifest:
 
 
 def new_version() -> str:
-    """A version that no part has had before."""
-    return uuid.uuid4().hex
+    """A version that the part has not had before."""
+    return secrets.token_hex(8)
+
+
+def inputs_of(*parts: object) -> str:
+    """A fingerprint of the inputs of a part, as `Part.inputs` has it: 128 bits, to keep the manifest small."""
+    return digest(*parts)[:32]
 
 
 def digest(*parts: object) -> str:

@@ -31,8 +31,8 @@ from pipeline.storage.write_behind import WriteBehind
 
 MERGED = "merged-"  # prefix of the names of merged objects
 _ROWS_READ = 8_192
-# Row groups also end at a size in bytes, to save memory with large rows. Only the builder's `write` allows more.
-_GROUP_BYTES = 16 * 1024 * 1024
+# Row groups also end at a size in bytes, to save memory with large rows. Only derived objects may have larger ones.
+GROUP_BYTES = 16 * 1024 * 1024
 _SMALL_GROUP_BYTES = 8 * 1024 * 1024
 _BATCHES_AHEAD = 2
 _FILES = fs.LocalFileSystem()  # passed explicitly, so that Arrow takes no path for a URL
@@ -153,9 +153,8 @@ class Store:
 
     def write(self, table: Table, part: str, batches: Iterable[pa.RecordBatch]) -> ObjectWriter:
         """Replaces one part's object and returns its writer. Rows are written while later rows are derived."""
-        with self.writer(table, part, group_bytes=_GROUP_BYTES) as writer, WriteBehind(_BATCHES_AHEAD) as behind:
-            for batch in batches:
-                behind.submit(writer.write, batch)
+        with self.writer(table, part, group_bytes=GROUP_BYTES) as writer:
+            write_behind(writer, batches)
         return writer
 
     def read(self, path: str) -> Iterator[pa.RecordBatch]:
@@ -312,6 +311,13 @@ class Store:
         # Only the zones belong to the store: hidden files in the inbox are users' incomplete files.
         for path in (path for zone in Zone for path in (self._storage.root / zone.value).glob("**/.*.tmp")):
             path.unlink(missing_ok=True)
+
+
+def write_behind(writer: ObjectWriter, batches: Iterable[pa.RecordBatch]) -> None:
+    """Writes rows while later rows are derived."""
+    with WriteBehind(_BATCHES_AHEAD) as behind:
+        for batch in batches:
+            behind.submit(writer.write, batch)
 
 
 def _missing(path: str) -> MissingFileError:

@@ -7,14 +7,16 @@ makes sure that a record is what was written; those of earlier versions have non
 from __future__ import annotations
 
 import json
+import re
 import zlib
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from pipeline.storage.object_storage import ObjectStorage
 
 Kind = TypeVar("Kind")
+_CHECKED = re.compile(rb'\{"crc32": (?P<crc32>\d+), "content": (?P<content>.*)\}', re.DOTALL)
 
 
 class Records:
@@ -39,7 +41,8 @@ class Records:
 
     def save(self, name: str, content: object) -> None:
         """Writes content that has a JSON form. Raises DataDirectoryError, and ConflictError if it was replaced."""
-        text = json.dumps({"crc32": _crc(content), "content": content}).encode()
+        written = json.dumps(content).encode()
+        text = b'{"crc32": %d, "content": %b}' % (zlib.crc32(written), written)
         self._etags[name] = self._storage.compare_and_swap(_key(name), text, self._etag(name))
 
     def forget(self, name: str) -> None:
@@ -60,11 +63,10 @@ def _key(name: str) -> str:
 
 
 def _content(text: bytes, kind: type[Kind]) -> Kind | None:
-    found: Any = json.loads(text.decode())
-    if isinstance(found, dict) and found.keys() == {"crc32", "content"}:
-        found = found["content"] if found["crc32"] == _crc(found["content"]) else None
+    checked = _CHECKED.fullmatch(text)
+    if checked and int(checked["crc32"]) != zlib.crc32(checked["content"]):
+        return None
+    found = json.loads(checked["content"] if checked else text)
+    if not checked and isinstance(found, dict) and "content" in found:
+        return None  # a record with a checksum, whose form is damaged
     return msgspec.convert(found, kind)
-
-
-def _crc(content: object) -> int:
-    return zlib.crc32(json.dumps(content).encode())

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from pipeline.errors import PipelineError
 from pipeline.schema import PUBLISHED, TABLES
 from pipeline.schema.table import Strategy, Table, Zone
 from pipeline.storage.data_directory import DataDirectory
-from pipeline.storage.errors import DataDirectoryError
 from pipeline.transform.build_report import BuildReport
 from pipeline.transform.context import BuildContext
+from pipeline.transform.shared_rebuild import SharedRebuild
 from pipeline.transform.strategies import by_part, packs_file, pending, purchases, whole
 
 _STRATEGIES: dict[Strategy, Callable[[BuildContext, BuildReport], None]] = {
@@ -29,12 +30,15 @@ _STRATEGIES: dict[Strategy, Callable[[BuildContext, BuildReport], None]] = {
 class Builder:
     """Builds tables of one data directory as of `now`. `expire_after` is in seconds, 0 = never; `secret` is the key.
 
-    Use as a context manager, with the directory's lock held.
+    At most `processes` share a rebuild of many parts. Use as a context manager, with the directory's lock held.
     """
 
-    def __init__(self, data: DataDirectory, now: datetime, expire_after: float, secret: str | None = None) -> None:
+    def __init__(
+        self, data: DataDirectory, now: datetime, expire_after: float, secret: str | None = None, processes: int = 1
+    ) -> None:
         self.now = now
         self._context = BuildContext(data, now, expire_after, secret)
+        self._shared = SharedRebuild(self._context, processes)
         self._current: set[str] = set()
 
     def __enter__(self) -> Builder:
@@ -43,7 +47,8 @@ class Builder:
 
     def __exit__(self, failed: type[BaseException] | None, *rest: Any) -> None:
         # Report the first failure only; an unsaved manifest costs one more build.
-        with contextlib.suppress(DataDirectoryError) if failed else contextlib.nullcontext():
+        with contextlib.suppress(PipelineError, OSError) if failed else contextlib.nullcontext():
+            self._shared.end()
             self._context.manifest.save()
         self._context.__exit__(failed, *rest)
 
@@ -59,10 +64,12 @@ class Builder:
                 self.build(source)
         derived, former = context.derivations.of(table), context.manifest.state(table)
         report = BuildReport(table, is_rederived=bool(former.parts) and derived != former.derivation)
+        self._shared.before(table)
         _STRATEGIES[table.strategy](context, report)
         if derived != former.derivation:
             context.manifest.derived(table, derived)
         context.manifest.save_now_and_then()
+        self._shared.after(table)
         self._current.add(table.name)
         return report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -18,10 +19,12 @@ from pipeline.storage.compaction import identity
 from pipeline.storage.connection import connect, stream
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.day_parts import day_of, minutes_of
-from pipeline.storage.manifest import Manifest, Part, Statistics, digest, new_version
+from pipeline.storage.manifest import Manifest, Part, Statistics, digest, inputs_of, new_version
+from pipeline.storage.object_writer import ObjectWriter
+from pipeline.storage.prebuilt import Adopted, Prebuilt
 from pipeline.transform.answer_text import create_answers
 from pipeline.transform.build_report import BuildReport
-from pipeline.transform.fingerprint import Derivations
+from pipeline.transform.fingerprint import Derivations, maker
 from pipeline.transform.fulfilled_answers import read_results
 from pipeline.transform.inspection import Inspection
 from pipeline.transform.queries import IS_CHOSEN, answers_of, macros, query, time_macros
@@ -43,8 +46,11 @@ class BuildContext:
         self.manifest = Manifest(data.records)
         self.derivations = Derivations()
         self.expire_after = expire_after
+        self.prebuilt = Prebuilt(data.storage)
+        self.shared: frozenset[str] = frozenset()  # the tables of which other processes pre-build parts
         self.inspection = Inspection(self.store, self.manifest, f"{now:%Y-%m-%d}")
         self._now = now
+        self._secret = secret
         self._redaction = Redaction(secret)
         self._existing: dict[str, set[str]] = {}
         self._raw: dict[str, dict[str, str]] = {}
@@ -114,14 +120,37 @@ class BuildContext:
         statistics: Statistics = _NO_STATISTICS,
     ) -> None:
         """Writes a part and records it in the manifest and the report. Only purchases have statistics."""
-        table = report.table
         try:
-            written = self.store.write(table, name, rows)
-            self._named.pop(table.name, None)  # the new object may have other types
+            written = self.store.write(report.table, name, rows)
         except duckdb.Error as error:
-            error.add_note(f"while building {table.name}, part {name}")
+            error.add_note(f"while building {report.table.name}, part {name}")
             raise
-        entry = written.entry
+        self._record(report, name, inputs, written, statistics)
+
+    def adopt(self, report: BuildReport, name: str, inputs: str) -> bool:
+        """Takes a part that another process pre-built from these inputs; False if there is none to take."""
+        if report.table.name not in self.shared:
+            return False
+        adopted = self.prebuilt.adopt(report.table, name, self.prebuilt_digest(inputs))
+        if adopted is None:
+            return False
+        self._record(report, name, inputs, adopted, _NO_STATISTICS)
+        report.adopted_count += 1
+        return True
+
+    def prebuilt_digest(self, inputs: str) -> str:
+        """A fingerprint of a part's inputs and of whatever else its rows may depend on in another process."""
+        return digest(inputs, self._maker)
+
+    @functools.cached_property
+    def _maker(self) -> str:
+        return maker(self._secret)
+
+    def _record(
+        self, report: BuildReport, name: str, inputs: str, written: ObjectWriter | Adopted, statistics: Statistics
+    ) -> None:
+        table, entry = report.table, written.entry
+        self._named.pop(table.name, None)  # the new object may have other types
         part = Part(
             *(inputs, new_version(), written.row_count, entry.size, entry.etag, written.checksum),
             *statistics,
@@ -186,4 +215,4 @@ class BuildContext:
     def inputs_of_whole(self, table: Table) -> str:
         """The fingerprint of a table that is derived from all parts of its sources."""
         states = [self.state(TABLES[name]) for name in table.sources]
-        return digest(self.derivations.of(table), states, *self.days_ahead(table))
+        return inputs_of(self.derivations.of(table), states, *self.days_ahead(table))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from pathlib import Path
+
+import duckdb
+import pyarrow as pa
 
 from pipeline.schema import TABLES
 from pipeline.schema.table import Table, Zone
@@ -10,6 +15,7 @@ from pipeline.storage.manifest import digest
 from pipeline.transform import answer_text, fulfilled_answers
 from pipeline.transform.queries import macros_used_by, query
 
+_PACKAGE = Path(__file__).resolve().parent.parent
 _READERS = (Path(answer_text.__file__), Path(fulfilled_answers.__file__))  # Python that reads the text of answers
 
 
@@ -32,3 +38,17 @@ class Derivations:
         shared = macros_used_by("\n".join([own, *readers]))
         upstream = [*(TABLES[name] for name in table.sources), *table.steps]
         return digest(own, shared, columns, readers, [self.of(source) for source in upstream])
+
+
+def maker(secret: str | None) -> str:
+    """A fingerprint of a process that derives tables: its program, its libraries and the key that it redacts.
+
+    Only 16 bits of the key's hash enter, so that the key cannot be found by trying keys.
+    """
+    program = [
+        (path.relative_to(_PACKAGE).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in sorted(_PACKAGE.rglob("*"))
+        if path.suffix in (".py", ".sql")
+    ]
+    key = hashlib.sha256((secret or "").encode()).digest()[:2].hex()
+    return digest(program, sys.version_info[:3], duckdb.__version__, pa.__version__, key)

@@ -135,12 +135,12 @@ class BusyDay:
             }
             for number, session_id in enumerate(ids, 1)
         ]
-        self._write(SESSION_SUBMISSIONS, f"{self._run:064}-as-csv", rows)
+        self._write(SESSION_SUBMISSIONS, f"{moment:%Y-%m-%d}", f"{self._run:064}-as-csv", rows)
 
-    def _write(self, table: Table, name: str, rows: list[dict[str, Any]]) -> None:
+    def _write(self, table: Table, day: str, name: str, rows: list[dict[str, Any]]) -> None:
         names = rows[0].keys()
         schema = pa.schema(field for field in table.arrow_schema if field.name in names)
-        with self._data.store.writer(table, f"{DAY:%Y-%m-%d}", name) as writer:
+        with self._data.store.writer(table, day, name) as writer:
             writer.write(with_missing_columns(table, pa.RecordBatch.from_pylist(rows, schema)))
 
 

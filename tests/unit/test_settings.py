@@ -66,6 +66,7 @@ def test_each_environment_has_its_url_and_its_ceiling(env, url, tmp_path, config
         ("poll_budget", "soon", "a number, above 0, at most 31536000"),
         ("poll_interval", "61", "a number, above 0, at most 60"),
         ("expire_after", "-5", "a number, at least 0, at most 3153600000"),
+        ("rebuild_processes", "0", "a whole number, at least 1, at most 256"),
         ("keep_run_days", "0", "a whole number, at least 1, at most 36500"),
         ("publish_days", "-1", "a whole number, at least 0, at most 36500"),
         ("publish_days", "1.5", "a whole number, at least 0, at most 36500"),

@@ -3,45 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from pipeline.schema import TABLES
 from pipeline.schema.staging import PURCHASES
 from pipeline.schema.table import Partition, Strategy, Table, Zone
 from pipeline.storage.day_parts import day_of, minutes_of
-from pipeline.storage.manifest import digest
+from pipeline.storage.manifest import inputs_of
 from pipeline.transform.build_report import BuildReport
 from pipeline.transform.context import BuildContext
 from pipeline.transform.strategies import purchases
 
 
+class Inputs(NamedTuple):
+    """What a part is derived from: the parts of its sources, and the fingerprint of their content and of the rules."""
+
+    of_sources: list[str]
+    fingerprint: str
+
+
 def build(context: BuildContext, report: BuildReport) -> None:
     """Rebuilds the parts whose sources have changed. Purchases are joined by time of resolution."""
     table = report.table
-    joins_purchases = table.partition is Partition.OBSERVED and PURCHASES.name in table.sources
-    sources = [TABLES[name] for name in table.sources]
-    by_part = [source for source in sources if source.partition is table.partition]
-    whole = [source for source in sources if source.partition is Partition.NONE]
-    states = [context.state_of_parts(source) for source in by_part]
-    states_of_whole = [context.state(source) for source in whole]
-    context.name(whole)
-    derived, ahead = context.derivations.of(table), context.days_ahead(table)
-    wanted = _parts(context, table)
-    for part, of_sources in sorted(wanted.items()):
-        upstream = [{name: state.get(name, "") for name in of_sources} for state in states] + states_of_whole
-        if joins_purchases:
-            upstream.append({part: context.manifest.state(PURCHASES).out_of_date.get(part, "")})
-        inputs = digest(derived, upstream, *ahead)
+    context.name(TABLES[name] for name in table.sources if TABLES[name].partition is Partition.NONE)
+    wanted = inputs_by_part(context, table)
+    for part, (of_sources, inputs) in wanted.items():
         if context.is_current(table, part, inputs):
             report.unchanged_count += 1
-            continue
-        for source in by_part:
-            context.verify(source, of_sources)
-        context.name(by_part, of_sources)
-        if joins_purchases:
-            context.name([PURCHASES], purchases.parts_resolved_in(context, part))
-        context.connection.execute("SET VARIABLE part_start = $start", {"start": minutes_of(part)[0]})
-        context.write(report, part, inputs, context.rows(table))
+        elif not context.adopt(report, part, inputs):
+            choose_part(context, table, part, of_sources)
+            context.write(report, part, inputs, context.rows(table))
     context.remove_other_parts(report, set(wanted))
+
+
+def inputs_by_part(context: BuildContext, table: Table) -> dict[str, Inputs]:
+    """The inputs of each part of a table, in the order of time."""
+    sources = [TABLES[name] for name in table.sources]
+    states = [context.state_of_parts(source) for source in sources if source.partition is table.partition]
+    states_of_whole = [context.state(source) for source in sources if source.partition is Partition.NONE]
+    derived, ahead = context.derivations.of(table), context.days_ahead(table)
+    found = {}
+    for part, of_sources in sorted(_parts(context, table).items()):
+        upstream = [{name: state.get(name, "") for name in of_sources} for state in states] + states_of_whole
+        if _joins_purchases(table):
+            upstream.append({part: context.manifest.state(PURCHASES).out_of_date.get(part, "")})
+        found[part] = Inputs(of_sources, inputs_of(derived, upstream, *ahead))
+    return found
+
+
+def choose_part(context: BuildContext, table: Table, part: str, of_sources: list[str]) -> None:
+    """Verifies and names the sources of one part, so that `context.rows` derives it. Raises DamagedFileError."""
+    by_part = [TABLES[name] for name in table.sources if TABLES[name].partition is table.partition]
+    for source in by_part:
+        context.verify(source, of_sources)
+    context.name(by_part, of_sources)
+    if _joins_purchases(table):
+        context.name([PURCHASES], purchases.parts_resolved_in(context, part))
+    context.connection.execute("SET VARIABLE part_start = $start", {"start": minutes_of(part)[0]})
+
+
+def _joins_purchases(table: Table) -> bool:
+    return table.partition is Partition.OBSERVED and PURCHASES.name in table.sources
 
 
 def raw_sources(table: Table) -> set[str]:

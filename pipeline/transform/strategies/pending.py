@@ -13,7 +13,7 @@ from pipeline.schema.raw import PENDING_SESSIONS
 from pipeline.schema.staging import PURCHASES
 from pipeline.storage.connection import stream
 from pipeline.storage.data_directory import DataDirectory
-from pipeline.storage.manifest import digest
+from pipeline.storage.manifest import inputs_of
 from pipeline.transform.build_report import BuildReport
 from pipeline.transform.context import BuildContext
 from pipeline.transform.queries import query
@@ -37,7 +37,7 @@ def build(context: BuildContext, report: BuildReport) -> None:
     context.inspection.look_through(PURCHASES)
     _find(context)
     found = context.connection.execute("SELECT count(*), bit_xor(hash(pending_sessions)) FROM pending_sessions")
-    inputs = digest([(c.name, c.type) for c in table.columns], found.fetchone())
+    inputs = inputs_of([(c.name, c.type) for c in table.columns], found.fetchone())
     if context.is_current(table, table.name, inputs):
         report.unchanged_count += 1
         return

@@ -11,7 +11,7 @@ from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.staging import FULFILLED_RESULTS, PURCHASES, SESSION_DAY_POLLS
 from pipeline.storage.connection import stream
 from pipeline.storage.day_parts import day_of, is_cut_further, minutes_of, moment_of
-from pipeline.storage.manifest import Statistics, digest
+from pipeline.storage.manifest import Statistics, inputs_of
 from pipeline.transform.build_report import BuildReport
 from pipeline.transform.comparison import changed_parts
 from pipeline.transform.context import BuildContext
@@ -74,7 +74,7 @@ def inputs_by_part(context: BuildContext) -> dict[str, str]:
     """The fingerprints of the inputs of purchases, by part."""
     derived = context.derivations.of(PURCHASES)
     raw = context.parts(SESSION_SUBMISSIONS)
-    return {part: digest(derived, context.expire_after, {part: state}) for part, state in raw.items()}
+    return {part: inputs_of(derived, context.expire_after, {part: state}) for part, state in raw.items()}
 
 
 def parts_with_pending(context: BuildContext) -> list[str]:

@@ -15,9 +15,10 @@ from tests.support.workspace import build_all, drop, refresh, rows
 JOURNALS = "raw/status_responses/.journal"
 
 
-def start_shard(folder):
+def start_shard(folder, **variables):
     command = [sys.executable, "-m", "pipeline.cli.main", "poll-shard", "1"]
-    return subprocess.Popen(command, env={**os.environ, "PHYGITALS_DATA_DIR": str(folder)}, stdout=subprocess.DEVNULL)
+    environment = {**os.environ, "PHYGITALS_DATA_DIR": str(folder), **variables}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 
 def coordinate(api, configure, machines, lake_url, arrivals, rate):
@@ -45,6 +46,18 @@ def test_two_machines_poll_a_shard_each_and_the_tables_have_all_answers(api, con
     build_all(first)
     first.publish()
     assert rows(first, "SELECT count(*) FILTER (status <> 'pending'), count(*) FROM purchases") == [(300, 300)]
+
+
+def test_a_deployment_with_a_higher_ceiling_polls_a_shard_within_that_of_the_run(
+    api, configure, machines, lake_url, tmp_path
+):
+    arrivals = Arrivals()
+    first, polling = coordinate(api, configure, machines, lake_url, arrivals, 50)
+    assert start_shard(tmp_path / "second", PHYGITALS_REQUESTS_PER_SECOND="500").wait(120) == 0
+    polling.join()
+    times = [at for at, _ in arrivals.times]
+    assert len(times) >= 300
+    assert max(sum(start <= at < start + 1 for at in times) for start in times) <= 50
 
 
 def test_a_shard_whose_machine_is_lost_stops_no_other_and_its_answers_are_kept(

@@ -238,11 +238,11 @@ def test_a_store_that_answers_503_for_a_while_delays_a_run_and_ends_none(api, ma
     assert rows(worker, "SELECT count(*) FROM purchases") == [(10,)]
 
 
-def test_answers_survive_a_store_that_goes_away_for_good(api, machines, lake_url, s3_server):
+def test_answers_survive_a_store_that_goes_away_for_good(api, machines, lake_url, s3_server, monkeypatch):
     arrivals = Arrivals()
     api(Simulator(delay_scale=0, hold=0, on_request=arrivals))
+    monkeypatch.setattr(Bucket.__init__, "__defaults__", (timedelta(0),))  # a client keeps the time it was made with
     worker = machines.use("worker", lake_url)
-    worker.data.storage._bucket._retry_for = timedelta(0)
     submit(worker, "a.csv", [f"s{i}" for i in range(20)])
     worker.take_in()
     with worker.builder() as builder:

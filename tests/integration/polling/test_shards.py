@@ -109,7 +109,7 @@ def test_a_run_does_not_begin_while_a_shard_of_another_still_writes(api, configu
 
 
 def begin_round(workspace, count, seconds=60.0):
-    found = Round("a-round", count, now().timestamp() + seconds)
+    found = Round("a-round", count, now().timestamp() + seconds, 0.0, 160)
     workspace.data.records.save(ROUND, msgspec.to_builtins(found))
     return found
 

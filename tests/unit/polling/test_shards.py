@@ -5,7 +5,7 @@ import pytest
 from pipeline.polling.answers import Outcome
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Exit, Progress
-from pipeline.polling.shards import merged, sessions_of, shard_count, share_of
+from pipeline.polling.shards import Round, merged, sessions_of, shard_count, share_of, within_limits
 from pipeline.settings import Settings, SettingsError
 
 
@@ -40,6 +40,24 @@ def test_the_shares_of_the_limits_add_up_to_them_exactly(settings, ceiling, coun
 def test_without_a_ceiling_no_shard_has_one(settings):
     whole = settings(requests_per_second=0, poll_shards=4)
     assert {share_of(whole, shard, 4).rate_ceiling for shard in range(4)} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("own", "of_round", "whole"), [(100, 40, 40), (40, 100, 40), (0, 40, 40), (40, 0, 40), (0, 0, 0), (3, 40, None)]
+)
+def test_a_shard_of_another_deployment_keeps_the_lower_ceiling(settings, own, of_round, whole):
+    found = within_limits(settings(requests_per_second=own), Round("r", 4, 0.0, of_round, 160))
+    if whole is None:  # a share of nothing is refused, because it would be no ceiling
+        assert found is None
+    else:
+        assert found is not None
+        assert sum(share_of(found, shard, 4).rate_ceiling for shard in range(4)) == whole
+
+
+def test_a_shard_of_another_deployment_keeps_the_lower_number_of_requests_in_flight(settings):
+    found = within_limits(settings(max_concurrency=10), Round("r", 4, 0.0, 0, 160))
+    assert found is not None and found.max_concurrency == 10
+    assert within_limits(settings(max_concurrency=3), Round("r", 4, 0.0, 0, 160)) is None
 
 
 @pytest.mark.parametrize(
