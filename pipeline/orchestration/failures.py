@@ -96,7 +96,7 @@ def notify(
         from pipeline.orchestration import webhook  # importing its HTTP client is slow, and few runs fail
 
         try:
-            webhook.post(url, message)
+            webhook.post(url, message, variable="PHYGITALS_FAILURE_WEBHOOK")
         except PipelineError as error:
             on_warning(f"the notification of run {run.run_id} failed: {error}")
     return line

@@ -6,21 +6,18 @@ import datetime as dt
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import jinja2
 from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
 
-from pipeline.publish.warehouse import open_warehouse
 from pipeline.report import ReportError, charts, first_screen, sentences, wording
+from pipeline.report.comparison import compared, of_period
 from pipeline.report.drawing import Drawing
 from pipeline.report.edition import edition, mark, with_checksum
-from pipeline.report.queries import DAYS_SHOWN, Facts, Row, read
-from pipeline.storage.error_translation import exceeds_memory
+from pipeline.report.queries import DAYS_SHOWN, Facts, Row, read_published
 from pipeline.storage.errors import DataDirectoryError
 from pipeline.storage.files import replace_file
 from pipeline.storage.layout import Layout
-from pipeline.storage.objects import first_line
 
 _STALE_AFTER = dt.timedelta(hours=36)  # after a missed daily run
 _BY_FEW = 0.5  # share of the ten top pulls in a pack's value from which they decide its mean
@@ -38,15 +35,7 @@ def write_report(data: Layout, environment: str, moment: dt.datetime) -> Path:
 
     Raises PublishError if there is no published file, and ReportError.
     """
-    with open_warehouse(data.warehouse, data.memory_limit) as connection:
-        try:
-            facts = read(connection, moment)
-        except duckdb.Error as error:
-            words = exceeds_memory(error, data.memory_limit) or first_line(error)
-            raise ReportError(
-                f"{data.report} could not be made from {data.warehouse}: {words}; "
-                "the published file is unchanged: run `phygitals refresh`, which publishes it again"
-            ) from error
+    facts = read_published(data, moment)
     with debug_mode(False):  # skips Altair's validation of each chart, which the tests do
         page = render(facts, environment, mark(edition(data, environment, moment)))
     try:
@@ -74,9 +63,9 @@ def render(facts: Facts, environment: str, mark_of_edition: str = "") -> str:
         status=first_screen.status_line(facts),
         is_alarming=first_screen.is_alarming(facts),
         tiles=first_screen.tiles(facts),
-        overall=_of_period(facts, "overall"),
-        yesterday=_of_period(facts, "yesterday"),
-        week=_of_period(facts, "week_before"),
+        overall=of_period(facts, "overall"),
+        yesterday=of_period(facts, "yesterday"),
+        compared=compared(facts),
         source=_SOURCES.get(environment, ""),
         mark_of_edition=Markup(mark_of_edition),  # noqa: S704 - our own element
         is_stale=_is_stale(facts),
@@ -89,10 +78,6 @@ def render(facts: Facts, environment: str, mark_of_edition: str = "") -> str:
         pending_unpriced=sum(row["unpriced"] for row in facts.pending_ageing),
         **_drawings(facts),
     )
-
-
-def _of_period(facts: Facts, period: str) -> Row:
-    return facts.purchases[period] | facts.pulls[period] | facts.spend[period]
 
 
 def _drawings(facts: Facts) -> dict[str, Drawing | None]:
