@@ -78,7 +78,7 @@ def pulls_quoted_at(*prices: float) -> dict[str, str]:
     listed = ", ".join(str(price) for price in prices)
     return {
         "purchases": "SELECT 's' AS session_id, 'fulfilled' AS status, 1 AS poll_count, "
-        "TIMESTAMPTZ '2026-03-09 00:00:00+00' AS submitted_at",
+        "TIMESTAMPTZ '2026-03-09 00:00:00+00' AS submitted_at, TIMESTAMPTZ '2026-03-10 02:00:00+00' AS last_polled_at",
         "pulls": "SELECT 's' AS session_id, TIMESTAMPTZ '2026-03-09 00:00:00+00' AS pulled_at, "
         f"unnest([{listed}])::DECIMAL(18,4) AS buyback_price_usd",
         "item_types": f"SELECT 'enft' AS item_type, {len(prices)} AS pull_count, 0 AS priced_pull_count",
