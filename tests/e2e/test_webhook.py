@@ -107,7 +107,8 @@ def test_a_failed_run_ends_with_what_to_do_and_the_webhook_is_told(failed_run, r
     assert message["what_to_do"].startswith(line)
     # What receivers show as text has no markup of theirs in it.
     escaped = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    assert message["text"].startswith(f"refresh failed: {escaped}")
+    assert message["text"].startswith(f"Phygitals local on {message['host']}: refresh failed: {escaped}")
+    assert message["environment"] == "local"
     assert (message["job"], message["run_id"]) == ("refresh", result.run_id)
     assert SECRET not in "".join(log)
 
@@ -142,5 +143,7 @@ def test_a_refresh_on_the_command_line_that_fails_tells_of_itself(status, api, r
     with dg.DagsterInstance.get() as instance:
         (run,) = instance.get_runs()
         assert message["run_id"] == run.run_id
+        assert (run.tags["environment"], run.tags["host"]) == (message["environment"], message["host"])
+        assert message["text"].startswith(f"Phygitals production on {run.tags['host']}: ")
         assert "HTTP 401" in run.tags["what_to_do"]
         assert _log(instance, run.run_id)[-1] == f"What to do: {message['what_to_do']}"
