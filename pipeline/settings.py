@@ -198,6 +198,13 @@ class Settings(WebhookSettings):
             "more beside it, up to 0.8 GB at 50 million pulls"
         ),
     ] = MEMORY_LIMIT
+    digest_webhook: Annotated[
+        WebhookUrl | None,
+        Field(
+            description="URL for one message a day about the published data, after the daily refresh; https, or plain "
+            "http to a loopback address; never logged or shown"
+        ),
+    ] = None
     submissions_url: Annotated[
         DatabaseUrl | None,
         Field(
@@ -234,6 +241,11 @@ class Settings(WebhookSettings):
     def secret(self) -> str | None:
         """The API key in clear text, only for the request header and for redaction."""
         return self.api_key.get_secret_value() if self.api_key else None
+
+    @property
+    def digest_url(self) -> str | None:
+        """The webhook of the daily digest in clear text, only for posting: the URL is a secret. None if unset."""
+        return self.digest_webhook.get_secret_value() if self.digest_webhook else None
 
     @classmethod
     def load(cls, env_file: Path | None = None, needs_key: bool = True) -> Settings:

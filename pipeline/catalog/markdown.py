@@ -12,6 +12,7 @@ from urllib.parse import quote
 INLINE = 1000  # characters; Dagster's UI shows shorter Markdown inline, longer behind a link
 _IN_VIEW = 28  # characters of values that fit beside a column's name in the UI without scrolling
 _LEAST_WIDTH = 8
+_ID_WIDTH = 64  # characters of an id, which is of no use if it is cut
 _POINTS = 40
 _WIDTH, _HEIGHT = 160, 24  # pixels
 _COLOUR = "#4f43dd"
@@ -35,20 +36,30 @@ def _is_unseen(sign: str) -> bool:
 
 
 def preview(rows: Sequence[Mapping[str, object]]) -> str:
-    """The rows side by side, one line per column, limited in number and width to what Dagster shows inline."""
+    """The rows side by side, one line per column, limited in number and width to what Dagster shows inline.
+
+    Ids are whole, at the cost of rows and of other values, unless not even one row then fits.
+    """
     if not rows:
         return "no rows"
-    for count in range(len(rows), 0, -1):
-        for width in (_IN_VIEW // count, _LEAST_WIDTH):
-            if len(text := _side_by_side(rows[:count], width)) < INLINE:
-                return text
-    return _side_by_side(rows[:1], _LEAST_WIDTH)
+    for id_width in (_ID_WIDTH, 0):
+        for count in range(len(rows), 0, -1):
+            for width in (_IN_VIEW // count, _LEAST_WIDTH):
+                if len(text := _side_by_side(rows[:count], width, id_width)) < INLINE:
+                    return text
+    return _side_by_side(rows[:1], _LEAST_WIDTH, 0)
 
 
-def _side_by_side(rows: Sequence[Mapping[str, object]], width: int) -> str:
+def counts_in_words(counts: Mapping[str, int]) -> str:
+    """`fulfilled 1,200, failed 3`, without zeros. The names must not be received text."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "none"
+
+
+def _side_by_side(rows: Sequence[Mapping[str, object]], width: int, id_width: int) -> str:
     lines = ["|column|" + "".join(f"row {number}|" for number in range(1, len(rows) + 1)), "|-|" + "-|" * len(rows)]
     for name in rows[0]:
-        cells = "".join(code(row[name], width).replace("|", r"\|") + "|" for row in rows)
+        shown = max(width, id_width) if name.endswith("_id") else width
+        cells = "".join(code(row[name], shown).replace("|", r"\|") + "|" for row in rows)
         lines.append(f"|{name}|{cells}")
     return "\n".join(lines)
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import duckdb
 
-from pipeline.catalog.markdown import code, preview, sparkline
+from pipeline.catalog.markdown import code, counts_in_words, preview, sparkline
 from pipeline.schema.raw import PENDING_SESSIONS, STATUS_RESPONSES
 from pipeline.schema.table import TIME, Partition, Table
 from pipeline.storage.day_parts import day_of
@@ -32,9 +32,9 @@ def table_profile(connection: duckdb.DuckDBPyConnection, store: Store, table: Ta
     numbers: dict[str, int | float] = {
         "dagster/row_count": _scalar(connection, f"SELECT count(*) FROM {table.name}"),
         "bytes": store.byte_count(table),
-        **_counts_by_value(connection, table),
     }
     texts = {"rows_by_day": _in_words(by_day)} if by_day else {}
+    texts |= _rows_by_value(connection, table)
     texts["preview"] = preview(_sample(connection, table))
     if table is PENDING_SESSIONS:
         numbers["oldest_age_seconds"] = _oldest_age(connection, now)
@@ -81,13 +81,13 @@ def _in_words(by_day: list[tuple[str, int]]) -> str:
     return f"{line} {days}; {latest:,} on the last, at most {most:,} on {most_day}"
 
 
-def _counts_by_value(connection: duckdb.DuckDBPyConnection, table: Table) -> dict[str, int | float]:
-    """Row counts by accepted value, with zero for absent values."""
-    counts: dict[str, int | float] = {}
+def _rows_by_value(connection: duckdb.DuckDBPyConnection, table: Table) -> dict[str, str]:
+    """The rows of the whole table by accepted value, one text for each column with such values."""
+    texts: dict[str, str] = {}
     for column in (column for column in table.columns if column.accepted):
         found = dict(connection.execute(f"SELECT {column.name}, count(*) FROM {table.name} GROUP BY ALL").fetchall())
-        counts |= {f"{column.name}_{value}_rows": found.get(value, 0) for value in column.accepted}
-    return counts
+        texts[f"rows_by_{column.name}"] = counts_in_words({value: found.get(value, 0) for value in column.accepted})
+    return texts
 
 
 def _sample(connection: duckdb.DuckDBPyConnection, table: Table) -> list[dict[str, object]]:

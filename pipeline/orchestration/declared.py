@@ -89,13 +89,15 @@ def materialized(
     table: Table,
     numbers: Mapping[str, int | float],
     files: Sequence[dg.TableRecord] = (),
+    this_run: str = "",
 ) -> dg.MaterializeResult[None]:
-    """The materialization of a table: the run's numbers, its files, and the table profile.
+    """The materialization of a table: what the run did, in words, numbers and files, then the table profile.
 
     `connection` has the table under its name.
     """
     profile = table_profile(connection, workspace.data.store, table, now())
-    metadata: dict[str, Any] = {**profile.numbers, **numbers}
+    metadata: dict[str, Any] = {"this_run": dg.MetadataValue.text(this_run)} if this_run else {}
+    metadata |= {**numbers, **profile.numbers}
     metadata |= {name: dg.MetadataValue.md(text) for name, text in profile.texts.items()}
     if files:
         metadata["files"] = dg.MetadataValue.table(files)

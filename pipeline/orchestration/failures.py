@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
+import socket
 from collections.abc import Callable, Sequence
 
 import dagster as dg
 
 from pipeline.errors import PipelineError
-from pipeline.orchestration.run_history import WHAT_TO_DO
-from pipeline.settings import WebhookSettings
+from pipeline.orchestration.run_history import HOST, WHAT_TO_DO
+from pipeline.settings import EnvironmentSetting, WebhookSettings
 
 _TICK_SECONDS = 30
 _TAG_LENGTH = 250  # the UI shows the tag in the list of runs
@@ -86,9 +87,15 @@ def notify(
     instance.add_run_tags(run.run_id, {"what_to_do": line[:_TAG_LENGTH]})
     url = WebhookSettings.failure_webhook_url()
     if url is not None:
+        recorded = instance.get_run_by_id(run.run_id)
+        # A run that failed before it wrote has no tag, and is reported by a process of its own host in most cases.
+        host = (recorded or run).tags.get(HOST) or socket.gethostname()
+        environment = EnvironmentSetting.name()
         message = {
             # Slack and similar services interpret markup: `<!channel>` would notify everybody.
-            "text": html.escape(f"{run.job_name} failed: {line}", quote=False),
+            "text": html.escape(f"Phygitals {environment} on {host}: {run.job_name} failed: {line}", quote=False),
+            "environment": environment,
+            "host": host,
             "job": run.job_name,
             "run_id": run.run_id,
             "what_to_do": line,
@@ -96,7 +103,7 @@ def notify(
         from pipeline.orchestration import webhook  # importing its HTTP client is slow, and few runs fail
 
         try:
-            webhook.post(url, message)
+            webhook.post(url, message, variable="PHYGITALS_FAILURE_WEBHOOK")
         except PipelineError as error:
             on_warning(f"the notification of run {run.run_id} failed: {error}")
     return line

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from pipeline.orchestration import derived, publish, raw
+from pipeline.orchestration.digest import send_digest
 from pipeline.orchestration.resources import WorkspaceResource
 from pipeline.orchestration.step import Step
 from pipeline.report.drawing_process import DrawingProcess
@@ -44,3 +45,4 @@ def run_pipeline(
                         yield from publish.publish(step, builder)
             if step.is_asked_for("report"):
                 yield from publish.draw_report(step, process)
+                send_digest(opened, step.started_at, step.notify)

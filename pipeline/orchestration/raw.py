@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import dagster as dg
 
+from pipeline.catalog.markdown import counts_in_words
 from pipeline.catalog.table_profile import retries
 from pipeline.clock import now
 from pipeline.orchestration.declared import built, materialized, table_spec
@@ -93,15 +94,14 @@ def poll(step: Step) -> Iterator[dg.MaterializeResult[None]]:
     if is_reported:
         connection = step.connection_with(STATUS_RESPONSES)
         numbers = {
-            "sessions_asked": progress.total,
             "requests": progress.requests,
             "retries": retries(connection, step.opened.data.store, since),
             "requests_per_second": round(progress.rate, 2),
             "seconds": round(progress.seconds, 1),
-            "resolved": progress.fulfilled + progress.failed,
             "still_pending": progress.pending,
-            **{outcome.value: count for outcome, count in progress.all_outcomes.items()},
         }
-        yield materialized(step.opened, connection, STATUS_RESPONSES, numbers)
+        outcomes = counts_in_words({outcome.value: count for outcome, count in progress.all_outcomes.items()})
+        this_run = f"{progress.line}; {progress.ending}. Answers: {outcomes}."
+        yield materialized(step.opened, connection, STATUS_RESPONSES, numbers, this_run=this_run)
     step.check(STATUS_RESPONSES, is_reported)
     step.stop_if_a_check_failed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Callable, Iterator
 
 import dagster as dg
@@ -11,10 +12,11 @@ from pipeline.clock import now
 from pipeline.errors import PipelineError
 from pipeline.orchestration.dead_runs import await_lease
 from pipeline.orchestration.instance import kept_open
-from pipeline.orchestration.run_history import DATA_DIRECTORY, LAKE_URL, LEASE_HOLDER
+from pipeline.orchestration.run_history import DATA_DIRECTORY, ENVIRONMENT, HOST, LAKE_URL, LEASE_HOLDER
 from pipeline.polling.progress import Progress
 from pipeline.quality.checker import Checker
 from pipeline.report.wording import escape_controls
+from pipeline.settings import EnvironmentSetting
 from pipeline.steps import Workspace
 from pipeline.storage.connection import explained
 from pipeline.storage.data_directory import DataDirectory
@@ -88,7 +90,8 @@ def workspace_resource(
     def workspace(context: dg.InitResourceContext) -> Iterator[WorkspaceResource]:
         def tag_run(data: DataDirectory) -> None:
             if context.instance and context.run:
-                tags = {DATA_DIRECTORY: str(data.root)}
+                where = {ENVIRONMENT: EnvironmentSetting.name(), HOST: socket.gethostname()}
+                tags = where | {DATA_DIRECTORY: str(data.root)}
                 if data.lake_url and data.lease_holder:
                     tags |= {LAKE_URL: data.lake_url, LEASE_HOLDER: data.lease_holder}
                 context.instance.add_run_tags(context.run.run_id, tags)

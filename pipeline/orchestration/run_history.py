@@ -10,6 +10,8 @@ from pathlib import Path
 from pipeline.orchestration.history_storage import HistoryStorage, opened_history
 
 DATA_DIRECTORY = "data_directory"  # the tag of a run that took the lock
+ENVIRONMENT = "environment"  # the tags that say where a run wrote
+HOST = "host"
 LAKE_URL = "lake_url"  # the tags of a run whose lake is in an object store
 LEASE_HOLDER = "lease_holder"
 WHAT_TO_DO = "What to do: "  # begins the event with cause and remedy of a failed run

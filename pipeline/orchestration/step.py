@@ -30,6 +30,7 @@ class Step:
 
     def __init__(self, context: dg.AssetExecutionContext, workspace: WorkspaceResource, opened: Workspace) -> None:
         self.opened = opened
+        self.started_at = now()
         self.on_progress = workspace.on_progress
         self.log = context.log
         self._context = context

@@ -20,16 +20,16 @@ class WebhookError(PipelineError):
     """The message was not delivered. The error has the reason, never the URL."""
 
 
-def post(url: str, message: Mapping[str, str], timeout: float = TIMEOUT) -> None:
-    """Posts the message; any 2xx is a success. Raises WebhookError."""
+def post(url: str, message: Mapping[str, str], variable: str, timeout: float = TIMEOUT) -> None:
+    """Posts the message; any 2xx is a success. `variable` names the URL in errors. Raises WebhookError."""
     try:
         check(url)
-        asyncio.run(_post(url, message, timeout))
+        asyncio.run(_post(url, message, variable, timeout))
     except NetworkError as error:
-        raise WebhookError(f"PHYGITALS_FAILURE_WEBHOOK could not be reached: {error}") from None
+        raise WebhookError(f"{variable} could not be reached: {error}") from None
 
 
-async def _post(url: str, message: Mapping[str, str], seconds: float) -> None:
+async def _post(url: str, message: Mapping[str, str], variable: str, seconds: float) -> None:
     import aiohttp  # after `check`: with an unusable SSLKEYLOGFILE, the import fails without naming it
 
     limits = aiohttp.ClientTimeout(total=seconds)
@@ -43,13 +43,13 @@ async def _post(url: str, message: Mapping[str, str], seconds: float) -> None:
         ):
             status = response.status
     except TimeoutError:
-        raise WebhookError(f"PHYGITALS_FAILURE_WEBHOOK did not answer within {seconds:g} s") from None
+        raise WebhookError(f"{variable} did not answer within {seconds:g} s") from None
     except aiohttp.ClientHttpProxyError as error:
         raise WebhookError(
-            f"PHYGITALS_FAILURE_WEBHOOK could not be reached: the proxy in HTTPS_PROXY answered HTTP {error.status}"
+            f"{variable} could not be reached: the proxy in HTTPS_PROXY answered HTTP {error.status}"
         ) from None
     # From None: the library's message may contain the URL.
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise WebhookError(f"PHYGITALS_FAILURE_WEBHOOK could not be reached ({type(error).__name__})") from None
+        raise WebhookError(f"{variable} could not be reached ({type(error).__name__})") from None
     if not 200 <= status < 300:
-        raise WebhookError(f"PHYGITALS_FAILURE_WEBHOOK answered HTTP {status}: check that its URL is still valid")
+        raise WebhookError(f"{variable} answered HTTP {status}: check that its URL is still valid")

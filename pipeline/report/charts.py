@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import altair as alt
 
 from pipeline.report.drawing import (
@@ -16,6 +18,7 @@ from pipeline.report.drawing import (
     STRONG,
     Drawing,
     Plot,
+    by_strength,
     colours,
     data,
     day_axis,
@@ -24,6 +27,7 @@ from pipeline.report.drawing import (
     draw,
     labels,
     money_axis,
+    strength,
 )
 from pipeline.report.queries import BINS_PER_DECADE, Row
 from pipeline.report.wording import money, percent
@@ -52,10 +56,11 @@ _DURATIONS = {
 }
 
 
-def outcomes_by_day(funnel: list[Row]) -> Drawing:
+def outcomes_by_day(funnel: list[Row], unfinished_from: dt.date) -> Drawing:
     """Sessions by UTC day of submission and status."""
     rows = [
         {"day": day_label(row["submitted_date"]), "outcome": outcome, "sessions": row[outcome], "order": order}
+        | {"strength": strength(row["submitted_date"], unfinished_from)}
         for row in funnel
         for order, outcome in enumerate(_OUTCOMES)
         if row[outcome]
@@ -70,6 +75,7 @@ def outcomes_by_day(funnel: list[Row]) -> Drawing:
                 x=day_axis(days, width),
                 y=alt.Y("sessions:Q", title="sessions", axis=alt.Axis(tickCount=4, domain=False, ticks=False)),
                 color=colours("outcome", _OUTCOMES),
+                opacity=by_strength(),
                 order="order:O",
             )
         )
@@ -202,11 +208,13 @@ def pulls_against_value(bins: list[Row], zero_pulls: int) -> Drawing:
     return draw(chart, 240, key)
 
 
-def quotes_by_type(types: list[Row]) -> Drawing | None:
-    """Quotes by item type: percentiles 5 to 95, quartiles, median. None if no quote is above zero."""
-    priced = [row for row in types if row["priced_pull_count"] and (row["buyback_p95_usd"] or 0) > 0][:10]
-    if not priced:
-        return None
+def quoted_types(types: list[Row]) -> list[Row]:
+    """The item types that are drawn by their quotes: at most ten, with quotes above zero."""
+    return [row for row in types if row["priced_pull_count"] and (row["buyback_p95_usd"] or 0) > 0][:10]
+
+
+def quotes_by_type(priced: list[Row]) -> Drawing:
+    """Quotes of the `quoted_types`: percentiles 5 to 95, quartiles, median."""
     least = min(float(row["buyback_p5_usd"]) for row in priced) or 0.01
     floor = max(0.0001, least)
     names = [
@@ -246,15 +254,18 @@ def types_shown(types: list[Row]) -> dict[str, str]:
     return dict(zip(names, drawn, strict=False)) | dict.fromkeys(names[_TYPES_SHOWN:], others)
 
 
-def by_day_and_type(values: list[Row], drawn_as: dict[str, str], column: str, title: str) -> Drawing:
+def by_day_and_type(
+    values: list[Row], drawn_as: dict[str, str], column: str, title: str, unfinished_from: dt.date
+) -> Drawing:
     """Bars of a column of `buyback_values` by UTC day, stacked by item type."""
     order = list(dict.fromkeys(drawn_as.values()))
-    amounts: dict[tuple[str, str], float] = {}
+    amounts: dict[tuple[dt.date, str], float] = {}
     for row in values:
-        place = day_label(row["pulled_date"]), drawn_as[row["item_type"]]
+        place = row["pulled_date"], drawn_as[row["item_type"]]
         amounts[place] = amounts.get(place, 0) + (row[column] or 0)
     rows = [
-        {"day": day, "type": name, "amount": amount, "order": order.index(name)}
+        {"day": day_label(day), "type": name, "amount": amount, "order": order.index(name)}
+        | {"strength": strength(day, unfinished_from)}
         for (day, name), amount in amounts.items()
     ]
     days = days_between(row["pulled_date"] for row in values)
@@ -270,6 +281,7 @@ def by_day_and_type(values: list[Row], drawn_as: dict[str, str], column: str, ti
                 x=day_axis(days, width),
                 y=alt.Y("amount:Q", title=title, axis=axis),
                 color=colours("type", key),
+                opacity=by_strength(),
                 order="order:O",
             )
         )

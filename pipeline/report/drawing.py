@@ -66,6 +66,7 @@ class Drawing:
     wide: Markup
     narrow: Markup
     key: dict[str, str]
+    title: str = ""  # the chart's finding
 
 
 def draw(chart: Callable[[int], Plot], height: int, key: dict[str, str] | None = None) -> Drawing:
@@ -119,6 +120,16 @@ def days_between(dates: Iterable[dt.date]) -> list[str]:
 
 def day_label(date: dt.date) -> str:
     return f"{date.day} {date:%b}"
+
+
+def strength(date: dt.date, unfinished_from: dt.date) -> float:
+    """The opacity of a day's marks: a day that is not over is lighter."""
+    return 1.0 if date < unfinished_from else 0.45
+
+
+def by_strength() -> alt.Opacity:
+    """The opacity of a mark by its field `strength`."""
+    return alt.Opacity("strength:Q", scale=None)
 
 
 def day_axis(days: list[str], width: int) -> alt.X:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from pipeline.report.queries import Facts, Row
+from pipeline.report.queries import LONG_PENDING, Facts, Row
 from pipeline.report.wording import UNKNOWN, count, duration, moment, money, percent
 
-_LONG_PENDING = 86_400  # seconds after which a pending session needs a person
 _SESSIONS_FOR_AN_INTERVAL = 30
 _NORMAL_95 = 1.96
 _NAMES = {
@@ -49,6 +48,11 @@ def status_line(facts: Facts) -> str:
 def is_alarming(facts: Facts) -> bool:
     """Whether a session is pending for over a day, or a figure of yesterday is unusual."""
     return _is_long(_oldest_age(facts)) or any(row["is_unusual"] for row in facts.signals)
+
+
+def long_pending(facts: Facts) -> int:
+    """The sessions that are pending for over a day."""
+    return int(facts.pending_longest[0]["long_pending_count"]) if facts.pending_longest else 0
 
 
 def tiles(facts: Facts) -> list[Tile]:
@@ -104,7 +108,7 @@ def _oldest_age(facts: Facts) -> float | None:
 
 
 def _is_long(age: float | None) -> bool:
-    return age is not None and age > _LONG_PENDING
+    return age is not None and age > LONG_PENDING
 
 
 def _newest_answer(facts: Facts) -> str:

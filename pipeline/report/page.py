@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import jinja2
 from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
 
-from pipeline.publish.warehouse import open_warehouse
-from pipeline.report import ReportError, charts, first_screen, sentences, wording
+from pipeline.report import ReportError, chart_titles, charts, first_screen, sentences, wording
+from pipeline.report.comparison import compared, of_period
 from pipeline.report.drawing import Drawing
 from pipeline.report.edition import edition, mark, with_checksum
-from pipeline.report.queries import DAYS_SHOWN, Facts, Row, read
-from pipeline.storage.error_translation import exceeds_memory
+from pipeline.report.queries import DAYS_SHOWN, Facts, Row, read_published
 from pipeline.storage.errors import DataDirectoryError
 from pipeline.storage.files import replace_file
 from pipeline.storage.layout import Layout
-from pipeline.storage.objects import first_line
 
 _STALE_AFTER = dt.timedelta(hours=36)  # after a missed daily run
 _BY_FEW = 0.5  # share of the ten top pulls in a pack's value from which they decide its mean
@@ -38,15 +36,7 @@ def write_report(data: Layout, environment: str, moment: dt.datetime) -> Path:
 
     Raises PublishError if there is no published file, and ReportError.
     """
-    with open_warehouse(data.warehouse, data.memory_limit) as connection:
-        try:
-            facts = read(connection, moment)
-        except duckdb.Error as error:
-            words = exceeds_memory(error, data.memory_limit) or first_line(error)
-            raise ReportError(
-                f"{data.report} could not be made from {data.warehouse}: {words}; "
-                "the published file is unchanged: run `phygitals refresh`, which publishes it again"
-            ) from error
+    facts = read_published(data, moment)
     with debug_mode(False):  # skips Altair's validation of each chart, which the tests do
         page = render(facts, environment, mark(edition(data, environment, moment)))
     try:
@@ -74,9 +64,9 @@ def render(facts: Facts, environment: str, mark_of_edition: str = "") -> str:
         status=first_screen.status_line(facts),
         is_alarming=first_screen.is_alarming(facts),
         tiles=first_screen.tiles(facts),
-        overall=_of_period(facts, "overall"),
-        yesterday=_of_period(facts, "yesterday"),
-        week=_of_period(facts, "week_before"),
+        overall=of_period(facts, "overall"),
+        yesterday=of_period(facts, "yesterday"),
+        compared=compared(facts),
         source=_SOURCES.get(environment, ""),
         mark_of_edition=Markup(mark_of_edition),  # noqa: S704 - our own element
         is_stale=_is_stale(facts),
@@ -87,43 +77,74 @@ def render(facts: Facts, environment: str, mark_of_edition: str = "") -> str:
         mature=_mature(facts),
         pending_price=_sum(row["price_usd"] for row in facts.pending_ageing),
         pending_unpriced=sum(row["unpriced"] for row in facts.pending_ageing),
+        unfinished_from=_unfinished_from(facts),
+        has_unfinished_day=any(
+            date >= _unfinished_from(facts)
+            for date in (*(r["pulled_date"] for r in facts.days), *(r["submitted_date"] for r in facts.funnel))
+        ),
         **_drawings(facts),
     )
 
 
-def _of_period(facts: Facts, period: str) -> Row:
-    return facts.purchases[period] | facts.pulls[period] | facts.spend[period]
-
-
 def _drawings(facts: Facts) -> dict[str, Drawing | None]:
-    """The charts by their names in the template; None if there is nothing to draw."""
-    pulls, mature = facts.pulls["overall"], _mature(facts)
-    timed = [row for row in facts.funnel if row["latency_p50_seconds"] is not None]
-    quoted_packs = [row for row in facts.packs if row["win_rate"] is not None]
-    banded_packs = [row for row in facts.packs if row["quoted_pull_count"]]
-    drawn_as = charts.types_shown(facts.types)
-    has_values = any(row["total_usd"] for row in facts.days)
+    """The charts, titled with their findings, by their names in the template; None if there is nothing to draw."""
+    found = _drawings_of_quotes(facts) | _drawings_of_packs(facts) | _drawings_of_sessions(facts)
+    return {name: drawn and replace(drawn[0], title=drawn[1]) for name, drawn in found.items()}
+
+
+_Titled = tuple[Drawing, str] | None
+
+
+def _drawings_of_quotes(facts: Facts) -> dict[str, _Titled]:
+    pulls, unfinished = facts.pulls["overall"], _unfinished_from(facts)
+    drawn_as, tail = charts.types_shown(facts.types), _value_tail(facts.bins, pulls["priced_pulls"])
+    found: dict[str, _Titled] = dict.fromkeys(
+        ("histogram", "value_shares", "type_quotes", "pulls_by_day", "value_by_day")
+    )
+    if facts.bins and tail:
+        mean = float(pulls["buyback_usd"]) / pulls["priced_pulls"]
+        histogram = charts.buyback_histogram(facts.bins, float(pulls["median_usd"]), mean)
+        found["histogram"] = histogram, chart_titles.of_quotes(pulls)
+        shares = charts.pulls_against_value(facts.bins, pulls["zero_pulls"])
+        found["value_shares"] = shares, chart_titles.of_value_shares(tail)
+    if types := charts.quoted_types(facts.types):
+        found["type_quotes"] = charts.quotes_by_type(types), chart_titles.of_types(types)
+    for name, column, axis in (("pulls_by_day", "pulls", "pulls"), ("value_by_day", "total_usd", "quoted buyback")):
+        if any(row[column] for row in facts.days):
+            drawing = charts.by_day_and_type(facts.days, drawn_as, column, axis, unfinished)
+            found[name] = drawing, chart_titles.of_days(facts.days, column, unfinished)
+    return found
+
+
+def _drawings_of_packs(facts: Facts) -> dict[str, _Titled]:
+    quoted = [row for row in facts.packs if row["win_rate"] is not None]
+    banded = [row for row in facts.packs if row["quoted_pull_count"]]
     return {
-        "histogram": charts.buyback_histogram(
-            facts.bins, float(pulls["median_usd"]), float(pulls["buyback_usd"]) / pulls["priced_pulls"]
-        )
-        if facts.bins
-        else None,
-        "value_shares": charts.pulls_against_value(facts.bins, pulls["zero_pulls"]) if facts.bins else None,
-        "type_quotes": charts.quotes_by_type(facts.types),
-        "pulls_by_day": charts.by_day_and_type(facts.days, drawn_as, "pulls", "pulls") if facts.days else None,
-        "value_by_day": charts.by_day_and_type(facts.days, drawn_as, "total_usd", "quoted buyback")
-        if has_values
-        else None,
-        "win_rates": charts.win_rates(quoted_packs) if quoted_packs else None,
-        "multiple_bands": charts.multiple_bands(banded_packs) if banded_packs else None,
-        "outcomes": charts.outcomes_by_day(facts.funnel) if facts.funnel else None,
-        "failed_rates": charts.failed_rate_by_day(mature) if mature else None,
-        "latencies": charts.latency_by_day(timed) if timed and not _are_times_of_polls(facts) else None,
-        "pending_ages": charts.pending_by_age(facts.pending_ageing)
-        if facts.pending_longest and facts.pending_ageing
-        else None,
+        "win_rates": (charts.win_rates(quoted), chart_titles.of_win_rates(quoted)) if quoted else None,
+        "multiple_bands": (charts.multiple_bands(banded), chart_titles.of_multiples(banded)) if banded else None,
     }
+
+
+def _drawings_of_sessions(facts: Facts) -> dict[str, _Titled]:
+    mature, funnel = _mature(facts), facts.funnel
+    timed = [row for row in funnel if row["latency_p50_seconds"] is not None]
+    found: dict[str, _Titled] = dict.fromkeys(("outcomes", "failed_rates", "latencies", "pending_ages"))
+    if funnel:
+        found["outcomes"] = charts.outcomes_by_day(funnel, _unfinished_from(facts)), chart_titles.of_outcomes(funnel)
+    if mature:
+        found["failed_rates"] = charts.failed_rate_by_day(mature), chart_titles.of_failures(mature)
+    if timed and not _are_times_of_polls(facts):
+        found["latencies"] = charts.latency_by_day(timed), chart_titles.of_latencies(timed)
+    if facts.pending_longest and facts.pending_ageing:
+        title = chart_titles.of_pending_ages(facts.purchases["overall"]["pending"], first_screen.long_pending(facts))
+        found["pending_ages"] = charts.pending_by_age(facts.pending_ageing), title
+    return found
+
+
+def _unfinished_from(facts: Facts) -> dt.date:
+    """The UTC day of the newest data, of which more may come, and every later day."""
+    known: dt.datetime | None = facts.purchases["overall"]["known_until"]
+    return (known or facts.moment).astimezone(dt.UTC).date()
 
 
 def _is_stale(facts: Facts) -> bool:

@@ -8,12 +8,18 @@ from typing import Any
 
 import duckdb
 
+from pipeline.publish.warehouse import open_warehouse
+from pipeline.report import ReportError
+from pipeline.storage.error_translation import exceeds_memory
+from pipeline.storage.layout import Layout
+from pipeline.storage.objects import first_line
 from pipeline.storage.window import Window
 
 Row = dict[str, Any]
 
 DAYS_SHOWN = 30
 PACKS_SHOWN = 15
+LONG_PENDING = 86_400  # seconds after which a pending session needs a person
 _ROWS_SHOWN = 10
 _ISSUES_SHOWN = 25
 _TIERS_SHOWN = 40
@@ -174,7 +180,8 @@ _PENDING_AGEING = """
 """
 _PENDING_LONGEST = f"""
     SELECT session_id, pack_id, price_usd, submitted_at, last_polled_at, poll_count,
-        epoch($moment - submitted_at) AS age_seconds
+        epoch($moment - submitted_at) AS age_seconds,
+        count(*) FILTER (age_seconds > {LONG_PENDING}) OVER () AS long_pending_count
     FROM purchases WHERE status = 'pending' ORDER BY submitted_at, session_id LIMIT {_ROWS_SHOWN}
 """
 
@@ -221,6 +228,19 @@ class Facts:
     pending_longest: list[Row]
     top_pulls: list[Row]
     issues: list[Row]
+
+
+def read_published(data: Layout, moment: dt.datetime) -> Facts:
+    """The facts of the published file. Raises PublishError if there is none, and ReportError."""
+    with open_warehouse(data.warehouse, data.memory_limit) as connection:
+        try:
+            return read(connection, moment)
+        except duckdb.Error as error:
+            words = exceeds_memory(error, data.memory_limit) or first_line(error)
+            raise ReportError(
+                f"{data.report} could not be made from {data.warehouse}: {words}; "
+                "the published file is unchanged: run `phygitals refresh`, which publishes it again"
+            ) from error
 
 
 def read(connection: duckdb.DuckDBPyConnection, moment: dt.datetime) -> Facts:

@@ -35,13 +35,15 @@ def mean_beside_median(pulls: Row) -> str:
     return f"The mean is {mean / median:.1f} times the median: few pulls have much of the value and move the mean."
 
 
-def largest_day(days: list[Row]) -> str:
-    """The day with the largest sum of quotes, and the share of its top pull."""
+def largest_day(days: list[Row], unfinished_from: dt.date) -> str:
+    """The complete day with the largest sum of quotes, and the share of its top pull."""
     totals: dict[dt.date, float] = defaultdict(float)
     counts: dict[dt.date, int] = defaultdict(int)
     top_quotes: dict[dt.date, float] = defaultdict(float)
     for row in days:
         date = row["pulled_date"]
+        if date >= unfinished_from:
+            continue
         totals[date] += row["total_usd"] or 0
         counts[date] += row["priced_pulls"]
         top_quotes[date] = max(top_quotes[date], float(row["top_quote_usd"] or 0))
@@ -50,7 +52,7 @@ def largest_day(days: list[Row]) -> str:
         return ""
     total, top = totals[largest], top_quotes[largest]
     return (
-        f"The largest day is {day(largest)} with {money(total)} in {counted(counts[largest], 'quoted pull')}; "
+        f"The largest complete day is {day(largest)} with {money(total)} in {counted(counts[largest], 'quoted pull')}; "
         f"its top pull, {money(top)}, is {percent(top / total, 0)} of that."
     )
 
@@ -92,14 +94,22 @@ def latest_latency(funnel: list[Row]) -> str:
     return f"Of the sessions of {day(row['submitted_date'])}, half were fulfilled within {half}, {shown}."
 
 
-def packs_compared(packs: list[Row]) -> str:
-    """The comparison of the first-ranked pack with the others, by simultaneous intervals."""
+def first_ranked(packs: list[Row]) -> tuple[Row, int, int] | None:
+    """The first-ranked pack, the packs that win significantly less often, and all others; None if too few are known."""
     known = [row for row in packs if row["win_rate_low_of_all"] is not None]
     if len(known) < _TO_COMPARE:
-        return ""
+        return None
     best = min(known, key=lambda row: row["win_rate_rank"])
     worse = sum(row["win_rate_high_of_all"] < best["win_rate_low_of_all"] for row in known)
-    others = len(known) - 1
+    return best, worse, len(known) - 1
+
+
+def packs_compared(packs: list[Row]) -> str:
+    """The comparison of the first-ranked pack with the others, by simultaneous intervals."""
+    found = first_ranked(packs)
+    if found is None:
+        return ""
+    best, worse, others = found
     if not worse:
         return (
             "By simultaneous intervals over all packs, the pack that ranks first does not win significantly more often "

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import dagster as dg
 import pytest
 
@@ -18,55 +13,13 @@ from pipeline.settings import Settings, SettingsError, WebhookSettings
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from tests.support.command_line import assert_one_line_error, phygitals
+from tests.support.webhook_receiver import SECRET
 from tests.support.workspace import drop
-
-SECRET = "T0PSECRET-webhook-path"
-
-
-class Receiver:
-    """A webhook on loopback that keeps what it is sent, and answers with `status`, or only when `silence` is over."""
-
-    def __init__(self) -> None:
-        self.status = 200
-        self.headers: dict[str, str] = {}
-        self.messages: list[dict[str, str]] = []
-        self.silence = threading.Event()
-        self.silence.set()
-
-    def serve(self) -> ThreadingHTTPServer:
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                receiver.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                receiver.silence.wait(60)
-                self.send_response(receiver.status)
-                for name, value in receiver.headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-
-@pytest.fixture
-def receiver() -> Iterator[tuple[Receiver, str]]:
-    receiver = Receiver()
-    server = receiver.serve()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield receiver, f"http://127.0.0.1:{server.server_port}/{SECRET}"
-    receiver.silence.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def refused(url: str, timeout: float = 5) -> str:
     with pytest.raises(WebhookError) as caught:
-        webhook.post(url, {"text": "hello"}, timeout)
+        webhook.post(url, {"text": "hello"}, "PHYGITALS_FAILURE_WEBHOOK", timeout)
     assert SECRET not in str(caught.value)
     assert "127.0.0.1" not in str(caught.value)
     return str(caught.value)
@@ -74,7 +27,7 @@ def refused(url: str, timeout: float = 5) -> str:
 
 def test_a_message_arrives_as_json(receiver):
     kept, url = receiver
-    webhook.post(url, {"text": "hello"})
+    webhook.post(url, {"text": "hello"}, "PHYGITALS_FAILURE_WEBHOOK")
     assert kept.messages == [{"text": "hello"}]
 
 
@@ -154,7 +107,8 @@ def test_a_failed_run_ends_with_what_to_do_and_the_webhook_is_told(failed_run, r
     assert message["what_to_do"].startswith(line)
     # What receivers show as text has no markup of theirs in it.
     escaped = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    assert message["text"].startswith(f"refresh failed: {escaped}")
+    assert message["text"].startswith(f"Phygitals local on {message['host']}: refresh failed: {escaped}")
+    assert message["environment"] == "local"
     assert (message["job"], message["run_id"]) == ("refresh", result.run_id)
     assert SECRET not in "".join(log)
 
@@ -189,5 +143,7 @@ def test_a_refresh_on_the_command_line_that_fails_tells_of_itself(status, api, r
     with dg.DagsterInstance.get() as instance:
         (run,) = instance.get_runs()
         assert message["run_id"] == run.run_id
+        assert (run.tags["environment"], run.tags["host"]) == (message["environment"], message["host"])
+        assert message["text"].startswith(f"Phygitals production on {run.tags['host']}: ")
         assert "HTTP 401" in run.tags["what_to_do"]
         assert _log(instance, run.run_id)[-1] == f"What to do: {message['what_to_do']}"

@@ -130,7 +130,7 @@ def test_the_api_is_reached_through_the_proxy(behind_a_proxy):
 def test_a_webhook_is_reached_through_the_proxy_and_its_certificate_verified(behind_a_proxy, tmp_path):
     proxy = behind_a_proxy(status="403 Forbidden", login=f"user:{PASSWORD}@")
     with pytest.raises(WebhookError, match="the proxy in HTTPS_PROXY answered HTTP 403") as failure:
-        webhook.post(f"https://{HOST}/T0P", {"text": "hello"})
+        webhook.post(f"https://{HOST}/T0P", {"text": "hello"}, "PHYGITALS_FAILURE_WEBHOOK")
     assert proxy.asked == {f"{HOST}:443"}
     assert PASSWORD not in str(failure.value)
     assert "T0P" not in str(failure.value)
@@ -201,7 +201,7 @@ def test_a_stale_file_of_certificates_is_named_by_its_variable(kind, monkeypatch
         Workspace.open()
     assert "\n" not in str(failure.value)
     with pytest.raises(WebhookError, match="SSL_CERT_FILE"):
-        webhook.post("https://hooks.example/T0P", {"text": "hello"})
+        webhook.post("https://hooks.example/T0P", {"text": "hello"}, "PHYGITALS_FAILURE_WEBHOOK")
     assert Settings.load(needs_key=False)  # who only reads asks nobody
 
 

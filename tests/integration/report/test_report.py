@@ -51,14 +51,26 @@ def test_the_page_stands_alone_and_shows_every_part(api, configure):
     }
     assert "url(" not in html and "@import" not in html
     assert "default-src 'none'" in html
-    drawn = re.findall(r"<h3>([^<]+)</h3>\s*<figcaption>([^<]+)</figcaption>", html)
-    assert [title for title, _ in drawn] == [
-        *("Buyback quotes", "Cumulative value", "Quotes by item type", "Pulls by day and item type"),
-        *("Quoted buyback by day and item type", "Win rate", "Multiples"),
-        *("Sessions by status", "Pending for"),
+    drawn = re.findall(r'<h3 class="received">([^<]+)</h3>.*?<figcaption>([^<]+)</figcaption>', html, re.DOTALL)
+    findings = (
+        *(r"elite-50 wins [\d.]+ % of its pulls", r"[\d.]+ % of the pulls are quoted below their price"),
+        *(r"The median quote is \$[\d.]+, the mean \$[\d.]+", r"[\d.]+ % of the pulls have \d+ % of the value"),
+        *(
+            r"Type \w+ has the highest median quote, \$[\d.,]+|No type has 30 quotes yet.*|Type \w+ has a .*",
+            "Pulls: no day is complete yet",
+        ),
+        *(
+            "Quoted buyback: no day is complete yet",
+            r"[\d.]+ % of the final sessions are fulfilled; 2 pending, 0 expired",
+        ),
+        "No session is pending for over a day",
+    )
+    assert len(drawn) == len(findings)
+    for (title, _), finding in zip(drawn, findings, strict=True):
+        assert re.fullmatch(finding, title), title
+    assert [reading for _, reading in drawn if "n = " not in reading] == [
+        "The sum of quotes by UTC day and item type, for the same pulls."
     ]
-    same_pulls = "Quoted buyback by day and item type"
-    assert [title for title, reading in drawn if "n = " not in reading] == [same_pulls]
     assert page.tags >= {"svg", "table", "nav"}
     assert len(html) < 1_000_000
     for words in (
@@ -104,6 +116,37 @@ def test_nothing_that_was_received_becomes_markup(api, configure):
     assert "\u202e" not in page.text and "\u0007" not in page.text
 
 
+def test_the_titles_of_charts_and_the_lighter_day_follow_from_the_data(published):
+    def purchases(status: str, polled: str) -> str:
+        return (
+            f"SELECT 's' AS session_id, '{status}' AS status, 1 AS poll_count, "
+            "TIMESTAMPTZ '2026-03-09 00:00:00+00' AS submitted_at, "
+            f"TIMESTAMPTZ '{polled}:00+00' AS last_polled_at"
+        )
+
+    def funnel(fulfilled: int, failed: int) -> str:
+        return (
+            f"SELECT DATE '2026-03-09' AS submitted_date, {fulfilled} AS fulfilled, {failed} AS failed, 0 AS pending, "
+            f"0 AS expired, {fulfilled + failed} AS submitted, false AS is_mature"
+        )
+
+    lighter = "The lighter day is not over in the data."
+    over = render(
+        facts_of(
+            published(purchases=purchases("fulfilled", "2026-03-10 01:00"), resolution_funnel=funnel(3, 1)),
+        ),
+        "production",
+    )
+    assert "75.0 % of the final sessions are fulfilled" in over
+    assert lighter not in over and 'opacity="0.45"' not in over
+    going_on = render(
+        facts_of(published(purchases=purchases("failed", "2026-03-09 23:00"), resolution_funnel=funnel(1, 3))),
+        "production",
+    )
+    assert "25.0 % of the final sessions are fulfilled" in going_on
+    assert lighter in going_on and 'opacity="0.45"' in going_on
+
+
 def test_without_submissions_the_page_says_so(api):
     api(Simulator(hold=0))
     workspace = Workspace.open()
@@ -141,7 +184,7 @@ def test_quotes_at_the_edges_are_drawn_or_left_out(api, prices):
     drop(workspace, "a.csv", "session_id,pack_id,price_usd\ns,free,0\n")
     refresh(workspace)
     page = page_of(workspace)
-    assert ("Cumulative value" in page.text) == any(prices)
+    assert ("The cumulative shares of quoted pulls" in page.text) == any(prices)
     assert ("1 pull quoted at zero not shown" in page.text) == (prices == [0, None, 5])
     assert ("1 pull without a quote not shown" in page.text) == (prices == [0, None, 5])
 

@@ -62,9 +62,11 @@ def test_yesterday_is_the_utc_day_before_and_its_figures_are_its_own(published):
     page = Page(render(facts, "production"))
     assert "Yesterday: Mon 9 Mar 2026 2 purchases, 3 pulls quoted at $4.00 in all." in page.text
     assert "Simulated" not in page.text
-    # What is divided stands beside the quotient, yesterday, a day of the week before, and overall.
+    # What is divided stands beside the quotient. Only sums are per day; a return or a maximum is that of the week.
     table = page.text.replace(" ", "")
-    assert "Spend$5.00$1.00$12.00Quotedbuybackonspend$1.50$1.00$8.50Returnonspend30.0%100.0%70.8%" in table
+    assert "Spend$5.00$1.00aday$12.00Quotedbuybackonspend$1.50$1.00aday$8.50Returnonspend30.0%100.0%70.8%" in table
+    assert page.text.count("a day") == 8  # a sum that is unknown is a dash
+    assert "Toppull$2.50\N{EN DASH}$2.50" in table
     assert (
         "Excluded from spend and return: 1 quoted pull of free purchases or purchases without a price and "
         "1 pull without a quote." in page.text
@@ -76,7 +78,7 @@ def pulls_quoted_at(*prices: float) -> dict[str, str]:
     listed = ", ".join(str(price) for price in prices)
     return {
         "purchases": "SELECT 's' AS session_id, 'fulfilled' AS status, 1 AS poll_count, "
-        "TIMESTAMPTZ '2026-03-09 00:00:00+00' AS submitted_at",
+        "TIMESTAMPTZ '2026-03-09 00:00:00+00' AS submitted_at, TIMESTAMPTZ '2026-03-10 02:00:00+00' AS last_polled_at",
         "pulls": "SELECT 's' AS session_id, TIMESTAMPTZ '2026-03-09 00:00:00+00' AS pulled_at, "
         f"unnest([{listed}])::DECIMAL(18,4) AS buyback_price_usd",
         "item_types": f"SELECT 'enft' AS item_type, {len(prices)} AS pull_count, 0 AS priced_pull_count",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.catalog.markdown import INLINE, code, preview, sparkline
+from pipeline.catalog.markdown import INLINE, code, counts_in_words, preview, sparkline
 
 HOSTILE = [
     "](http://evil.example) [click",
@@ -49,6 +49,25 @@ def test_a_preview_has_one_cell_for_each_value(rows):
     if rows:
         assert len(lines) == 2 + len(rows[0])
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+
+
+def test_a_preview_has_whole_ids_and_cuts_other_values():
+    row = {"session_id": "01a20f09-33ac-772c-bd81-544db3e7f365", "detail": "x" * 36}
+    text = preview([row, row])
+    assert text.count(row["session_id"]) == 2
+    assert row["detail"] not in text
+
+
+def test_a_preview_has_cut_ids_rather_than_too_much_text():
+    row = {f"column_{i}_id": "a" * 64 for i in range(20)}
+    text = preview([row])
+    assert "a" * 64 not in text and "column_19_id" in text
+    assert len(text) < INLINE
+
+
+def test_counts_are_in_words_without_zeros():
+    assert counts_in_words({"fulfilled": 1200, "failed": 0, "pending": 3}) == "fulfilled 1,200, pending 3"
+    assert counts_in_words({"failed": 0}) == "none"
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

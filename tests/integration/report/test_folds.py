@@ -1,0 +1,34 @@
+"""What the report folds: closed on a screen, open on paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.report.page import render
+from tests.support.browser import CHROMIUM, chromium
+from tests.support.report_page import facts_of
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: run `make setup`")
+if CHROMIUM is None:
+    pytest.skip("no Chromium on this machine: install Debian's package `chromium`", allow_module_level=True)
+
+
+def test_a_table_is_folded_on_a_screen_opens_by_a_click_and_is_printed(published, tmp_path: Path):
+    purchases = (
+        "SELECT 's' AS session_id, 'failed' AS status, 1 AS poll_count, "
+        "TIMESTAMPTZ '2026-03-09 00:00:00+00' AS submitted_at"
+    )
+    (file := tmp_path / "report.html").write_text(render(facts_of(published(purchases=purchases)), "production"))
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(file.as_uri())
+        heading = page.get_by_text("7 days before", exact=True)
+        playwright.expect(heading).not_to_be_visible()
+        page.emulate_media(media="print")
+        playwright.expect(heading).to_be_visible()
+        page.emulate_media(media="screen")
+        playwright.expect(heading).not_to_be_visible()
+        page.get_by_text("All figures of yesterday").click()
+        playwright.expect(heading).to_be_visible()
