@@ -1,4 +1,4 @@
-"""Renders what the reference pages say about settings, commands, tables and checks: `python -m docs.reference_pages`.
+"""Renders the generated sections of the reference pages, such as the tables: `python -m docs.reference_pages`.
 
 A page has the marks of a section, and the text between them is replaced. `make fix` renders all of them, and a test
 compares the pages with the code.
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from docs.licences import licences
 from pipeline.cli.init import DEFAULTS_BY_ENVIRONMENT
 from pipeline.cli.main import cli
 from pipeline.quality.checker import CHECKS
@@ -89,6 +90,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "commands": commands,
     "tables": tables,
     "checks": checks,
+    "licences": licences,
 }
 
 
