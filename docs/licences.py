@@ -65,7 +65,7 @@ def _stated(name: str) -> str:
     if "License-Expression" in about:
         return about["License-Expression"]
     classifiers = [each.split(" :: ")[-1] for each in about.get_all("Classifier", []) if each.startswith("License ::")]
-    text = about["License"] if "License" in about else ""
+    text = "\n".join(about.get_all("License", []))
     # A text of several lines is the licence itself, and "Dual License" says nothing; classifiers then say which.
     if text and "\n" not in text and len(text) <= _LONGEST_NAME and text != "Dual License":
         return text

@@ -124,6 +124,17 @@ def test_the_version_without_a_tag_is_the_newest_release():
     assert next(iter(releases(CHANGELOG))) == FALLBACK
 
 
+def test_the_images_that_guides_and_manifests_name_are_of_the_newest_release():
+    texts = [
+        path.read_text(encoding="utf-8")
+        for name in ("docs", "deploy")
+        for path in (PROJECT_ROOT / name).rglob("*.*")
+        if path.suffix in {".md", ".yaml"}
+    ]
+    named = re.findall(r"(?:VERSION=|newTag: [\"']?|phygitals-pipeline:)(\d+\.\d+\.\d+)", "\n".join(texts))
+    assert len(named) > 2 and set(named) == {FALLBACK}
+
+
 def test_every_release_has_notes_on_the_upgrade_that_say_what_is_derived_again():
     text = (PROJECT_ROOT / "docs" / "how-to" / "upgrade.md").read_text(encoding="utf-8")
     notes = dict(re.findall(r"^## To (\S+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
