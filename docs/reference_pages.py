@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from docs.json_schemas import status
 from docs.licences import licences
 from pipeline.cli.init import DEFAULTS_BY_ENVIRONMENT
 from pipeline.cli.main import cli
@@ -91,7 +92,9 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "tables": tables,
     "checks": checks,
     "licences": licences,
+    "status": status,
 }
+_FILES = {"status": "json-output"}
 
 
 def begin(name: str) -> str:
@@ -111,7 +114,7 @@ def rendered(name: str, text: str) -> str:
 
 def page(name: str) -> Path:
     """The file of a reference page."""
-    return FOLDER / "reference" / f"{name}.md"
+    return FOLDER / "reference" / f"{_FILES.get(name, name)}.md"
 
 
 if __name__ == "__main__":

@@ -15,9 +15,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from pipeline.errors import PipelineError
 from pipeline.settings import PROJECT_ROOT
+
+Result = Literal["succeeded", "failed", "canceled", "queued", "running", "unfinished"]
+State = Literal["running", "stopped", "unknown"]
 
 DATA_DIRECTORY = "data_directory"  # the tag of a run that took the lock
 LAKE_URL = "lake_url"  # the tags of a run whose lake is in an object store
@@ -27,7 +31,7 @@ WHAT_TO_DO = "What to do: "  # begins the event with cause and remedy of a faile
 _OTHER_STORAGE = re.compile(r"^(storage|(run|event_log|schedule)_storage)\s*:", re.MULTILINE)
 _ALIVE_FOR = timedelta(minutes=5)  # Dagster's daemon reports twice a minute unless the machine is busy
 _BUSY_SECONDS = 2.0
-_RESULTS = {"SUCCESS": "succeeded", "FAILURE": "failed", "CANCELED": "canceled"}
+_RESULTS: dict[str, Result] = {"SUCCESS": "succeeded", "FAILURE": "failed", "CANCELED": "canceled"}
 _WAITING = ("QUEUED", "NOT_STARTED")
 _IN_THE_UI = "the run failed; its page in the Dagster UI shows the error"
 _RUNS = """
@@ -53,7 +57,7 @@ class Run:
     """
 
     run_id: str
-    result: str
+    result: Result
     started_at: datetime
     ended_at: datetime | None
     seconds: float | None
@@ -67,7 +71,7 @@ class Trigger:
     `last_seen_at` is the daemon's last report.
     """
 
-    state: str = "unknown"
+    state: State = "unknown"
     last_seen_at: datetime | None = None
     turned_off: tuple[str, ...] = ()
 
@@ -128,7 +132,7 @@ def _first(runs: sqlite3.Connection, folder: Path, root: Path, is_being_written:
     run_id, status, created, start, end, _ = row
     started_at = _utc(created) if start is None else datetime.fromtimestamp(start, UTC)
     ended_at = None if end is None else datetime.fromtimestamp(end, UTC)
-    unended = "queued" if status in _WAITING else "running" if is_being_written else "unfinished"
+    unended: Result = "queued" if status in _WAITING else "running" if is_being_written else "unfinished"
     return Run(
         run_id=run_id,
         result=_RESULTS.get(status, unended),

@@ -1,0 +1,58 @@
+"""The schema of the status follows from the types that the command prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal
+
+import jsonschema
+import pytest
+
+from docs.json_schemas import schema_of
+
+
+@dataclass(frozen=True)
+class Inner:
+    kind: Literal["a", "b"]
+    day: date
+
+
+@dataclass(frozen=True)
+class Outer:
+    count: int
+    at: datetime | None
+    inner: list[Inner]
+
+
+def test_a_type_has_the_schema_of_what_it_prints():
+    assert schema_of(Outer) == {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["count", "at", "inner"],
+        "properties": {
+            "count": {"type": "integer", "minimum": 0},
+            "at": {"anyOf": [{"$ref": "#/$defs/time"}, {"type": "null"}]},
+            "inner": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["kind", "day"],
+                    "properties": {"kind": {"enum": ["a", "b"]}, "day": {"$ref": "#/$defs/day"}},
+                },
+            },
+        },
+    }
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "c", "day": "2026-01-01"}, {"kind": "a"}, {"kind": "a", "day": 1}])
+def test_what_the_type_does_not_allow_is_refused(wrong):
+    schema: dict[str, Any] = schema_of(Inner) | {"$defs": {"day": {"type": "string"}}}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, schema)
+
+
+def test_a_type_without_a_schema_is_refused():
+    with pytest.raises(TypeError, match="complex"):
+        schema_of(complex)
