@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from docs.json_schemas import status
+from docs.json_schemas import status, trace
 from docs.licences import licences
 from pipeline.cli.init import DEFAULTS_BY_ENVIRONMENT
 from pipeline.cli.main import cli
@@ -93,8 +93,9 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "checks": checks,
     "licences": licences,
     "status": status,
+    "trace": trace,
 }
-_FILES = {"status": "json-output"}
+_FILES = {"status": "json-output", "trace": "json-output"}
 
 
 def begin(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The schema of the status follows from the types that the command prints."""
+"""The schemas of what commands print follow from the types and the queries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, Literal
 import jsonschema
 import pytest
 
-from docs.json_schemas import schema_of
+from docs.json_schemas import schema_of, trace_schema
+from pipeline.schema.staging import PURCHASES
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,14 @@ def test_what_the_type_does_not_allow_is_refused(wrong):
 def test_a_type_without_a_schema_is_refused():
     with pytest.raises(TypeError, match="complex"):
         schema_of(complex)
+
+
+def test_a_trace_has_what_its_queries_give_with_the_declared_values():
+    properties = trace_schema()["properties"]
+    assert list(properties) == ["session_id", "submitted", "polled", "purchase", "pulls", "sold_back", "issues"]
+    polled = properties["polled"]["items"]["properties"]
+    assert "malformed" in polled["outcome"]["enum"]
+    assert polled["status"] == {"anyOf": [{"type": "integer"}, {"type": "null"}]}
+    purchase = properties["purchase"]["items"]["properties"]
+    assert set(purchase) == {column.name for column in PURCHASES.columns}
+    assert purchase["session_id"] == {"type": "string"}
