@@ -6,9 +6,18 @@ WORKDIR /build
 COPY requirements-distributed.lock .
 RUN python3 -m venv /opt/phygitals \
  && /opt/phygitals/bin/pip install --no-cache-dir --require-hashes -r requirements-distributed.lock
+# The package is built in an environment of its own, with the locked versions of what only a build needs.
+COPY requirements-dev.lock .
+RUN python3 -m venv /opt/build \
+ && sed -n -E '/^(packaging|setuptools|setuptools-scm|vcs-versioning)==/,/[^\\]$/p' requirements-dev.lock > build.lock \
+ && /opt/build/bin/pip install --no-cache-dir --require-hashes -r build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY pipeline pipeline
-RUN /opt/phygitals/bin/pip install --no-cache-dir --no-build-isolation --no-deps .
+# The build sees no tag, as .git is not copied: `--build-arg VERSION=1.0.0` says which it is.
+ARG VERSION=
+RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_PHYGITALS_PIPELINE="$VERSION" \
+    /opt/build/bin/pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir dist . \
+ && /opt/phygitals/bin/pip install --no-cache-dir --no-deps dist/*.whl
 
 FROM ${BASE}
 COPY --from=build /opt/phygitals /opt/phygitals

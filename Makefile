@@ -10,7 +10,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 TEST_FILES := $(shell test "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 8000000 2>/dev/null && echo /dev/shm)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-unit screenshots check fix docs lock benchmarks demo-distributed clean
+.PHONY: help setup demo dev test test-unit screenshots check fix docs lock sbom benchmarks demo-distributed clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -72,6 +72,12 @@ lock: setup ## Pin the newest allowed dependencies, with hashes, into the four l
 	$(COMPILE) --constraint requirements-dev.lock -o requirements.lock
 	$(COMPILE) --constraint requirements-dev.lock --extra distributed -o requirements-distributed.lock
 	$(COMPILE) --constraint requirements-dev.lock --extra explore -o requirements-explore.lock
+
+sbom: setup ## Write the bill of materials of what users install to build/sbom.json, in the format CycloneDX
+	@mkdir -p build
+	@# The lock does not say which package needs which, which the tool warns of.
+	$(BIN)/python -W ignore::UserWarning -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
+	  --output-format JSON --output-file build/sbom.json requirements.lock
 
 benchmarks: setup ## Measure against named baselines; takes an hour and a half
 	$(BIN)/python -m benchmarks.polling

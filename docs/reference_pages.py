@@ -1,4 +1,4 @@
-"""Renders what the reference pages say about settings, commands, tables and checks: `python -m docs.reference_pages`.
+"""Renders the generated sections of the reference pages, such as the tables: `python -m docs.reference_pages`.
 
 A page has the marks of a section, and the text between them is replaced. `make fix` renders all of them, and a test
 compares the pages with the code.
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import click
 
+from docs.json_schemas import status, trace
+from docs.licences import licences
 from pipeline.cli.init import DEFAULTS_BY_ENVIRONMENT
 from pipeline.cli.main import cli
 from pipeline.quality.checker import CHECKS
@@ -90,7 +92,11 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "commands": commands,
     "tables": tables,
     "checks": checks,
+    "licences": licences,
+    "status": status,
+    "trace": trace,
 }
+_FILES = {"status": "json-output", "trace": "json-output"}
 
 
 def begin(name: str) -> str:
@@ -110,7 +116,7 @@ def rendered(name: str, text: str) -> str:
 
 def page(name: str) -> Path:
     """The file of a reference page."""
-    return FOLDER / "reference" / f"{name}.md"
+    return FOLDER / "reference" / f"{_FILES.get(name, name)}.md"
 
 
 if __name__ == "__main__":

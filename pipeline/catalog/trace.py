@@ -65,9 +65,10 @@ def trace_record(data: DataDirectory, session_id: str) -> dict[str, Any] | None:
     found = {}
     for title, chapter in trace(data, session_id):
         names = [column[0] for column in chapter.description or []]
-        found[_key(title)] = [dict(zip(names, row, strict=True)) for row in chapter.fetchall()]
-    return {"session_id": session_id} | {_key(title): [] for title in CHAPTERS} | found if found else None
+        found[key_of(title)] = [dict(zip(names, row, strict=True)) for row in chapter.fetchall()]
+    return {"session_id": session_id} | {key_of(title): [] for title in CHAPTERS} | found if found else None
 
 
-def _key(title: str) -> str:
+def key_of(title: str) -> str:
+    """The key of a chapter in the record."""
     return title.lower().replace(" ", "_")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
+from typing import Literal
 
 import duckdb
 
@@ -18,7 +19,7 @@ from pipeline.orchestration.run_history import History, Run, Trigger, read_histo
 from pipeline.publish.warehouse import open_warehouse
 from pipeline.report.wording import duration
 from pipeline.schema.raw import STATUS_RESPONSES
-from pipeline.settings import Settings
+from pipeline.settings import Environment, Settings
 from pipeline.sources.inbox import Inbox
 from pipeline.sources.kinds import SELLBACKS, SESSIONS, Kind
 from pipeline.sources.postgres import last_failure
@@ -29,9 +30,19 @@ from pipeline.storage.parquet_query import read_parquet
 from pipeline.storage.window import Window
 
 NEEDS_A_PERSON = 3  # the exit code
-_KINDS = (SESSIONS, SELLBACKS)
-_MAIN_TABLES = ("purchases", "pulls", "items", "data_issues")
+KINDS = (SESSIONS, SELLBACKS)
+MAIN_TABLES = ("purchases", "pulls", "items", "data_issues")
 _RUN_AGAIN = "run `phygitals refresh`"
+
+AgeRange = Literal["under a minute", "1 to 10 minutes", "10 to 60 minutes", "1 to 24 hours", "over a day"]
+Reason = Literal[
+    "last_run_failed",
+    "api_key_refused",
+    "no_recent_success",
+    "file_rejected",
+    "database_unread",
+    "published_file_missing",
+]
 
 _AGES = """
     SELECT
@@ -57,7 +68,7 @@ _BY_STATUS = "SELECT status, count(*) AS sessions FROM purchases GROUP BY status
 class Age:
     """The pending sessions of one range of ages."""
 
-    pending_for: str
+    pending_for: AgeRange
     sessions: int
     oldest: datetime
     never_polled: int
@@ -110,7 +121,7 @@ class PublishedFile:
 class Need:
     """Something that needs a person. `reason` is fixed, `message` says what to do."""
 
-    reason: str
+    reason: Reason
     message: str
 
 
@@ -121,7 +132,7 @@ class Status:
     `history_unknown_because` has the reason if the runs and triggers are unknown.
     """
 
-    environment: str
+    environment: Environment
     data_directory: str
     as_of: datetime
     new_files: dict[str, int]
@@ -149,7 +160,7 @@ def status_of(workspace: Workspace) -> Status:
         environment=workspace.settings.env,
         data_directory=str(data.root),
         as_of=moment,
-        new_files={kind.folder: len(Inbox(data, kind).new_files()) for kind in _KINDS},
+        new_files={kind.folder: len(Inbox(data, kind).new_files()) for kind in KINDS},
         pending=pending,
         last_run=history.last_run,
         last_success_at=history.last_success_at,
@@ -161,7 +172,7 @@ def status_of(workspace: Workspace) -> Status:
             *_failed_run(history),
             *_refused_key(data, history),
             *_overdue(workspace.settings, pending, history, moment),
-            *(need for kind in _KINDS for need in _rejected_files(data, kind)),
+            *(need for kind in KINDS for need in _rejected_files(data, kind)),
             *_unread_database(workspace),
             *_missing_file(data, history),
         ],
@@ -189,7 +200,7 @@ def _published(data: DataDirectory) -> PublishedFile | None:
             path=str(data.warehouse),
             published_at=datetime.fromtimestamp(data.warehouse.stat().st_mtime, UTC),
             window=_window(connection),
-            rows={table: _count(connection, table) for table in _MAIN_TABLES},
+            rows={table: _count(connection, table) for table in MAIN_TABLES},
             purchases_by_status=dict(connection.execute(_BY_STATUS).fetchall()),
         )
 

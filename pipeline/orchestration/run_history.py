@@ -6,8 +6,12 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from pipeline.orchestration.history_storage import HistoryStorage, opened_history
+
+Result = Literal["succeeded", "failed", "canceled", "queued", "running", "unfinished"]
+State = Literal["running", "stopped", "unknown"]
 
 DATA_DIRECTORY = "data_directory"  # the tag of a run that took the lock
 ENVIRONMENT = "environment"  # the tags that say where a run wrote
@@ -17,7 +21,7 @@ LEASE_HOLDER = "lease_holder"
 WHAT_TO_DO = "What to do: "  # begins the event with cause and remedy of a failed run
 
 _ALIVE_FOR = timedelta(minutes=5)  # Dagster's daemon reports twice a minute unless the machine is busy
-_RESULTS = {"SUCCESS": "succeeded", "FAILURE": "failed", "CANCELED": "canceled"}
+_RESULTS: dict[str, Result] = {"SUCCESS": "succeeded", "FAILURE": "failed", "CANCELED": "canceled"}
 _WAITING = ("QUEUED", "NOT_STARTED")
 _IN_THE_UI = "the run failed; its page in the Dagster UI shows the error"
 _RUNS = """
@@ -43,7 +47,7 @@ class Run:
     """
 
     run_id: str
-    result: str
+    result: Result
     started_at: datetime
     ended_at: datetime | None
     seconds: float | None
@@ -57,7 +61,7 @@ class Trigger:
     `last_seen_at` is the daemon's last report.
     """
 
-    state: str = "unknown"
+    state: State = "unknown"
     last_seen_at: datetime | None = None
     turned_off: tuple[str, ...] = ()
 
@@ -95,7 +99,7 @@ def _first(storage: HistoryStorage, place: tuple[str, str], is_being_written: bo
     run_id, status, created, start, end, _ = rows[0]
     started_at = _utc(created) if start is None else datetime.fromtimestamp(start, UTC)
     ended_at = None if end is None else datetime.fromtimestamp(end, UTC)
-    unended = "queued" if status in _WAITING else "running" if is_being_written else "unfinished"
+    unended: Result = "queued" if status in _WAITING else "running" if is_being_written else "unfinished"
     return Run(
         run_id=run_id,
         result=_RESULTS.get(status, unended),

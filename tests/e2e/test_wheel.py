@@ -19,6 +19,7 @@ from dotenv import dotenv_values
 from pipeline.cli.init import InitError, make_project, write_project
 from pipeline.settings import PROJECT_ROOT, Settings
 from pipeline.sources.packs_file import read_packs
+from tests.support.code_blocks import blocks, program
 from tests.support.command_line import assert_one_line_error
 from tests.support.processes import free_port, is_served, wait_until
 
@@ -109,6 +110,23 @@ def test_a_project_is_made_and_the_demonstration_runs_in_an_empty_folder(scripts
     assert sorted(path.name for path in empty.iterdir()) == ["x"]
     again = phygitals("init", "x", cwd=empty)
     assert_one_line_error(again, str(project / ".env"), "nothing was written")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_the_tutorial_runs_as_it_stands_in_an_empty_folder_without_a_clone(scripts, outside):
+    empty, environment = outside
+    (empty / ".venv").symlink_to(scripts.parent)
+    executed = [program(block) for block in blocks(PROJECT_ROOT / "docs" / "tutorial.md") if block.is_executed]
+    assert len(executed) >= 3
+    # Fewer invented purchases than a reader gets show the same.
+    whole = "\n".join(executed).replace("phygitals demo\n", "phygitals demo --sessions 30\n")
+    environment["PHYGITALS_POLL_BUDGET"] = "20"
+    done = subprocess.run(
+        ["bash", "-c", whole], capture_output=True, text=True, cwd=empty, env=environment, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    assert "my-first-session" in done.stdout.partition("win_rate_high")[2]
+    assert (empty / "data" / "local" / "report.html").exists()
 
 
 def test_dev_serves_the_ui_of_the_project(scripts, outside):

@@ -20,7 +20,7 @@ from tests.support.processes import wait_until
 
 MANIFESTS = DEPLOY / "kubernetes"
 CONFIGURATION = MANIFESTS / "dagster.yaml"
-IMAGE = "registry.example.com/phygitals-pipeline:0.1.0"
+IMAGE = "registry.example.com/phygitals-pipeline:1.0.0"
 MODELS = {
     "ConfigMap": "V1ConfigMap",
     "Deployment": "V1Deployment",
