@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,9 +78,12 @@ def read_of(connection: duckdb.DuckDBPyConnection) -> Callable[[str, Iterable[st
     return item_of
 
 
-def published(api: Api, cards: list[Traits]) -> list[dict[str, Any]]:
-    """The published items of one answer with such cards, in their order."""
-    metadata = [{"name": NAME, "attributes": [{"trait_type": t, "value": v} for t, v in c.items()]} for c in cards]
+def published(api: Api, cards: list[Traits], names: Sequence[str | None] | None = None) -> list[dict[str, Any]]:
+    """The published items of one answer with such cards, in their order; without names, all have the same."""
+    metadata = [
+        {"name": name, "attributes": [{"trait_type": t, "value": v} for t, v in card.items()]}
+        for card, name in zip(cards, names or [NAME] * len(cards), strict=True)
+    ]
     nfts = [{"id": f"{n:06}", "content": {"metadata": m}} for n, m in enumerate(metadata)]
     body = json.dumps({"result": {"session_id": "s", "nfts": nfts}}).encode()
     api(Simulator(hold=0, scripts={"s": [Reply(200, body)]}))

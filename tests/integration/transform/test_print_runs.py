@@ -10,11 +10,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipeline.simulator.server import Reply, Simulator
-from pipeline.steps import Workspace
 from tests.support import payloads
-from tests.support.card_facts import Traits, read
-from tests.support.workspace import drop, records, refresh
+from tests.support.card_facts import Traits, published, read
 
 pytestmark = pytest.mark.one_python
 
@@ -151,17 +148,7 @@ def test_insured_values_of_cards_are_read_and_no_set_number_is_taken_for_a_print
                 {a["trait_type"]: a.get("value") for a in given if isinstance(a, dict) and a.get("trait_type")}
             )
             names.append(metadata.get("name"))
-    metadata = [
-        {"name": n, "attributes": [{"trait_type": t, "value": v} for t, v in c.items()]}
-        for n, c in zip(names, cards, strict=True)
-    ]
-    nfts = [{"id": f"{n:06}", "content": {"metadata": m}} for n, m in enumerate(metadata)]
-    body = json.dumps({"result": {"session_id": "s", "nfts": nfts}}).encode()
-    api(Simulator(hold=0, scripts={"s": [Reply(200, body)]}))
-    workspace = Workspace.open()
-    drop(workspace, "ids.txt", "s\n")
-    refresh(workspace)
-    items = records(workspace, "FROM items ORDER BY item_id")
+    items = published(api, cards, names)
     sent = {
         "insured_value_usd": [any(t.lower() == "insured value" for t in card) for card in cards],
         "print_run": [isinstance(name, str) and bool(re.search(r"/ ?[0-9]", name)) for name in names],
