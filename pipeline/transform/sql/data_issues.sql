@@ -204,18 +204,24 @@ findings AS (
     GROUP BY item_type
     UNION ALL
     SELECT
-        'time_in_future', 'warning', 'purchases', NULL, NULL, NULL, field,
-        'written by a machine whose clock was ahead, for example for session ' || left(min(session_id), 200) || ': '
+        'time_in_future', 'warning', table_name, NULL, NULL, NULL, field,
+        'written by a machine whose clock was ahead, for example for ' || what || ' ' || left(min(id), 200) || ': '
             || occurrences(count(*), min(moment), max(moment)),
         NULL, min(moment)
     FROM (
-        SELECT 'submitted_at' AS field, session_id, submitted_at AS moment FROM purchases WHERE is_future(submitted_at)
+        SELECT 'purchases' AS table_name, 'submitted_at' AS field, 'session' AS what, session_id AS id, submitted_at AS moment
+        FROM purchases WHERE is_future(submitted_at)
         UNION ALL
-        SELECT 'last_polled_at' AS field, session_id, last_polled_at AS moment FROM purchases WHERE is_future(last_polled_at)
+        SELECT 'purchases' AS table_name, 'last_polled_at' AS field, 'session' AS what, session_id AS id, last_polled_at AS moment
+        FROM purchases WHERE is_future(last_polled_at)
         UNION ALL
-        SELECT 'resolved_at' AS field, session_id, resolved_at AS moment FROM purchases WHERE is_future(resolved_at)
+        SELECT 'purchases' AS table_name, 'resolved_at' AS field, 'session' AS what, session_id AS id, resolved_at AS moment
+        FROM purchases WHERE is_future(resolved_at)
+        UNION ALL
+        SELECT 'sellbacks' AS table_name, 'submitted_at' AS field, 'item' AS what, item_id AS id, submitted_at AS moment
+        FROM sellback_submissions WHERE rejected_reason IS NULL AND is_future(submitted_at)
     )
-    GROUP BY field
+    GROUP BY table_name, what, field
     UNION ALL
     -- Value types that a field did not have before: one row per field and type, beside the rows for each value.
     SELECT

@@ -26,7 +26,7 @@ from pipeline.schema.raw import SESSION_SUBMISSIONS, STATUS_RESPONSES
 from pipeline.schema.staging import PURCHASES
 from pipeline.sources.inbox import Inbox
 from pipeline.sources.intake import take_in
-from pipeline.sources.kinds import SESSIONS
+from pipeline.sources.kinds import SELLBACKS, SESSIONS
 from pipeline.storage import raw_log
 from pipeline.storage.compaction import compact
 from pipeline.storage.connection import connect
@@ -282,18 +282,22 @@ def test_a_clock_that_was_a_month_ahead_is_a_finding_and_moves_nothing_beyond_no
         log.append(response._replace(requested_at=at, received_at=at))
     log.close()
     (data.inbox / "ahead.txt").write_text("ahead\n")
+    data.sellbacks.mkdir()
+    (data.sellbacks / "ahead.csv").write_text(f"item_id,sold_at\nan-item,{MOMENT.isoformat()}\n")
     with data.exclusive():
         take_in(data, lambda: ahead, Inbox(data, SESSIONS))
+        take_in(data, lambda: ahead, Inbox(data, SELLBACKS))
     build(data, ahead)  # as that machine did
     for now in (LATER, LATER + timedelta(days=40)):
         build(data, now)
         found = tables(data)
         as_of = {row[2] for row in found["pending_ageing"]} | {row[1] for row in found["buyback_outstanding"]}
-        issues = sorted(row[6] for row in found["data_issues"] if row[0] == "time_in_future")
+        issues = sorted((row[2], row[6]) for row in found["data_issues"] if row[0] == "time_in_future")
         if now is LATER:
             (latest,) = as_of
             assert MOMENT <= latest <= now
-            assert issues == ["last_polled_at", "resolved_at", "submitted_at"]
+            of_purchases = [("purchases", f"{time}_at") for time in ("last_polled", "resolved", "submitted")]
+            assert issues == [*of_purchases, ("sellbacks", "submitted_at")]
             assert sum(row[3] for row in found["pending_ageing"]) == sum(
                 row[1] == "pending" for row in found["purchases"]
             )
