@@ -7,8 +7,6 @@ import datetime as dt
 import altair as alt
 
 from pipeline.report.drawing import (
-    COUNT,
-    DOLLARS,
     INK,
     MUTED,
     NAMES,
@@ -43,6 +41,7 @@ _BANDS = {
 }
 _TYPES_SHOWN = 6
 _OTHERS = "other types"
+_ALL_TYPES = "all types"
 _DURATIONS = {
     1: "1 s",
     10: "10 s",
@@ -254,39 +253,37 @@ def types_shown(types: list[Row]) -> dict[str, str]:
     return dict(zip(names, drawn, strict=False)) | dict.fromkeys(names[_TYPES_SHOWN:], others)
 
 
-def by_day_and_type(
-    values: list[Row], drawn_as: dict[str, str], column: str, title: str, unfinished_from: dt.date
-) -> Drawing:
-    """Bars of a column of `buyback_values` by UTC day, stacked by item type."""
-    order = list(dict.fromkeys(drawn_as.values()))
-    amounts: dict[tuple[dt.date, str], float] = {}
+def by_day_and_type(values: list[Row], drawn_as: dict[str, str], column: str, unfinished_from: dt.date) -> Drawing:
+    """A column of `buyback_values` by UTC day: a row of bars for all item types, and one for each type below it.
+
+    Each row has a scale of its own, since the rarest type would be a line otherwise. Its label has its highest bar.
+    """
+    names = [_ALL_TYPES, *dict.fromkeys(drawn_as.values())]
+    amounts: dict[str, dict[dt.date, float]] = {name: {} for name in names}
     for row in values:
-        place = row["pulled_date"], drawn_as[row["item_type"]]
-        amounts[place] = amounts.get(place, 0) + (row[column] or 0)
+        for name in (_ALL_TYPES, drawn_as[row["item_type"]]):
+            of_day = amounts[name]
+            of_day[row["pulled_date"]] = of_day.get(row["pulled_date"], 0) + (row[column] or 0)
+    words = money if column.endswith("_usd") else "{:,}".format
+    peaks = {name: max(of_day.values(), default=0) for name, of_day in amounts.items()}
     rows = [
-        {"day": day_label(day), "type": name, "amount": amount, "order": order.index(name)}
+        {"day": day_label(day), "low": -place, "high": -place + 0.7 * float(amount / (peaks[name] or 1))}
         | {"strength": strength(day, unfinished_from)}
-        for (day, name), amount in amounts.items()
+        for place, name in enumerate(names)
+        for day, amount in amounts[name].items()
     ]
+    titles = [{"low": -place, "label": f"{name}: highest day {words(peaks[name])}"} for place, name in enumerate(names)]
     days = days_between(row["pulled_date"] for row in values)
-    key = dict(zip(order, SERIES, strict=False))
-    in_dollars = column.endswith("_usd")
 
     def chart(width: int) -> Plot:
-        axis = alt.Axis(labelExpr=DOLLARS if in_dollars else COUNT, tickCount=4, domain=False, ticks=False)
-        return (
-            alt.Chart(data(rows))
-            .mark_bar(stroke="var(--page)", strokeWidth=0.4)
-            .encode(
-                x=day_axis(days, width),
-                y=alt.Y("amount:Q", title=title, axis=axis),
-                color=colours("type", key),
-                opacity=by_strength(),
-                order="order:O",
-            )
-        )
+        scale = alt.Scale(domain=[1 - len(names), 1], nice=False)
+        bars = alt.Chart(data(rows)).mark_bar(color=STRONG)
+        labelled = alt.Chart(data(titles)).mark_text(align="left", baseline="middle", x=0, color=MUTED)
+        return bars.encode(
+            x=day_axis(days, width), y=alt.Y("high:Q", scale=scale, axis=None), y2="low:Q", opacity=by_strength()
+        ) + labelled.transform_calculate(y="datum.low + 0.84").encode(y=alt.Y("y:Q", scale=scale), text="label:N")
 
-    return draw(chart, 240, key)
+    return draw(chart, 30 + 62 * len(names))
 
 
 def _pack_axis() -> alt.Y:

@@ -109,9 +109,9 @@ def _drawings_of_quotes(facts: Facts) -> dict[str, _Titled]:
         found["value_shares"] = shares, chart_titles.of_value_shares(tail)
     if types := charts.quoted_types(facts.types):
         found["type_quotes"] = charts.quotes_by_type(types), chart_titles.of_types(types)
-    for name, column, axis in (("pulls_by_day", "pulls", "pulls"), ("value_by_day", "total_usd", "quoted buyback")):
+    for name, column in (("pulls_by_day", "pulls"), ("value_by_day", "total_usd")):
         if any(row[column] for row in facts.days):
-            drawing = charts.by_day_and_type(facts.days, drawn_as, column, axis, unfinished)
+            drawing = charts.by_day_and_type(facts.days, drawn_as, column, unfinished)
             found[name] = drawing, chart_titles.of_days(facts.days, column, unfinished)
     return found
 
