@@ -16,8 +16,6 @@ from croniter import croniter
 
 from pipeline.clock import now
 from pipeline.errors import PipelineError
-from pipeline.report.digest import digest
-from pipeline.report.queries import read_published
 from pipeline.steps import Workspace
 
 _NAME = "digest"
@@ -42,7 +40,10 @@ def send_digest(opened: Workspace, run_started_at: datetime, on_line: Callable[[
     today = moment.date()
     if scheduled.date() != today or (records.load(_NAME, _Sent) or _Sent()).day == today.isoformat():
         return
-    from pipeline.orchestration import webhook  # its HTTP client is slow to import, and is used once a day
+    # Used once a day, and slow to import.
+    from pipeline.orchestration import webhook
+    from pipeline.report.digest import digest
+    from pipeline.report.queries import read_published
 
     environment, host = opened.settings.env, socket.gethostname()
     try:

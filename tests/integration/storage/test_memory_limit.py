@@ -10,8 +10,7 @@ import pytest
 from pipeline.clock import now
 from pipeline.publish.reading import open_for_queries
 from pipeline.publish.warehouse import open_warehouse
-from pipeline.report import ReportError
-from pipeline.report import page as page_module
+from pipeline.report import ReportError, queries
 from pipeline.report.page import write_report
 from pipeline.steps import Workspace
 from pipeline.storage.connection import connect
@@ -60,6 +59,6 @@ def test_the_command_query_names_the_variable(small):
 
 
 def test_the_report_names_the_variable(small, monkeypatch):
-    monkeypatch.setattr(page_module, "read", lambda connection, _moment: connection.execute(LARGE))
+    monkeypatch.setattr(queries, "read", lambda connection, _moment: connection.execute(LARGE))
     with pytest.raises(ReportError, match="PHYGITALS_MEMORY_LIMIT=250 MB"):
         write_report(small.data, "local", now())
