@@ -44,13 +44,20 @@ class LakeParts:
         self._data = data
         self._store = data.store
         self._columns = columns
-        self._raw = RawParts(data.store, Manifest(data.records))
+        self._listed: RawParts | None = None
         self._resolved: dict[str, str] = {}
         self._resolved_of = ""
 
     def refresh(self) -> None:
-        """Lists the raw objects anew."""
-        self._raw = RawParts(self._store, Manifest(self._data.records))
+        """Has the raw objects listed anew when they are needed."""
+        self._listed = None
+
+    @property
+    def _raw(self) -> RawParts:
+        # Most tables have no checks that are cut, and the manifest of a long history is large.
+        if self._listed is None:
+            self._listed = RawParts(self._store, Manifest(self._data.records))
+        return self._listed
 
     def inputs(self, check: Check, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
         """A fingerprint of the rows that the check reads in each part; empty if the tables are not cut alike.
