@@ -10,7 +10,7 @@ def _():
     import marimo as mo
 
     from pipeline.explore import listing, markup
-    from pipeline.explore.controls import sort_buttons
+    from pipeline.explore.controls import csv_button, panel, sort_buttons
     from pipeline.explore.edition import current_edition
     from pipeline.explore.figures import GROUPS_SHOWN, figures, group_count
     from pipeline.explore.images import picture
@@ -36,6 +36,7 @@ def _():
         Selection,
         answered,
         as_csv,
+        csv_button,
         current_edition,
         figures,
         group_count,
@@ -45,6 +46,7 @@ def _():
         markup,
         mo,
         options,
+        panel,
         picture,
         sort_buttons,
         workspace,
@@ -145,21 +147,21 @@ def _(GROUPS, is_static, mo, view):
 @app.cell
 def _(
     GROUPS_SHOWN,
+    csv_button,
     edition,
     figures,
     get_order,
     group_choice,
     group_count,
-    html,
     is_static,
     listing,
     markup,
     mo,
+    panel,
     selection,
     set_order,
     sort_buttons,
     view,
-    workspace,
 ):
     def _shown():
         group = group_choice.value
@@ -174,14 +176,8 @@ def _(
             rows.sorted_by(name, is_descending),
             **({} if is_static else {"header": markup.sortable(buttons)}),
         )
-        csv = mo.download(
-            lambda: listing.rows_as_csv(rows.sorted_by(name, is_descending)),
-            filename="figures.csv",
-            mimetype="text/csv",
-            label="CSV",
-        )
-        heading = html(markup.heading(f"Figures by {group}", note))
-        return mo.vstack([heading, html(shown), *([] if is_static else [mo.hstack([csv], justify="start")])]), (
+        csv = csv_button(mo, "figures", lambda: listing.rows_as_csv(rows.sorted_by(name, is_descending)))
+        return panel(mo, markup.heading(f"Figures by {group}", note), shown, csv, is_static), (
             buttons,
             csv,
         )
@@ -206,14 +202,15 @@ def _(get_pictured, html, mo, picture, view):
 
 @app.cell
 def _(
+    csv_button,
     edition,
     get_order,
-    html,
     is_static,
     listing,
     markup,
     mo,
     page_number,
+    panel,
     selection,
     set_order,
     set_pictured,
@@ -238,14 +235,10 @@ def _(
             if is_static
             else markup.table(found.rows, markup.sortable(buttons), [markup.button(each) for each in pictures])
         )
-        csv = mo.download(
-            lambda: listing.pulls_as_csv(edition.cursor(), selection, order, workspace.data.memory_limit),
-            filename="pulls.csv",
-            mimetype="text/csv",
-            label="CSV",
+        csv = csv_button(
+            mo, "pulls", lambda: listing.pulls_as_csv(edition.cursor(), selection, order, workspace.data.memory_limit)
         )
-        heading = html(markup.heading("Pulls", found.note))
-        return mo.vstack([heading, html(shown), *([] if is_static else [mo.hstack([csv], justify="start")])]), (
+        return panel(mo, markup.heading("Pulls", found.note), shown, csv, is_static), (
             buttons,
             pictures,
             csv,
@@ -273,13 +266,14 @@ def _(QUESTIONS, is_static, mo, view):
 def _(
     QUESTIONS,
     as_csv,
+    csv_button,
     edition,
     get_order,
-    html,
     is_static,
     listing,
     markup,
     mo,
+    panel,
     question_choice,
     set_order,
     sort_buttons,
@@ -292,14 +286,8 @@ def _(
         buttons = sort_buttons(mo, rows.names, name, get_order(), set_order)
         ordered = rows.sorted_by(*get_order()[name]) if name in get_order() else rows
         shown = markup.table(ordered, **({} if is_static else {"header": markup.sortable(buttons)}))
-        csv = mo.download(
-            lambda: as_csv(edition.cursor(), question.sql, None, workspace.data.memory_limit),
-            filename=f"{name}.csv",
-            mimetype="text/csv",
-            label="CSV",
-        )
-        heading = html(markup.heading(question.title, question.note, question.sql.strip()))
-        return mo.vstack([heading, html(shown), *([] if is_static else [mo.hstack([csv], justify="start")])]), (
+        csv = csv_button(mo, name, lambda: as_csv(edition.cursor(), question.sql, None, workspace.data.memory_limit))
+        return panel(mo, markup.heading(question.title, question.note, question.sql.strip()), shown, csv, is_static), (
             buttons,
             csv,
         )
@@ -325,17 +313,12 @@ def _(EXAMPLE, is_static, mo, view):
 
 
 @app.cell
-def _(Refusal, answered, as_csv, edition, html, markup, mo, sql_form, view, workspace):
+def _(Refusal, answered, as_csv, csv_button, edition, html, markup, mo, sql_form, view, workspace):
     def _shown(sql):
         found = answered(edition, sql, workspace.data.memory_limit)
         if isinstance(found, Refusal):
             return html(markup.refusal(found.words)), None
-        csv = mo.download(
-            lambda: as_csv(edition.cursor_for_users(), sql, None, workspace.data.memory_limit),
-            filename="rows.csv",
-            mimetype="text/csv",
-            label="CSV",
-        )
+        csv = csv_button(mo, "rows", lambda: as_csv(edition.cursor_for_users(), sql, None, workspace.data.memory_limit))
         return mo.vstack(
             [html(markup.table(found)), html(markup.count_of(found)), mo.hstack([csv], justify="start")]
         ), csv

@@ -1,9 +1,11 @@
-"""Controls of the page that several of its tables have."""
+"""Parts of the page that several of its tables have."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from markupsafe import Markup
 
 from pipeline.explore.markup import words
 
@@ -33,3 +35,14 @@ def sort_buttons(
         )
 
     return mo.ui.dictionary({name: button(name) for name in names})
+
+
+def csv_button(mo: Any, name: str, content: Callable[[], bytes]) -> Any:
+    """A button that downloads the content as `<name>.csv`, which is made when it is pressed. `mo` is marimo."""
+    return mo.download(content, filename=f"{name}.csv", mimetype="text/csv", label="CSV")
+
+
+def panel(mo: Any, heading: Markup, table: Markup, csv: Any, is_static: bool) -> Any:
+    """A heading, a table, and below it the button for CSV, which a static page does not have. `mo` is marimo."""
+    below = [] if is_static else [mo.hstack([csv], justify="start")]
+    return mo.vstack([mo.Html(str(heading)), mo.Html(str(table)), *below])
