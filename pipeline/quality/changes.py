@@ -81,9 +81,11 @@ class Changes:
         return passing | {check for check in others if not self._connection.execute(check.offenders).fetchone()}
 
     def _passing_among(self, checks: list[Check], changed: Sequence[str]) -> Iterator[Check]:
+        read = "".join(check.among_changed or "" for check in checks)
         for table in checks[0].reads:
             self._create_view(table.name, self._parts.whole(table))
-            self._create_view(f"{_CHANGED}{table.name}", self._parts.relation(table, checks[0], changed))
+            if (name := f"{_CHANGED}{table.name}") in read:
+                self._create_view(name, self._parts.relation(table, checks[0], changed))
         for check in checks:
             if not self._connection.execute(str(check.among_changed)).fetchone():
                 yield check
