@@ -24,6 +24,8 @@ from pipeline.transform.builder import Builder
 from tests.support.broken_lake import break_for, table_changed_by
 from tests.support.busy_day import AFTERWARDS, BusyDay
 
+pytestmark = pytest.mark.one_python
+
 CUT = [check for check in CHECKS if check.cut_by is not Partition.NONE and check.table.zone is Zone.LAKE]
 CHECKED = list({check.table.name: check.table for check in CHECKS}.values())
 
