@@ -17,7 +17,7 @@ from pipeline.schema.staging import PURCHASES
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.steps import Workspace
 from tests.support.answers import fulfilled
-from tests.support.command_line import phygitals
+from tests.support.command_line import phygitals_here
 from tests.support.strange_servers import said
 from tests.support.workspace import derive, drop, lake_rows, rows
 
@@ -53,7 +53,7 @@ def test_a_wait_beyond_the_budget_ends_the_run_and_nobody_is_asked_before(status
 def test_while_the_api_asks_to_wait_nothing_starts_a_run(api, configure):
     api(Simulator(scripts={"a": [Reply(503, b"", HOUR)]}))
     workspace = started(Workspace.open(), "a")
-    result = phygitals("refresh")
+    result = phygitals_here("refresh")
     assert result.returncode == 0, result.stderr
     assert "the API asks to wait until" in result.stdout
     drop(workspace, "more.txt", "b")
@@ -64,7 +64,7 @@ def test_while_the_api_asks_to_wait_nothing_starts_a_run(api, configure):
             assert isinstance(skip, dg.SkipReason)
             assert "the API asks to wait until" in str(skip.skip_message)
     assert isinstance(daily_refresh(), dg.SkipReason)
-    result = phygitals("refresh")  # a person may, and what is no question is done
+    result = phygitals_here("refresh")  # a person may, and what is no question is done
     assert "the API asks to wait until" in result.stdout
     assert rows(workspace, "SELECT session_id, status FROM purchases ORDER BY 1") == [
         ("a", "pending"),
