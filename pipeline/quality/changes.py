@@ -10,6 +10,7 @@ from pipeline.quality.findings import Finding, FindingRecord
 from pipeline.quality.lake_parts import LakeParts
 from pipeline.quality.rules import Check
 from pipeline.schema.table import Partition, Table
+from pipeline.storage.day_parts import is_cut_further
 from pipeline.storage.manifest import digest
 from pipeline.transform.queries import macros_used_by
 
@@ -56,7 +57,8 @@ class Changes:
             clean = self._passed.clean_parts(check.key, self._rule(check))
             inputs = self._inputs_of(check) if clean else {}
             changed = tuple(part for part, rows in inputs.items() if clean.get(part) != rows)
-            if inputs and 2 * len(changed) <= len(inputs):  # with more, reading everything is as fast
+            # With more, reading everything is as fast.
+            if inputs and not _is_part_gone(clean, inputs) and 2 * len(changed) <= len(inputs):
                 kind = (changed, check.among_changed is None, check.locates, check.reads)
                 groups.setdefault(kind, []).append(check)
         for (changed, *_), group in groups.items():
@@ -107,6 +109,11 @@ class Changes:
             table.name: self._states[table.name] for table in check.reads if self._parts.is_read_whole(table, check)
         }
         return digest(sql, macros_used_by(sql), whole)
+
+
+def _is_part_gone(clean: Mapping[str, str], inputs: Mapping[str, str]) -> bool:
+    """Whether a part was removed, and not cut further. Rows of unchanged parts may have been right because of it."""
+    return any(not is_cut_further(part, inputs) for part in clean.keys() - inputs.keys())
 
 
 def passing_row_checks(connection: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> set[Check]:

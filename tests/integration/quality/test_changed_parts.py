@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +15,7 @@ import pytest
 from pipeline.quality import checker as checker_module
 from pipeline.quality.checker import CHECKS, Checker, checks_of
 from pipeline.schema import TABLES
+from pipeline.schema.raw import SESSION_SUBMISSIONS
 from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS, PURCHASES
 from pipeline.schema.table import Partition, Zone
 from pipeline.storage import day_parts
@@ -22,7 +25,7 @@ from pipeline.storage.day_parts import day_of
 from pipeline.transform import raw_parts
 from pipeline.transform.builder import Builder
 from tests.support.broken_lake import break_for, table_changed_by
-from tests.support.busy_day import AFTERWARDS, BusyDay
+from tests.support.busy_day import AFTERWARDS, DAY, BusyDay
 
 pytestmark = pytest.mark.one_python
 
@@ -178,6 +181,20 @@ def test_rows_left_in_the_part_of_a_former_resolution_are_found(lake):
     for path in (path for (path,) in lake.store.parts(PURCHASES).values()):
         change(lake, Path(path), PURCHASES, f"UPDATE purchases SET resolved_at = {time} WHERE session_id = '{session}'")
     assert found(lake, PULLS)["pulls.key_is_unique"].offender_count > 0
+
+
+def test_a_session_without_a_purchase_is_found_when_the_raw_part_with_its_first_submission_is_removed(tmp_path):
+    data = directory(tmp_path / "days")
+    days = BusyDay(data, is_plain=True)
+    for number in range(6):  # each file repeats two sessions of an earlier one
+        days.add_run(DAY + timedelta(days=number, hours=12), 4)
+    build(data)
+    found(data)
+    shutil.rmtree(f"{data.store.folder(SESSION_SUBMISSIONS)}/{DAY:%Y-%m-%d}")
+    build(data)
+    findings = found(data, PURCHASES)
+    assert findings["purchases.every_accepted_session_is_a_purchase"].offender_count > 0
+    assert said(findings) == said(in_everything(data, PURCHASES))
 
 
 def test_a_part_beside_those_that_it_was_cut_into_is_found(lake, checked_whole):
