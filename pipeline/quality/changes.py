@@ -31,6 +31,7 @@ class Changes:
         self._states = states
         self._connection = connection
         self._inputs: dict[tuple[Partition, tuple[Table, ...]], dict[str, str]] = {}
+        self._misplaced: dict[Check, set[str]] = {}
         self.replaced_views: set[str] = set()
 
     def passing(self, checks: Sequence[Check]) -> Iterator[Check]:
@@ -44,7 +45,7 @@ class Changes:
             if group[0].among_changed is not None:
                 yield from self._passing_among(group, changed)
             elif group[0].locates:
-                within |= {check for check in group if all(self._passing_within([check], [part]) for part in changed)}
+                within |= {check for check in group if not self._parts_with_misplaced(check, changed)}
             else:
                 within |= self._passing_within(group, changed)
         misplaced = {check.table for check in checks if check.locates and check not in within}
@@ -70,10 +71,17 @@ class Changes:
             if check.cut_by is Partition.NONE:
                 continue
             inputs = {} if finding.offender_count else self._inputs_of(check)
-            if inputs:
-                record.note_clean(check.key, self._rule(check), inputs)
+            # That a row is in the wrong part is no offence in all rows, but matters when other parts change.
+            misplaced = self._misplaced.get(check, set())
+            if clean := {part: rows for part, rows in inputs.items() if part not in misplaced}:
+                record.note_clean(check.key, self._rule(check), clean)
             else:
                 record.forget_clean(check.key)
+
+    def _parts_with_misplaced(self, check: Check, changed: Sequence[str]) -> set[str]:
+        found = {part for part in changed if not self._passing_within([check], [part])}
+        self._misplaced[check] = found
+        return found
 
     def _passing_within(self, checks: list[Check], changed: Sequence[str]) -> set[Check]:
         for table in checks[0].reads:

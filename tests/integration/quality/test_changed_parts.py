@@ -183,6 +183,19 @@ def test_rows_left_in_the_part_of_a_former_resolution_are_found(lake):
     assert found(lake, PULLS)["pulls.key_is_unique"].offender_count > 0
 
 
+def test_rows_left_in_a_former_part_are_found_when_the_new_part_gets_its_rows_in_a_later_run(lake):
+    """Meanwhile the session has its rows once, in the wrong part, which is no offence."""
+    old, new = latest(lake, PULLS), Path(min(lake.store.parts(PULLS).items())[1][0])
+    with connect(lake) as connection:
+        (session,) = connection.execute(f"SELECT min(session_id) FROM '{old}'").fetchone() or ()
+    time = f"(SELECT min(resolved_at) FROM '{new}')"
+    for path in (path for (path,) in lake.store.parts(PURCHASES).values()):
+        change(lake, Path(path), PURCHASES, f"UPDATE purchases SET resolved_at = {time} WHERE session_id = '{session}'")
+    assert found(lake, PULLS)["pulls.refers_to_purchases"].offender_count == 0
+    change(lake, new, PULLS, f"INSERT INTO pulls FROM '{old}' WHERE session_id = '{session}'")
+    assert found(lake, PULLS)["pulls.key_is_unique"].offender_count > 0
+
+
 def test_a_session_without_a_purchase_is_found_when_the_raw_part_with_its_first_submission_is_removed(tmp_path):
     data = directory(tmp_path / "days")
     days = BusyDay(data, is_plain=True)
