@@ -65,6 +65,11 @@ class Changes:
         for (changed, *_), group in groups.items():
             yield group, changed
 
+    def note_inputs(self, checks: Iterable[Check]) -> None:
+        """Takes the fingerprints of the parts now, for `record`."""
+        for check in (check for check in checks if check.cut_by is not Partition.NONE):
+            self._inputs_of(check)
+
     def record(self, findings: Mapping[Check, Finding], record: FindingRecord) -> None:
         """Records the parts in which nothing was found."""
         for check, finding in findings.items():

@@ -210,6 +210,37 @@ def test_a_session_without_a_purchase_is_found_when_the_raw_part_with_its_first_
     assert said(findings) == said(in_everything(data, PURCHASES))
 
 
+def test_a_check_that_is_executed_while_a_run_replaces_a_part_does_not_count_for_the_new_rows(lake):
+    def run(check, connection):
+        finding = computed(check, connection)
+        if check.key == "pulls.key_is_unique":
+            path = latest(lake, PULLS)
+            change(lake, path, PULLS, f"INSERT INTO pulls FROM '{path}' LIMIT 1")
+        return finding
+
+    computed = checker_module.run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checker_module, "run", run)
+        assert in_everything(lake, PULLS)["pulls.key_is_unique"].offender_count == 0
+    assert found(lake, PULLS)["pulls.key_is_unique"].offender_count == 1
+
+
+def test_a_check_that_is_executed_during_a_run_does_not_fail_the_run(lake):
+    change(lake, latest(lake, PULLS), PULLS, "UPDATE pulls SET name = 'Another'")
+    with lake.exclusive(), Checker(lake, lambda: AFTERWARDS) as checker:
+        checker.findings(checks_of(PULLS))
+        in_everything(DataDirectory(lake.root), PULLS)
+
+
+def test_a_check_that_is_executed_is_known_to_the_next_run(lake, checked_whole):
+    path = latest(lake, PULLS)
+    change(lake, path, PULLS, f"INSERT INTO pulls FROM '{path}' LIMIT 1")
+    assert in_everything(lake, PULLS)["pulls.key_is_unique"].offender_count == 1
+    checked_whole.clear()
+    assert found(lake, PULLS)["pulls.key_is_unique"].offender_count == 1
+    assert checked_whole == []
+
+
 def test_a_part_beside_those_that_it_was_cut_into_is_found(lake, checked_whole):
     part = latest(lake, PULLS)
     (part.parent / f"{day_of(part.stem)}.parquet").write_bytes(part.read_bytes())
