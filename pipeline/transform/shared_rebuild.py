@@ -61,6 +61,7 @@ class SharedRebuild:
         """Begins the round before the first table that follows from answers alone, if many parts are out of date."""
         if self._most == 1 or self._round or table.sources != (STATUS_RESPONSES.name,):
             return
+        self._context.inspection.look_through(FULFILLED_RESULTS)  # removes damaged parts, which are out of date then
         count = min(self._most, len(list(_stale(self._context, FULFILLED_RESULTS))) // LEAST_PARTS)
         if count < 2:
             return

@@ -1,6 +1,7 @@
 """A rebuild that several processes share: the tables are those of one process, whatever happens to the others."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -141,6 +142,13 @@ def test_a_run_with_few_new_parts_begins_no_round(workspace):
         builder.forget_all()
         builder.build(FULFILLED_RESULTS)
         assert workspace.data.records.load(ROUND, Round) is None
+
+
+def test_a_damaged_part_is_derived_again_by_a_run_that_may_begin_a_round(workspace, expected):
+    (path,) = workspace.data.store.part(FULFILLED_RESULTS, "2026-03-02")
+    Path(path).write_bytes(b"PAR1 damaged PAR1")
+    workspace.publish()
+    assert table_hashes(workspace.data) == expected
 
 
 def test_what_is_pre_built_follows_from_answers_alone_and_not_from_the_time():
