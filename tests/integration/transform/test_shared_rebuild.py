@@ -97,6 +97,15 @@ def test_what_another_program_or_one_with_another_key_made_is_not_adopted(
     assert_is_over(workspace, expected)
 
 
+def test_a_process_without_the_key_which_would_leave_it_in_the_rows_says_so_and_makes_nothing(workspace, monkeypatch):
+    with round_begun(workspace, monkeypatch) as builder:
+        process = prebuilding(1, PHYGITALS_API_KEY="")
+        process.communicate()
+        assert process.returncode == 1
+        assert prebuilt(workspace) == []
+        adopted(builder)
+
+
 def test_torn_damaged_and_foreign_objects_are_derived_again(workspace, expected, monkeypatch):
     with round_begun(workspace, monkeypatch) as builder:
         for number in (1, 2):
