@@ -1,6 +1,7 @@
 """A rebuild that several processes share: the tables are those of one process, whatever happens to the others."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,13 @@ def test_the_run_adopts_what_others_pre_built_and_the_tables_are_equal(workspace
 
 def test_the_run_starts_processes_itself_and_waits_for_none(workspace, expected, monkeypatch):
     monkeypatch.setattr("pipeline.transform.shared_rebuild.LEAST_PARTS", 1)
+    workspace.rebuild()
+    assert_is_over(workspace, expected)
+
+
+def test_processes_that_cannot_be_started_cost_nothing(workspace, expected, monkeypatch):
+    monkeypatch.setattr("pipeline.transform.shared_rebuild.LEAST_PARTS", 1)
+    monkeypatch.setattr(sys, "executable", str(workspace.data.root / "no-python"))
     workspace.rebuild()
     assert_is_over(workspace, expected)
 
