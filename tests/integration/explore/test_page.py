@@ -101,6 +101,7 @@ def test_the_browser_may_load_nothing_from_elsewhere_and_runs_no_other_script(lo
         {"host": "["},
         {"origin": "http://evil.example"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"origin": "http://127.0.0.1:8080"},
     ],
 )
