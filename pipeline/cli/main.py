@@ -163,7 +163,7 @@ def poll_shard(shard: int) -> None:
 @click.argument("number", type=click.IntRange(min=1), metavar="K")
 def prebuild(number: int) -> None:
     """Pre-build share K of the rebuild under way; see PHYGITALS_REBUILD_PROCESSES. A rebuild starts it by itself."""
-    count = Workspace.open_for_reading().prebuild(number)
+    count = Workspace.open_for_reading(needs_key=True).prebuild(number)
     say(f"process {number} is not needed now" if count is None else f"parts pre-built: {count:,}")
 
 

@@ -10,9 +10,12 @@ from importlib.resources import files
 
 import duckdb
 
+from pipeline.explore import ExploreError
 from pipeline.publish.reading import attached_for_queries
 from pipeline.publish.warehouse import Config, attach_warehouse
 from pipeline.storage.data_directory import DataDirectory
+from pipeline.storage.error_translation import exceeds_memory
+from pipeline.storage.objects import first_line
 from pipeline.storage.spill import temporary_folder
 from pipeline.transform.queries import run
 
@@ -31,10 +34,10 @@ class Edition:
     """
 
     def __init__(self, data: DataDirectory, etag: str) -> None:
-        """Use `current_edition`. Raises PublishError."""
+        """Use `current_edition`. Raises PublishError, ExploreError and MemoryLimitError."""
         self._data = data
         self.etag = etag
-        with contextlib.ExitStack() as stack:
+        with _explained(data), contextlib.ExitStack() as stack:
             self._for_users = stack.enter_context(attached_for_queries(data.warehouse, data.memory_limit))
             self._own = stack.enter_context(_with_pulls(data))
             weakref.finalize(self, stack.pop_all().close)
@@ -57,7 +60,8 @@ class Edition:
 def current_edition(data: DataDirectory) -> Edition:
     """The published file as it is now; sessions of one process share it.
 
-    With a lake in an object store, it is downloaded first if it has changed. Raises PublishError and StoreError.
+    With a lake in an object store, it is downloaded first if it has changed. Raises PublishError, ExploreError
+    and StoreError.
     """
     with _opening:
         for _ in range(_ATTEMPTS):  # a run may publish meanwhile
@@ -67,6 +71,18 @@ def current_edition(data: DataDirectory) -> Edition:
                 break
         _opened[data.address, etag] = _latest[data.address] = edition
         return edition
+
+
+@contextlib.contextmanager
+def _explained(data: DataDirectory) -> Iterator[None]:
+    """Raises ExploreError for a published file that lacks what the page needs, MemoryLimitError for one too large."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise exceeds_memory(error, data.memory_limit) or ExploreError(
+            f"{data.warehouse} cannot be explored: {first_line(error)}; "
+            "run `phygitals refresh`, which publishes it again"
+        ) from error
 
 
 @contextlib.contextmanager

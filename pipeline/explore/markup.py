@@ -61,8 +61,8 @@ def heading(title: str, note: str, sql: str | None = None) -> Markup:
 
 
 def refusal(reason: str) -> Markup:
-    """Why SQL was not run."""
-    return Markup('<p class="refusal">{}</p>').format(reason)
+    """Why SQL was not run. DuckDB's words may repeat what was received."""
+    return Markup('<p class="refusal">{}</p>').format(escape_controls(reason))
 
 
 def count_of(rows: Rows) -> Markup:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import duckdb
 
+from pipeline.report.wording import escape_controls
+
 # The filters by a choice of values: words for people, and columns. A user is found by the whole id.
 CHOICES = {
     "pack": "pack_id",
@@ -89,7 +91,7 @@ def options(cursor: duckdb.DuckDBPyConnection) -> Options:
 def _by_words(values: list[str | None]) -> dict[str, str | None]:
     named: dict[str, str | None] = {}
     for value in values:
-        words = UNKNOWN if value is None else value
+        words = UNKNOWN if value is None else escape_controls(value)
         while words in named:  # a received value may look like our own word
             words += " "
         named[words] = value

@@ -15,7 +15,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -109,15 +109,20 @@ class Guard:
 
     def _refusal(self, headers: Headers) -> str | None:
         host, origin = headers.get("host", ""), headers.get("origin")
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            name = ""
+        name = _parts_of(f"//{host}").hostname or ""
         if self._is_local and not is_loopback(name):  # a name of somebody else's that leads here
             return "this page is served on loopback only"
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _parts_of(origin).netloc != host:
             return "another page asks"
         return None
+
+
+def _parts_of(url: str) -> SplitResult:
+    """The parts of a URL; all are empty if it is none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 async def _refuse(words: str, scope: Scope, receive: Receive, send: Send) -> None:

@@ -30,6 +30,8 @@ def answered(edition: Edition, sql: str, memory_limit: str) -> Rows | Refusal:
     try:
         require_read_only(cursor, sql)
         require_one_result(cursor, sql)
+        if cursor.extract_statements(sql)[-1].type == duckdb.StatementType.CREATE:
+            return Refusal("The SQL returns no rows: end it with a query such as FROM item_types.")
         return fetched(cursor.execute(sql), ROWS_SHOWN)
     except QueryError as error:
         return Refusal(str(error))

@@ -24,7 +24,7 @@ _VARIABLE = "PHYGITALS_DIGEST_WEBHOOK"
 
 @dataclass(frozen=True)
 class _Sent:
-    day: str | None = None  # of the last digest, in UTC
+    day: str | None = None  # of the schedule's time after which the last digest was sent, in UTC
 
 
 def send_digest(opened: Workspace, run_started_at: datetime, on_line: Callable[[str], None]) -> None:
@@ -36,9 +36,10 @@ def send_digest(opened: Workspace, run_started_at: datetime, on_line: Callable[[
     if url is None:
         return
     moment, records = now(), opened.data.records
-    scheduled: datetime = croniter(opened.settings.daily_cron, run_started_at, ret_type=datetime).get_prev()
-    today = moment.date()
-    if scheduled.date() != today or (records.load(_NAME, _Sent) or _Sent()).day == today.isoformat():
+    cron = opened.settings.daily_cron
+    day = _scheduled_day(cron, moment)
+    # A run that began before the schedule's time leaves the digest to the next. The day may be over by now.
+    if _scheduled_day(cron, run_started_at) != day or (records.load(_NAME, _Sent) or _Sent()).day == day:
         return
     # Used once a day, and slow to import.
     from pipeline.orchestration import webhook
@@ -49,7 +50,7 @@ def send_digest(opened: Workspace, run_started_at: datetime, on_line: Callable[[
     try:
         facts = read_published(opened.data, moment)
         text = html.escape(digest(facts, environment, host, opened.data.report), quote=False)
-        records.save(_NAME, {"day": today.isoformat()})
+        records.save(_NAME, {"day": day})
         try:
             webhook.post(url, {"text": text, "environment": environment, "host": host}, variable=_VARIABLE)
         except PipelineError:
@@ -58,3 +59,9 @@ def send_digest(opened: Workspace, run_started_at: datetime, on_line: Callable[[
             raise
     except PipelineError as error:
         on_line(f"the daily digest was not sent: {error}; the next run tries again")
+
+
+def _scheduled_day(cron: str, moment: datetime) -> str:
+    """The UTC day of the schedule's last time before a moment."""
+    scheduled: datetime = croniter(cron, moment, ret_type=datetime).get_prev()
+    return scheduled.date().isoformat()

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote, unquote
 
 from pipeline.errors import PipelineError
 from pipeline.settings import PROJECT_ROOT
@@ -21,6 +22,10 @@ _STORAGES = ("storage", "run_storage", "event_log_storage", "schedule_storage")
 _BUSY_SECONDS = 2.0
 _CONNECT_SECONDS = 5
 _OPTIONS = "-c default_transaction_read_only=on -c statement_timeout=10000 -c timezone=UTC"
+# As SQLAlchemy reads it, by which Dagster connects: name and password may have characters that libpq wants escaped.
+_URL = re.compile(
+    r"postgres(?:ql)?(?:\+\w+)?://(?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?(?P<place>.*)", re.DOTALL
+)
 _PARAMETER = re.compile(r"\$(\w+)")
 _NOTHING: Mapping[str, object] = {}
 
@@ -48,7 +53,7 @@ def opened_history(environment: str) -> Iterator[HistoryStorage]:
     home = Path(os.environ.get("DAGSTER_HOME") or PROJECT_ROOT / "dagster_home")
     configuration = home / "dagster.yaml"
     configured = _configured(configuration)
-    if url := _postgres_url(configured):
+    if url := _postgres_url(configured, configuration):
         with _opened_database(url, configuration) as storage:
             yield storage
         return
@@ -135,18 +140,34 @@ def _configured(configuration: Path) -> dict[str, Any]:
         found = yaml.safe_load(configuration.read_text(errors="replace"))
     except FileNotFoundError:
         return {}
-    except (OSError, yaml.YAMLError) as error:
-        raise HistoryUnknownError(f"{configuration} cannot be read: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise HistoryUnknownError(
+            f"{configuration} cannot be read: {error.strerror}; correct its permissions"
+        ) from error
+    except yaml.YAMLError as error:
+        # From None, and without the parser's words: they repeat lines, which may have a password.
+        mark = getattr(error, "problem_mark", None)
+        place = f", first in line {mark.line + 1}" if mark else ""
+        raise HistoryUnknownError(f"{configuration} is no valid YAML{place}: correct it") from None
     return {name: found[name] for name in _STORAGES if found.get(name)} if isinstance(found, dict) else {}
 
 
-def _postgres_url(configured: dict[str, Any]) -> str | None:
+def _postgres_url(configured: dict[str, Any], configuration: Path) -> str | None:
     """The URL of a database with the whole history, in the form of libpq; None if the history is elsewhere."""
     try:
         url = configured["storage"]["postgres"]["postgres_url"]
     except (KeyError, TypeError):
         return None
     if isinstance(url, dict):
-        url = os.environ.get(str(url.get("env")))
-    # Dagster's URL names SQLAlchemy's driver as well.
-    return re.sub(r"^postgres(ql)?\+\w+:", "postgresql:", str(url)) if url else None
+        variable = str(url.get("env"))
+        url = os.environ.get(variable)
+        if not url:
+            raise HistoryUnknownError(
+                f"{configuration} takes the address of the run history from {variable}, which is not set: set it as "
+                "for Dagster"
+            )
+    found = _URL.fullmatch(str(url))
+    if found is None:
+        return str(url)
+    secrets = [quote(unquote(part), safe="") for part in (found["user"], found["password"]) if part is not None]
+    return f"postgresql://{':'.join(secrets)}{'@' if secrets else ''}{found['place']}"

@@ -14,7 +14,7 @@ _TICK_SECONDS = 15  # a rebuild that is worth sharing takes minutes
 def prebuild_share(context: dg.OpExecutionContext) -> None:
     """Pre-builds one share of the rebuild under way."""
     with as_dagster_failure():
-        count = Workspace.open_for_reading().prebuild(context.op_config["number"])
+        count = Workspace.open_for_reading(needs_key=True).prebuild(context.op_config["number"])
     context.log.info("this process is not needed now" if count is None else f"parts pre-built: {count:,}")
 
 

@@ -10,6 +10,7 @@ from pipeline.quality.findings import Finding, FindingRecord
 from pipeline.quality.lake_parts import LakeParts
 from pipeline.quality.rules import Check
 from pipeline.schema.table import Partition, Table
+from pipeline.storage.day_parts import is_cut_further
 from pipeline.storage.manifest import digest
 from pipeline.transform.queries import macros_used_by
 
@@ -30,6 +31,7 @@ class Changes:
         self._states = states
         self._connection = connection
         self._inputs: dict[tuple[Partition, tuple[Table, ...]], dict[str, str]] = {}
+        self._misplaced: dict[Check, set[str]] = {}
         self.replaced_views: set[str] = set()
 
     def passing(self, checks: Sequence[Check]) -> Iterator[Check]:
@@ -43,7 +45,7 @@ class Changes:
             if group[0].among_changed is not None:
                 yield from self._passing_among(group, changed)
             elif group[0].locates:
-                within |= {check for check in group if all(self._passing_within([check], [part]) for part in changed)}
+                within |= {check for check in group if not self._parts_with_misplaced(check, changed)}
             else:
                 within |= self._passing_within(group, changed)
         misplaced = {check.table for check in checks if check.locates and check not in within}
@@ -56,11 +58,17 @@ class Changes:
             clean = self._passed.clean_parts(check.key, self._rule(check))
             inputs = self._inputs_of(check) if clean else {}
             changed = tuple(part for part, rows in inputs.items() if clean.get(part) != rows)
-            if inputs and 2 * len(changed) <= len(inputs):  # with more, reading everything is as fast
+            # With more, reading everything is as fast.
+            if inputs and not _is_part_gone(clean, inputs) and 2 * len(changed) <= len(inputs):
                 kind = (changed, check.among_changed is None, check.locates, check.reads)
                 groups.setdefault(kind, []).append(check)
         for (changed, *_), group in groups.items():
             yield group, changed
+
+    def note_inputs(self, checks: Iterable[Check]) -> None:
+        """Takes the fingerprints of the parts now, for `record`."""
+        for check in (check for check in checks if check.cut_by is not Partition.NONE):
+            self._inputs_of(check)
 
     def record(self, findings: Mapping[Check, Finding], record: FindingRecord) -> None:
         """Records the parts in which nothing was found."""
@@ -68,10 +76,17 @@ class Changes:
             if check.cut_by is Partition.NONE:
                 continue
             inputs = {} if finding.offender_count else self._inputs_of(check)
-            if inputs:
-                record.note_clean(check.key, self._rule(check), inputs)
+            # That a row is in the wrong part is no offence in all rows, but matters when other parts change.
+            misplaced = self._misplaced.get(check, set())
+            if clean := {part: rows for part, rows in inputs.items() if part not in misplaced}:
+                record.note_clean(check.key, self._rule(check), clean)
             else:
                 record.forget_clean(check.key)
+
+    def _parts_with_misplaced(self, check: Check, changed: Sequence[str]) -> set[str]:
+        found = {part for part in changed if not self._passing_within([check], [part])}
+        self._misplaced[check] = found
+        return found
 
     def _passing_within(self, checks: list[Check], changed: Sequence[str]) -> set[Check]:
         for table in checks[0].reads:
@@ -107,6 +122,11 @@ class Changes:
             table.name: self._states[table.name] for table in check.reads if self._parts.is_read_whole(table, check)
         }
         return digest(sql, macros_used_by(sql), whole)
+
+
+def _is_part_gone(clean: Mapping[str, str], inputs: Mapping[str, str]) -> bool:
+    """Whether a part was removed, and not cut further. Rows of unchanged parts may have been right because of it."""
+    return any(not is_cut_further(part, inputs) for part in clean.keys() - inputs.keys())
 
 
 def passing_row_checks(connection: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> set[Check]:

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from pipeline.catalog.markdown import code
+from pipeline.errors import PipelineError
 from pipeline.quality.changes import Changes, passing_row_checks
 from pipeline.quality.findings import Finding, FindingRecord
 from pipeline.quality.lake_parts import LakeParts
@@ -22,7 +23,6 @@ from pipeline.schema.staging import PURCHASES
 from pipeline.schema.table import Partition, Table
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
-from pipeline.storage.errors import DataDirectoryError
 from pipeline.storage.manifest import digest
 from pipeline.transform.queries import macros, macros_used_by
 
@@ -58,8 +58,8 @@ class Checker:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        # The record is a cache: a failing disk must not fail a finished run.
-        with contextlib.suppress(DataDirectoryError):
+        # The record is a cache: a failing disk, or a check that somebody executed meanwhile, fails no finished run.
+        with contextlib.suppress(PipelineError, OSError):
             self._record.save(self._data.records)
         self._stack.__exit__(*error)
 
@@ -75,9 +75,7 @@ class Checker:
         states = self._states(checks)
         inputs = {check: _fingerprint(check, states) for check in checks}
         found = {check: known.finding(check.key, inputs[check]) for check in checks}
-        computed = self._computed([check for check in checks if found[check] is None], states, known)
-        for check, finding in computed.items():
-            self._record.note(check.key, inputs[check], replace(finding, computed_at=self._clock()))
+        computed = self._computed([check for check in checks if found[check] is None], inputs, states, known)
         findings = {check: found[check] or computed[check] for check in checks}
         for check, finding in findings.items():
             self._returned.note(check.key, inputs[check], finding)
@@ -98,7 +96,9 @@ class Checker:
         read = {table.name: table for check in checks for table in check.reads}
         return {name: digest(self._data.store.etags(table)) for name, table in read.items()}
 
-    def _computed(self, checks: list[Check], states: dict[str, str], known: FindingRecord) -> dict[Check, Finding]:
+    def _computed(
+        self, checks: list[Check], inputs: dict[Check, str], states: dict[str, str], known: FindingRecord
+    ) -> dict[Check, Finding]:
         if not checks:
             return {}
         self._parts.refresh()
@@ -110,7 +110,12 @@ class Checker:
             self._create_view(self._connected(), TABLES[name], states[name])
         passing |= passing_row_checks(self._connected(), whole)
         found = {check: Finding(0, []) if check in passing else run(check, self._connected()) for check in checks}
-        changes.record(found, self._record)
+        changes.note_inputs(found)
+        # Without the lock, a run may have replaced objects meanwhile: then it is unknown which rows were looked at.
+        if self._data.is_held or self._states(checks).items() <= states.items():
+            changes.record(found, self._record)
+            for check, finding in found.items():
+                self._record.note(check.key, inputs[check], replace(finding, computed_at=self._clock()))
         return found
 
     def _connected(self) -> duckdb.DuckDBPyConnection:

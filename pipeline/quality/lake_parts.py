@@ -56,7 +56,7 @@ class LakeParts:
     def _raw(self) -> RawParts:
         # Most tables have no checks that are cut, and the manifest of a long history is large.
         if self._listed is None:
-            self._listed = RawParts(self._store, Manifest(self._data.records))
+            self._listed = RawParts(self._store, Manifest.as_saved(self._data.storage))
         return self._listed
 
     def inputs(self, check: Check, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:

@@ -199,6 +199,11 @@ class DataDirectory(Layout):
             with for_owner_and_group():
                 yield
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this DataDirectory holds the lock, so that no other process changes objects."""
+        return self._is_held
+
     def is_being_written(self) -> bool:
         """Whether a process holds the lock, or one on another machine the lease. Raises StoreError."""
         return self._lock.is_held() or (self._lease is not None and self._lease.is_held())

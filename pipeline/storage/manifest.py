@@ -16,6 +16,7 @@ import msgspec
 
 from pipeline.schema.table import Table
 from pipeline.storage.day_parts import Span
+from pipeline.storage.object_storage import ObjectStorage
 from pipeline.storage.records import Records
 
 _NAME = "manifest"
@@ -92,6 +93,14 @@ class Manifest:
         self._is_changed = False
         self._saved_at = time.monotonic()
         self._tables = records.load(_NAME, dict[str, TableState]) or {}
+
+    @classmethod
+    def as_saved(cls, storage: ObjectStorage) -> Manifest:
+        """The manifest as last saved, for a reader beside the builder.
+
+        The builder's records do not learn of it. So the builder cannot overwrite a manifest that it has not loaded.
+        """
+        return cls(Records(storage))
 
     def state(self, table: Table) -> TableState:
         """The table's state, read-only. To change it, use the methods below: they mark the manifest as unsaved."""

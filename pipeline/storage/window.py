@@ -79,5 +79,5 @@ def _days_needed(data: DataDirectory, table: Table, first: str) -> set[str]:
 
     Days are whole, however they are cut into parts.
     """
-    parts = Manifest(data.records).state(table).parts
+    parts = Manifest.as_saved(data.storage).state(table).parts
     return {day_of(name) for name, part in parts.items() if part.pending_count or (part.resolved_until or "") >= first}

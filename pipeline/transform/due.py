@@ -30,7 +30,7 @@ class Due:
 
 def due_state(data: DataDirectory) -> str:
     """A fingerprint of the tables that `due` reads, from the manifest alone. While it is unchanged, so is `due`."""
-    manifest = Manifest(data.records)
+    manifest = Manifest.as_saved(data.storage)
     return digest(manifest.versions(PURCHASES), manifest.versions(PENDING_SESSIONS))
 
 

@@ -8,6 +8,7 @@ derives the others. It waits for nobody, so another process can only save it tim
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -61,6 +62,7 @@ class SharedRebuild:
         """Begins the round before the first table that follows from answers alone, if many parts are out of date."""
         if self._most == 1 or self._round or table.sources != (STATUS_RESPONSES.name,):
             return
+        self._context.inspection.look_through(FULFILLED_RESULTS)  # removes damaged parts, which are out of date then
         count = min(self._most, len(list(_stale(self._context, FULFILLED_RESULTS))) // LEAST_PARTS)
         if count < 2:
             return
@@ -69,7 +71,9 @@ class SharedRebuild:
         self._data.records.load(ROUND, Round)
         self._save(Round(uuid.uuid4().hex, count, [table.name for table in PREBUILT]))
         if not self._data.storage.is_remote:
-            self._processes = [_started(number) for number in range(1, count)]
+            for number in range(1, count):
+                with contextlib.suppress(OSError):  # no memory or process is left: the run derives these parts itself
+                    self._processes.append(_started(number))
 
     def after(self, table: Table) -> None:
         """Tells the other processes that the table is complete. The last one ends the round."""

@@ -77,6 +77,20 @@ def test_a_run_that_began_before_the_schedules_time_leaves_the_digest_to_the_nex
     assert len(kept.messages) == 1
 
 
+def test_a_run_that_ends_after_midnight_sends_the_digest_of_the_day_on_which_it_began_once(
+    digested, configure, monkeypatch
+):
+    _, kept = digested
+    configure(daily_cron="50 23 * * *")
+    workspace = Workspace.open()
+    midnight = now().replace(hour=0, minute=0, second=0, microsecond=0)
+    monkeypatch.setattr("pipeline.orchestration.digest.now", lambda: midnight + timedelta(minutes=5))
+    send(workspace, midnight - timedelta(minutes=9))
+    assert len(kept.messages) == 1
+    send(workspace, midnight + timedelta(minutes=4))
+    assert len(kept.messages) == 1
+
+
 def test_a_digest_of_an_earlier_day_does_not_count(digested):
     workspace, kept = digested
     with workspace.data.exclusive():

@@ -239,7 +239,7 @@ def test_a_schedule_that_somebody_stopped_is_named(waiting_run):
 
 def test_a_history_in_another_storage_is_unknown(slow):
     with (Path(os.environ["DAGSTER_HOME"]) / "dagster.yaml").open("a") as file:
-        file.write("\nstorage:\n  postgres:\n    postgres_url: {env: HISTORY}\n")
+        file.write("\nstorage:\n  mysql:\n    mysql_url: {env: HISTORY}\n")
     assert "in another storage" in str(status().history_unknown_because)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
 
+import duckdb
 import httpx
 import pytest
 import uvicorn
@@ -101,6 +103,7 @@ def test_the_browser_may_load_nothing_from_elsewhere_and_runs_no_other_script(lo
         {"host": "["},
         {"origin": "http://evil.example"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"origin": "http://127.0.0.1:8080"},
     ],
 )
@@ -206,6 +209,15 @@ def test_without_marimo_the_command_says_how_to_install_it(workspace, monkeypatc
 
 def test_before_the_first_publication_the_command_says_what_to_do(configure):
     assert_one_line_error(phygitals_here("explore", "--port", "0"), "run `phygitals refresh` first")
+
+
+def test_a_published_file_of_a_version_that_lacked_a_column_is_named(workspace, tmp_path):
+    former = shutil.copy(workspace.data.warehouse, tmp_path / "former.duckdb")  # this process has the file open
+    with duckdb.connect(former) as connection:
+        connection.execute("ALTER TABLE pulls DROP COLUMN multiple")
+    shutil.move(former, workspace.data.warehouse)
+    refused = phygitals_here("explore", "--export", str(tmp_path / "page.html"))
+    assert_one_line_error(refused, "cannot be explored", "run `phygitals refresh`, which publishes it again")
 
 
 def test_a_port_that_is_taken_is_named(workspace):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +15,7 @@ import pytest
 from pipeline.quality import checker as checker_module
 from pipeline.quality.checker import CHECKS, Checker, checks_of
 from pipeline.schema import TABLES
+from pipeline.schema.raw import SESSION_SUBMISSIONS
 from pipeline.schema.staging import ITEM_ATTRIBUTES, PULLS, PURCHASES
 from pipeline.schema.table import Partition, Zone
 from pipeline.storage import day_parts
@@ -22,7 +25,7 @@ from pipeline.storage.day_parts import day_of
 from pipeline.transform import raw_parts
 from pipeline.transform.builder import Builder
 from tests.support.broken_lake import break_for, table_changed_by
-from tests.support.busy_day import AFTERWARDS, BusyDay
+from tests.support.busy_day import AFTERWARDS, DAY, BusyDay
 
 pytestmark = pytest.mark.one_python
 
@@ -178,6 +181,64 @@ def test_rows_left_in_the_part_of_a_former_resolution_are_found(lake):
     for path in (path for (path,) in lake.store.parts(PURCHASES).values()):
         change(lake, Path(path), PURCHASES, f"UPDATE purchases SET resolved_at = {time} WHERE session_id = '{session}'")
     assert found(lake, PULLS)["pulls.key_is_unique"].offender_count > 0
+
+
+def test_rows_left_in_a_former_part_are_found_when_the_new_part_gets_its_rows_in_a_later_run(lake):
+    """Meanwhile the session has its rows once, in the wrong part, which is no offence."""
+    old, new = latest(lake, PULLS), Path(min(lake.store.parts(PULLS).items())[1][0])
+    with connect(lake) as connection:
+        (session,) = connection.execute(f"SELECT min(session_id) FROM '{old}'").fetchone() or ()
+    time = f"(SELECT min(resolved_at) FROM '{new}')"
+    for path in (path for (path,) in lake.store.parts(PURCHASES).values()):
+        change(lake, Path(path), PURCHASES, f"UPDATE purchases SET resolved_at = {time} WHERE session_id = '{session}'")
+    assert found(lake, PULLS)["pulls.refers_to_purchases"].offender_count == 0
+    change(lake, new, PULLS, f"INSERT INTO pulls FROM '{old}' WHERE session_id = '{session}'")
+    assert found(lake, PULLS)["pulls.key_is_unique"].offender_count > 0
+
+
+def test_a_session_without_a_purchase_is_found_when_the_raw_part_with_its_first_submission_is_removed(tmp_path):
+    data = directory(tmp_path / "days")
+    days = BusyDay(data, is_plain=True)
+    for number in range(6):  # each file repeats two sessions of an earlier one
+        days.add_run(DAY + timedelta(days=number, hours=12), 4)
+    build(data)
+    found(data)
+    shutil.rmtree(f"{data.store.folder(SESSION_SUBMISSIONS)}/{DAY:%Y-%m-%d}")
+    build(data)
+    findings = found(data, PURCHASES)
+    assert findings["purchases.every_accepted_session_is_a_purchase"].offender_count > 0
+    assert said(findings) == said(in_everything(data, PURCHASES))
+
+
+def test_a_check_that_is_executed_while_a_run_replaces_a_part_does_not_count_for_the_new_rows(lake):
+    def run(check, connection):
+        finding = computed(check, connection)
+        if check.key == "pulls.key_is_unique":
+            path = latest(lake, PULLS)
+            change(lake, path, PULLS, f"INSERT INTO pulls FROM '{path}' LIMIT 1")
+        return finding
+
+    computed = checker_module.run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checker_module, "run", run)
+        assert in_everything(lake, PULLS)["pulls.key_is_unique"].offender_count == 0
+    assert found(lake, PULLS)["pulls.key_is_unique"].offender_count == 1
+
+
+def test_a_check_that_is_executed_during_a_run_does_not_fail_the_run(lake):
+    change(lake, latest(lake, PULLS), PULLS, "UPDATE pulls SET name = 'Another'")
+    with lake.exclusive(), Checker(lake, lambda: AFTERWARDS) as checker:
+        checker.findings(checks_of(PULLS))
+        in_everything(DataDirectory(lake.root), PULLS)
+
+
+def test_a_check_that_is_executed_is_known_to_the_next_run(lake, checked_whole):
+    path = latest(lake, PULLS)
+    change(lake, path, PULLS, f"INSERT INTO pulls FROM '{path}' LIMIT 1")
+    assert in_everything(lake, PULLS)["pulls.key_is_unique"].offender_count == 1
+    checked_whole.clear()
+    assert found(lake, PULLS)["pulls.key_is_unique"].offender_count == 1
+    assert checked_whole == []
 
 
 def test_a_part_beside_those_that_it_was_cut_into_is_found(lake, checked_whole):

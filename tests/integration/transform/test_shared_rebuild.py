@@ -1,6 +1,8 @@
 """A rebuild that several processes share: the tables are those of one process, whatever happens to the others."""
 
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +65,13 @@ def test_the_run_starts_processes_itself_and_waits_for_none(workspace, expected,
     assert_is_over(workspace, expected)
 
 
+def test_processes_that_cannot_be_started_cost_nothing(workspace, expected, monkeypatch):
+    monkeypatch.setattr("pipeline.transform.shared_rebuild.LEAST_PARTS", 1)
+    monkeypatch.setattr(sys, "executable", str(workspace.data.root / "no-python"))
+    workspace.rebuild()
+    assert_is_over(workspace, expected)
+
+
 def test_a_process_that_is_killed_costs_no_more_than_its_work(workspace, expected, monkeypatch):
     with round_begun(workspace, monkeypatch) as builder:
         process = prebuilding(1)
@@ -94,6 +103,15 @@ def test_what_another_program_or_one_with_another_key_made_is_not_adopted(
         assert len(prebuilt(workspace)) == 6
         assert adopted(builder) == NONE
     assert_is_over(workspace, expected)
+
+
+def test_a_process_without_the_key_which_would_leave_it_in_the_rows_says_so_and_makes_nothing(workspace, monkeypatch):
+    with round_begun(workspace, monkeypatch) as builder:
+        process = prebuilding(1, PHYGITALS_API_KEY="")
+        process.communicate()
+        assert process.returncode == 1
+        assert prebuilt(workspace) == []
+        adopted(builder)
 
 
 def test_torn_damaged_and_foreign_objects_are_derived_again(workspace, expected, monkeypatch):
@@ -141,6 +159,13 @@ def test_a_run_with_few_new_parts_begins_no_round(workspace):
         builder.forget_all()
         builder.build(FULFILLED_RESULTS)
         assert workspace.data.records.load(ROUND, Round) is None
+
+
+def test_a_damaged_part_is_derived_again_by_a_run_that_may_begin_a_round(workspace, expected):
+    (path,) = workspace.data.store.part(FULFILLED_RESULTS, "2026-03-02")
+    Path(path).write_bytes(b"PAR1 damaged PAR1")
+    workspace.publish()
+    assert table_hashes(workspace.data) == expected
 
 
 def test_what_is_pre_built_follows_from_answers_alone_and_not_from_the_time():
