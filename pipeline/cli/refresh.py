@@ -15,6 +15,9 @@ from pipeline.orchestration.resources import workspace_resource
 from pipeline.polling.progress import Progress
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+# The job's page in the UI lists the runs with this tag. A job origin would set it, but with an origin Dagster's daemon
+# would retry a run of the command line, and its sensors would report the failure a second time.
+_REPOSITORY = {".dagster/repository": "__repository__@phygitals"}
 
 
 def _without_capture(log_key: Sequence[str]) -> contextlib.AbstractContextManager[SimpleNamespace]:
@@ -42,7 +45,7 @@ def run_refresh(on_line: Callable[[str], None], on_progress: Callable[[Progress]
         fail_dead_runs(instance)
         # setattr, because it replaces a method
         setattr(instance.compute_log_manager, "capture_logs", _without_capture)  # noqa: B010
-        result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
+        result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET, tags=_REPOSITORY)
         if not result.success:
             failed = RefreshError(notify(instance, result.dagster_run, result.all_events, on_line))
             for event in result.get_step_failure_events():

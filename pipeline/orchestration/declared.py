@@ -28,7 +28,7 @@ def table_spec(table: Table, deps: list[str] | None = None) -> dg.AssetSpec:
     return dg.AssetSpec(
         table.name,
         group_name=table.group,
-        description=_description(table),
+        description=table.grain.replace("`", ""),
         kinds={"parquet"} if table.zone is Zone.RAW else {"duckdb", "parquet"},
         owners=OWNERS,
         tags={"zone": table.zone.value},
@@ -36,6 +36,7 @@ def table_spec(table: Table, deps: list[str] | None = None) -> dg.AssetSpec:
         metadata={
             "dagster/column_schema": column_schema(table),
             "dagster/table_name": table.name,
+            **_facts(table),
             **_uri(table),
         },
         deps=upstream(table) if deps is None else deps,
@@ -127,18 +128,24 @@ def _uri(table: Table) -> dict[str, str]:
     return {"dagster/uri": f"file://{folder}"}
 
 
-def _description(table: Table) -> str:
-    lines = [table.grain, ""]
+def _facts(table: Table) -> dict[str, dg.MetadataValue[Any]]:
+    """What the declaration says of the whole table.
+
+    It is metadata and not part of the description, because Dagster's catalog shows descriptions as plain text.
+    """
+    found: dict[str, str] = {}
     if table.key:
-        lines.append(f"- Key: {', '.join(f'`{name}`' for name in table.key)}.")
+        found["key"] = ", ".join(f"`{name}`" for name in table.key)
     if table.partition is not Partition.NONE:
-        lines.append(f"- Parquet: by UTC day, the {table.partition.value}; days with many rows in parts.")
-    for reference in table.references:
-        columns = ", ".join(f"`{name}`" for name in reference.columns)
-        lines.append(f"- Refers by {columns} to {_link(reference.table, reference.table)}.")
+        found["parts"] = f"By UTC day, the {table.partition.value}. Days with many rows are cut further."
+    if table.references:
+        found["references"] = ", ".join(
+            f"{_link(reference.table, reference.table)} by {', '.join(f'`{name}`' for name in reference.columns)}"
+            for reference in table.references
+        )
     if table.sources:
-        lines.append(f"- Derived from {', '.join(_link(name, name) for name in upstream(table))}.")
-    return "\n".join(lines).strip()
+        found["derived_from"] = ", ".join(_link(name, name) for name in upstream(table))
+    return {name: dg.MetadataValue.md(text) for name, text in found.items()}
 
 
 def _column_description(column: Column, origins: Iterable[Origin]) -> str:

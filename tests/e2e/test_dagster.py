@@ -13,7 +13,9 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from dagster import DagsterEventType
+from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 
 from pipeline.cli.refresh import RefreshError, run_refresh
 from pipeline.clock import now
@@ -232,6 +234,19 @@ def test_a_published_file_that_does_not_hold_what_the_lake_holds_is_not_to_be_re
     monkeypatch.setattr(publish_module, "disagreements", lambda _data: Finding(1, ["pulls: another count"]))
     with pytest.raises(RefreshError, match="do not rely on the published file; run `phygitals rebuild`"):
         run_refresh(lambda _line: None, lambda _progress: None)
+
+
+def test_a_run_of_the_command_line_is_among_the_runs_of_the_job_and_no_daemon_retries_it(api):
+    api(Simulator(hold=0)).key = "another"
+    drop(Workspace.open(), "a.txt", "one\n")
+    with pytest.raises(RefreshError):
+        run_refresh(lambda _line: None, lambda _progress: None)
+    (location,) = yaml.safe_load((PROJECT_ROOT / "workspace.yaml").read_text())["load_from"]
+    label = f"__repository__@{location['python_module']['location_name']}"
+    with dg.DagsterInstance.get() as instance:
+        (run,) = instance.get_runs(dg.RunsFilter(job_name="refresh", tags={REPOSITORY_LABEL_TAG: label}))
+    assert run.is_failure
+    assert run.remote_job_origin is None
 
 
 def test_files_that_are_still_unread_in_an_hour_are_asked_for_again(api, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 from pipeline.catalog.lineage import asset_origins
 from pipeline.catalog.markdown import INLINE
 from pipeline.definitions import defs
-from pipeline.orchestration.declared import column_lineage
+from pipeline.orchestration.declared import column_lineage, upstream
 from pipeline.schema import TABLES
 from pipeline.simulator.server import PENDING, Reply, Simulator
 from pipeline.steps import Workspace
@@ -29,11 +29,30 @@ def specs() -> dict[str, dg.AssetSpec]:
 @pytest.mark.parametrize("table", ASSETS, ids=lambda t: t.name)
 def test_every_asset_is_described_by_its_declaration(table):
     spec = specs()[table.name]
-    assert str(spec.description).startswith(table.grain)
+    assert str(spec.description) == table.grain.replace("`", "")
     assert spec.owners and spec.kinds and spec.tags["zone"] == table.zone.value
     assert spec.metadata["dagster/table_name"] == table.name
     assert spec.metadata["dagster/uri"].startswith("file:///")
     assert spec.metadata["dagster/uri"].endswith(f"/{table.name}")
+
+
+def test_no_description_has_markup_because_the_catalog_shows_it_as_text():
+    shown = [str(spec.description) for spec in specs().values()]
+    assert len(shown) > len(ASSETS)
+    assert not [text for text in shown if re.search(r"[`*\[#\n]", text)]
+
+
+@pytest.mark.parametrize("table", ASSETS, ids=lambda t: t.name)
+def test_every_asset_page_links_to_what_its_table_refers_to_and_is_derived_from(table):
+    metadata = specs()[table.name].metadata
+    found = {
+        name: set(re.findall(r"/assets/(\w+)\)", metadata[name].value))
+        for name in ("references", "derived_from")
+        if name in metadata
+    }
+    expected = {"references": {reference.table for reference in table.references}, "derived_from": set(upstream(table))}
+    assert found == {name: tables for name, tables in expected.items() if tables}
+    assert ("key" in metadata) == bool(table.key)
 
 
 @pytest.mark.parametrize("table", ASSETS, ids=lambda t: t.name)
