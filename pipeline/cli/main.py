@@ -211,7 +211,7 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
     In CSV, text that a spreadsheet would run as a formula gets a leading apostrophe.
     """
     from pipeline.cli.table_output import print_rows
-    from pipeline.publish.reading import open_for_queries, require_one_result, require_read_only
+    from pipeline.publish.reading import next_rows, open_for_queries, require_one_result, require_read_only
     from pipeline.report.wording import counted
     from pipeline.storage.error_translation import exceeds_memory
 
@@ -228,7 +228,7 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
                 return
             cursor = connection.execute(sql)
             count = print_rows(console(), cursor, limit=limit or None)
-            is_cut = cursor.description is not None and cursor.fetchone() is not None
+            is_cut = cursor.description is not None and bool(next_rows(cursor, 1))
         except duckdb.Error as error:
             if exceeded := exceeds_memory(error, data.memory_limit):
                 raise click.ClickException(str(exceeded)) from error

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.publish.reading import next_rows
 from pipeline.report.wording import escape_controls
 
 _GROUPED_FROM = 10_000  # smaller numbers may be years
@@ -26,10 +27,11 @@ def print_rows(
 ) -> int:
     """Prints a query's rows as a table, or one field per line if too wide; returns the number of printed rows.
 
-    Cells longer than a UUID wrap, others do not. With a limit, the cursor still has the remaining rows.
+    Cells longer than a UUID wrap, others do not. With a limit, the cursor still has the remaining rows. Raises
+    ValueRangeError and duckdb.Error.
     """
     names = [escape_controls(column[0]) for column in cursor.description or []]
-    rows = [] if not names else cursor.fetchall() if limit is None else cursor.fetchmany(limit)
+    rows = next_rows(cursor, limit) if names else []
     columns = [_cells([row[i] for row in rows], is_money="_usd" in name) for i, name in enumerate(names)]
     cells = [list(row) for row in zip(*columns, strict=True)]
     widths = [

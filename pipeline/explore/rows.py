@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from pipeline.publish.export import write_rows
+from pipeline.publish.reading import next_rows
 from pipeline.storage.spill import temporary_folder
 
 ROWS_IN_CSV = 100_000
@@ -37,13 +38,13 @@ class Rows:
 
 
 def fetched(cursor: duckdb.DuckDBPyConnection, limit: int | None = None) -> Rows:
-    """What a query found; with a limit, so many rows at most."""
+    """What a query found; with a limit, so many rows at most. Raises ValueRangeError and duckdb.Error."""
     names = tuple(column[0] for column in cursor.description or [])
     if not names:
         return Rows((), [])
     if limit is None:
-        return Rows(names, cursor.fetchall())
-    found = cursor.fetchmany(limit + 1)
+        return Rows(names, next_rows(cursor))
+    found = next_rows(cursor, limit + 1)
     return Rows(names, found[:limit], len(found) > limit)
 
 

@@ -8,7 +8,7 @@ import duckdb
 
 from pipeline.explore.edition import Edition
 from pipeline.explore.rows import Rows, fetched
-from pipeline.publish.reading import QueryError, require_one_result, require_read_only
+from pipeline.publish.reading import QueryError, ValueRangeError, require_one_result, require_read_only
 from pipeline.storage.error_translation import exceeds_memory
 
 EXAMPLE = "SELECT status, count(*) AS purchases FROM purchases GROUP BY status"
@@ -33,7 +33,7 @@ def answered(edition: Edition, sql: str, memory_limit: str) -> Rows | Refusal:
         if cursor.extract_statements(sql)[-1].type == duckdb.StatementType.CREATE:
             return Refusal("The SQL returns no rows: end it with a query such as FROM item_types.")
         return fetched(cursor.execute(sql), ROWS_SHOWN)
-    except QueryError as error:
+    except (QueryError, ValueRangeError) as error:
         return Refusal(str(error))
     except duckdb.Error as error:
         return Refusal(str(exceeds_memory(error, memory_limit) or error))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from pipeline.explore import ExploreError
 from pipeline.explore.edition import current_edition
 from pipeline.explore.server import require_marimo
+from pipeline.publish.export import write_file
 from pipeline.storage.data_directory import DataDirectory
 
 _PAGE = Markup(
@@ -27,7 +27,7 @@ _PAGE = Markup(
 def write_static_page(path: Path, data: DataDirectory) -> None:
     """Runs the notebook without a browser and writes what it shows, replacing an existing file.
 
-    Raises ExploreError and PublishError.
+    Raises ExploreError, ExportError and PublishError.
     """
     require_marimo()
     import marimo as mo
@@ -37,7 +37,4 @@ def write_static_page(path: Path, data: DataDirectory) -> None:
     current_edition(data)  # raises before marimo would show the error as an output
     outputs, _ = app.run()
     shown = Markup("\n").join(Markup(mo.as_html(output).text) for output in outputs if output is not None)  # noqa: S704
-    try:
-        path.write_text(str(_PAGE.format(shown)), encoding="utf-8")
-    except OSError as error:
-        raise ExploreError(f"{path} could not be written: {error.strerror}") from error
+    write_file(path, lambda temporary: temporary.write_text(str(_PAGE.format(shown)), encoding="utf-8"))

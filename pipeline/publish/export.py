@@ -86,7 +86,7 @@ def export(connection: duckdb.DuckDBPyConnection, sql: str, chosen: str, output:
         if output is None:
             _to_standard_output(folder / "rows", write)
         else:
-            _to_file(output, write)
+            write_file(output, write)
 
 
 def write_rows(rows: duckdb.DuckDBPyRelation, chosen: str, path: Path, spill: Path, memory_limit: str) -> None:
@@ -159,7 +159,8 @@ def refuse_bad_places(output: Path, data: Layout) -> None:
         raise ExportError(f"{output} is in the data directory, where queries must not write: choose another place")
 
 
-def _to_file(output: Path, write: Callable[[Path], object]) -> None:
+def write_file(output: Path, write: Callable[[Path], object]) -> None:
+    """Replaces a file of the user's atomically; `write` makes it at a path beside it. Raises ExportError."""
     temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
         write(temporary)

@@ -11,6 +11,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -40,6 +41,20 @@ _CONFIG: Config = {
 
 class QueryError(PipelineError):
     """The statement does more than read the published tables; it was not run."""
+
+
+class ValueRangeError(PipelineError):
+    """A value of the result is outside the range of Python's type."""
+
+
+def next_rows(cursor: duckdb.DuckDBPyConnection, limit: int | None = None) -> list[tuple[Any, ...]]:
+    """The next rows of a query that was executed, up to the limit. Raises ValueRangeError and duckdb.Error."""
+    try:
+        return cursor.fetchall() if limit is None else cursor.fetchmany(limit)
+    except OverflowError as error:
+        raise ValueRangeError(
+            f"the result has a value that Python cannot hold ({error}): cast its column to VARCHAR, or change the value"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -183,6 +183,13 @@ def test_a_long_result_is_cut_and_says_how_to_see_the_rest(workspace):
     assert "1 row" in written("SELECT 1").splitlines()
 
 
+def test_a_value_that_python_cannot_hold_is_named_with_what_to_do(workspace):
+    for rows in ("SELECT to_days(2000000000)", "SELECT to_days(i * 2000000000) FROM range(2) AS r(i)"):
+        refused = phygitals_here("query", rows, "--limit", "1")
+        assert_one_line_error(refused, "days=2000000000", "cast its column to VARCHAR")
+    assert "2000000000 days" in written("SELECT to_days(2000000000)::VARCHAR")
+
+
 def test_names_do_not_steer_the_terminal(workspace):
     shown = written("SELECT name FROM pulls WHERE pull_number = 3")
     assert "\x1b" not in shown and "\u202e" not in shown

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
+import os
 import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from unittest.mock import Mock
 
 import duckdb
 import httpx
@@ -199,6 +202,16 @@ def test_the_static_page_has_figures_pulls_and_answers_and_neither_scripts_nor_l
 def test_the_static_page_is_not_written_into_the_data_directory(workspace):
     refused = phygitals_here("explore", "--export", str(workspace.data.root / "page.html"))
     assert_one_line_error(refused, "in the data directory")
+
+
+def test_a_static_page_that_cannot_be_written_leaves_the_former_one(workspace, monkeypatch, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("former")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=full))
+    refused = phygitals_here("explore", "--export", str(page))
+    assert_one_line_error(refused, "page.html could not be written and is unchanged", "No space left on device")
+    assert (page.read_text(), [*tmp_path.glob(".page*")]) == ("former", [])
 
 
 def test_without_marimo_the_command_says_how_to_install_it(workspace, monkeypatch, tmp_path):

@@ -35,6 +35,12 @@ def edition(workspace):
     return current_edition(workspace.data)
 
 
+def test_a_value_that_python_cannot_hold_is_named_with_what_to_do(edition, workspace):
+    refusal = ask(edition, workspace, "SELECT to_days(2000000000)")
+    assert isinstance(refusal, Refusal)
+    assert "cast its column to VARCHAR" in refusal.words
+
+
 def ask(edition, workspace, sql):
     return answered(edition, sql, workspace.data.memory_limit)
 
