@@ -121,7 +121,7 @@ def test_a_run_is_a_job_that_has_its_settings_from_the_secret(
     secret = {name: value for name, value in os.environ.items() if re.match("PHYGITALS_|AWS_|DAGSTER_POSTGRES", name)}
     cluster = Cluster({"phygitals": secret}, pod)
     with cluster.serving(kubeconfig), fleet.running(DAEMON, "daemon"):
-        wait_until(lambda: any(run.is_success for run in fleet.runs()), "a run has succeeded")
+        wait_until(lambda: any(run.is_success for run in fleet.runs()), "a run has succeeded", 240)
     (run,), (job,) = fleet.runs(), cluster.jobs
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert (container["image"], job["metadata"]["namespace"]) == (IMAGE, "phygitals")
