@@ -116,7 +116,7 @@ def test_pulls_without_a_quote_and_free_sessions_are_no_part_of_spend_and_return
     workspace = Workspace.open()
     drop(workspace, "x.csv", "session_id,pack_id,price_usd\nhalf,p,20\nthird,p,10\nfree,p,0\nunpriced,p,\n")
     ask(workspace)
-    build_all(workspace)
+    build(workspace, *READ)
     (pack,) = lake_records(workspace, "FROM pack_economics")
     assert (pack["spend_usd"], pack["buyback_total_usd"]) == (Decimal("13.3333"), Decimal(10))
     assert pack["return_ratio"] == pytest.approx(10 / 13.3333)
