@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 
 from pipeline.publish.reading import open_for_queries
 from pipeline.settings import PROJECT_ROOT
@@ -34,6 +35,15 @@ def new_history(cluster: Cluster) -> str:
     name = f"history_{uuid.uuid4().hex}"
     cluster.run(f"CREATE DATABASE {name}")
     return cluster.url(OWNER, OWNERS_PASSWORD, name).replace("postgresql://", "postgresql+psycopg2://")
+
+
+def looking_often(configuration: Path, copy: Path, **launcher: object) -> Path:
+    """The copy, whose daemon looks after runs every second, and whose launcher has these values besides its own."""
+    changed = yaml.safe_load(configuration.read_text(encoding="utf-8"))
+    changed["run_monitoring"]["poll_interval_seconds"] = 1
+    changed["run_launcher"]["config"] |= launcher
+    copy.write_text(yaml.safe_dump(changed), encoding="utf-8")
+    return copy
 
 
 def processes_of(parent: int) -> list[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import redis
-from tests.support.fleet import DEPLOY, Fleet, new_history
+from tests.support.fleet import DEPLOY, Fleet, looking_often, new_history
 from tests.support.postgresql import Cluster
 from tests.support.processes import free_port
 from tests.support.redis import Redis
@@ -42,4 +42,5 @@ def fleet(
     configure(lake_url=lake_url)
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", new_history(database))
     monkeypatch.setenv("DAGSTER_REDIS_URL", broker.url)
-    return Fleet(tmp_path / "machines", DEPLOY / "dagster.yaml", database, monkeypatch)
+    configuration = looking_often(DEPLOY / "dagster.yaml", tmp_path / "dagster.yaml")
+    return Fleet(tmp_path / "machines", configuration, database, monkeypatch)

@@ -14,7 +14,7 @@ from dagster_k8s import K8sRunLauncher
 
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Simulator
-from tests.support.fleet import DAEMON, DEPLOY, Fleet, new_history
+from tests.support.fleet import DAEMON, DEPLOY, Fleet, looking_often, new_history
 from tests.support.kubernetes_api import Cluster, checked
 from tests.support.processes import wait_until
 
@@ -111,17 +111,17 @@ def test_a_run_is_a_job_that_has_its_settings_from_the_secret(
     configure(lake_url=lake_url)
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", new_history(database))
     monkeypatch.setenv("DAGSTER_CURRENT_IMAGE", IMAGE)
-    kubeconfig, configuration = tmp_path / "kubeconfig", tmp_path / "dagster.yaml"
-    changed = yaml.safe_load(CONFIGURATION.read_text())
-    changed["run_launcher"]["config"] |= {"load_incluster_config": False, "kubeconfig_file": str(kubeconfig)}
-    configuration.write_text(yaml.safe_dump(changed))
+    kubeconfig = tmp_path / "kubeconfig"
+    configuration = looking_often(
+        CONFIGURATION, tmp_path / "dagster.yaml", load_incluster_config=False, kubeconfig_file=str(kubeconfig)
+    )
     fleet = Fleet(tmp_path / "machines", configuration, database, monkeypatch)
     fleet.submit(*(f"s{number}" for number in range(50)))
     pod = {"DAGSTER_HOME": str(fleet.use("pod")), "PHYGITALS_DATA_DIR": os.environ["PHYGITALS_DATA_DIR"]}
     secret = {name: value for name, value in os.environ.items() if re.match("PHYGITALS_|AWS_|DAGSTER_POSTGRES", name)}
     cluster = Cluster({"phygitals": secret}, pod)
     with cluster.serving(kubeconfig), fleet.running(DAEMON, "daemon"):
-        wait_until(lambda: any(run.is_success for run in fleet.runs()), "a run has succeeded")
+        wait_until(lambda: any(run.is_success for run in fleet.runs()), "a run has succeeded", 240)
     (run,), (job,) = fleet.runs(), cluster.jobs
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert (container["image"], job["metadata"]["namespace"]) == (IMAGE, "phygitals")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster import DagsterEvent, DagsterEventType
 from dagster._daemon.types import DaemonHeartbeat
 
 from pipeline.cli.refresh import RefreshError, run_refresh
@@ -13,7 +14,7 @@ from pipeline.cli.status import status_of
 from pipeline.clock import now
 from pipeline.definitions import defs
 from pipeline.orchestration.instance import recorded_runs
-from pipeline.orchestration.run_history import LAKE_URL
+from pipeline.orchestration.run_history import DATA_DIRECTORY, LAKE_URL
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from tests.support.fleet import new_history
@@ -43,14 +44,13 @@ def status():
     return status_of(Workspace.open_for_reading())
 
 
-def run():
-    run_refresh(lambda _line: None, lambda _progress: None)
-
-
 def test_it_tells_runs_triggers_and_what_to_do(api, history):
     simulator = api(Simulator(delay_scale=0, hold=0))
-    drop(Workspace.open(), "a.txt", "one\n")
-    run()
+    with recorded_runs() as instance:
+        tags = {DATA_DIRECTORY: str(Workspace.open().data.root)}
+        done = instance.create_run_for_job(defs.resolve_job_def("refresh"), tags=tags)
+        for event in (DagsterEventType.RUN_START, DagsterEventType.RUN_SUCCESS):
+            instance.report_dagster_event(DagsterEvent(event.value, done.job_name), done.run_id)
     found = status()
     assert found.history_unknown_because is None
     assert found.last_run is not None and found.last_run.result == "succeeded"
@@ -59,7 +59,7 @@ def test_it_tells_runs_triggers_and_what_to_do(api, history):
     simulator.key = "another"
     drop(Workspace.open(), "b.txt", "two\n")
     with pytest.raises(RefreshError) as failed:
-        run()
+        run_refresh(lambda _line: None, lambda _progress: None)
     with recorded_runs() as instance:
         seen = now() - timedelta(seconds=30)
         instance.add_daemon_heartbeat(DaemonHeartbeat(seen.timestamp(), "SCHEDULER", None))

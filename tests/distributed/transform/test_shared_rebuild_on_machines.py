@@ -15,12 +15,10 @@ from tests.support.rebuilds import DAYS, add_days, adopted, prebuilding, round_b
 
 @pytest.fixture
 def first(machines, lake_url, configure):
-    """A machine that holds a lake with a few days of raw data, whose tables it has built alone."""
+    """A machine that holds a lake with a few days of raw data."""
     configure(rebuild_processes=3)
     made = machines.use("first", lake_url)
     add_days(made)
-    with made.builder() as builder:
-        adopted(builder)
     return made
 
 
@@ -28,7 +26,11 @@ def objects(lake_url):
     return [found.key for found in Bucket(lake_url).list("prebuilt")]
 
 
-def test_other_machines_pre_build_and_the_tables_are_those_of_one(first, lake_url, monkeypatch, tmp_path, s3_server):
+def test_other_machines_pre_build_and_one_that_is_lost_in_the_middle_costs_no_more_than_its_work(
+    first, lake_url, monkeypatch, tmp_path, s3_server
+):
+    with first.builder() as alone:
+        adopted(alone)
     expected = table_hashes(first.data)
     with round_begun(first, monkeypatch) as builder:
         for number in (1, 2):
@@ -42,10 +44,6 @@ def test_other_machines_pre_build_and_the_tables_are_those_of_one(first, lake_ur
         assert [request.method for request in looks] == ["HEAD", "GET"] * DAYS * len(PREBUILT)
     assert objects(lake_url) == []
     assert table_hashes(first.data) == expected
-
-
-def test_a_machine_that_is_lost_in_the_middle_costs_no_more_than_its_work(first, lake_url, monkeypatch, tmp_path):
-    expected = table_hashes(first.data)
     with round_begun(first, monkeypatch) as builder:
         process = prebuilding(1, PHYGITALS_DATA_DIR=tmp_path / "machine")
         builder.build(FULFILLED_RESULTS)

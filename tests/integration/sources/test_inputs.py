@@ -11,6 +11,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.clock import now
+from pipeline.schema import TABLES
+from pipeline.schema.findings import DATA_ISSUES
+from pipeline.schema.staging import PULLS
 from pipeline.simulator.server import Simulator
 from pipeline.sources import formats
 from pipeline.sources.columns import RowError
@@ -21,9 +24,9 @@ from pipeline.sources.intake import take_in
 from pipeline.sources.listing import UnavailableFileError
 from pipeline.steps import Workspace
 from tests.support.answers import fulfilled
-from tests.support.command_line import assert_one_line_error, phygitals
+from tests.support.command_line import assert_one_line_error, phygitals_here
 from tests.support.intake import Counted, ids, only_file, parquet, reasons, taken_in
-from tests.support.workspace import build_all, drop, refresh, rows
+from tests.support.workspace import build, derive, drop, lake_rows
 
 
 @pytest.fixture
@@ -96,9 +99,8 @@ def test_a_line_of_text_that_looks_like_csv_is_rejected(line, workspace):
 def test_a_rejection_names_every_fault_and_the_columns(workspace):
     drop(workspace, "a.csv", "session_id,price_usd,quantity,initiated_at\ns,ten,0,soon\n,1,1,\n")
     workspace.take_in()
-    build_all(workspace)
-    workspace.publish()
-    first, second = rows(workspace, "SELECT session_id, field, detail, raw_value FROM data_issues ORDER BY source")
+    build(workspace, DATA_ISSUES)
+    first, second = lake_rows(workspace, "SELECT session_id, field, detail, raw_value FROM data_issues ORDER BY source")
     assert first == (
         "s",
         "initiated_at, price_usd, quantity",
@@ -217,18 +219,16 @@ def test_an_export_that_is_submitted_again_names_the_same_sessions(api, tmp_path
     workspace = Workspace.open()
     drop(workspace, "a.parquet", parquet({"session_id": ODD_IDS, "pack_id": ODD_IDS}))
     workspace.take_in()
-    build_all(workspace)
     workspace.publish()
     exported = tmp_path / "export.csv"
-    done = phygitals("query", "SELECT session_id, pack_id, price_usd FROM purchases", "--output", str(exported))
+    done = phygitals_here("query", "SELECT session_id, pack_id, price_usd FROM purchases", "--output", str(exported))
     assert done.returncode == 0, done.stderr
     assert "\n'=1+1," in exported.read_text(encoding="utf-8")
-    assert phygitals("submit", str(exported)).returncode == 0
+    assert phygitals_here("submit", str(exported)).returncode == 0
     report = only_file(workspace)
     assert (report.rows_read, report.duplicates) == (len(ODD_IDS), len(ODD_IDS))
-    build_all(workspace)
-    workspace.publish()
-    assert rows(workspace, "FROM data_issues WHERE rule = 'conflicting_submission'") == []
+    build(workspace, DATA_ISSUES)
+    assert lake_rows(workspace, "FROM data_issues WHERE rule = 'conflicting_submission'") == []
 
 
 @pytest.mark.parametrize("text", [*ODD_IDS, "", "'", "\t=x", "plain"])
@@ -254,12 +254,12 @@ def test_standard_input_names_ids_a_line():
 
 @pytest.mark.parametrize("argument", ["orders/ids", "./ids", "~/ids.csv", "ids.JSON", "ids.xlsx", "a\\b.txt"])
 def test_what_looks_like_a_path_and_is_none_is_an_error(argument, workspace):
-    assert_one_line_error(phygitals("submit", "good", argument), "there is no such file", "nothing was submitted")
+    assert_one_line_error(phygitals_here("submit", "good", argument), "there is no such file", "nothing was submitted")
     assert list(workspace.data.inbox.iterdir()) == []
 
 
 def test_a_folder_is_not_submitted(tmp_path):
-    assert_one_line_error(phygitals("submit", str(tmp_path)), str(tmp_path), "is not a file")
+    assert_one_line_error(phygitals_here("submit", str(tmp_path)), str(tmp_path), "is not a file")
 
 
 SPANNING = 'session_id,note\na,"x\ny"\n'
@@ -299,8 +299,8 @@ def test_an_impossible_time_is_a_finding_and_left_out_of_every_latency(api):
     tomorrow = now() + timedelta(hours=23)
     times = {"old": "2014-12-31T23:59:59Z", "late": "2099-01-01", "zero": "1970-01-01", "near": tomorrow.isoformat()}
     drop(workspace, "a.csv", "session_id,initiated_at\n" + "".join(f"{k},{v}\n" for k, v in times.items()))
-    refresh(workspace)
-    found = rows(
+    derive(workspace, DATA_ISSUES, TABLES["resolution_funnel"])
+    found = lake_rows(
         workspace, "SELECT session_id, field, detail FROM data_issues WHERE rule = 'implausible_time' ORDER BY 1"
     )
     assert found == [
@@ -308,8 +308,10 @@ def test_an_impossible_time_is_a_finding_and_left_out_of_every_latency(api):
         ("old", "initiated_at", "before 2015; excluded from latencies"),
         ("zero", "initiated_at", "before 2015; excluded from latencies"),
     ]
-    assert rows(workspace, "SELECT abs(latency_p99_seconds) < 3600 FROM resolution_funnel") == [(True,)]
-    assert rows(workspace, "SELECT count(*) FROM purchases WHERE year(initiated_at) IN (1970, 2014, 2099)") == [(3,)]
+    assert lake_rows(workspace, "SELECT abs(latency_p99_seconds) < 3600 FROM resolution_funnel") == [(True,)]
+    assert lake_rows(workspace, "SELECT count(*) FROM purchases WHERE year(initiated_at) IN (1970, 2014, 2099)") == [
+        (3,)
+    ]
 
 
 def test_nuls_behind_names_and_ids_are_dropped_and_values_stay(api):
@@ -322,7 +324,7 @@ def test_nuls_behind_names_and_ids_are_dropped_and_values_stay(api):
     api(Simulator(delay_scale=0, hold=0, scripts={"s": [fulfilled("s", item)]}))
     workspace = Workspace.open()
     drop(workspace, "a.txt", "s\n")
-    refresh(workspace)
-    assert rows(workspace, "SELECT item_id, mint_address, name FROM pulls") == [("card", "card", "Name")]
-    assert rows(workspace, "SELECT item_id, value FROM item_attributes") == [("card", "Base\0")]
-    assert rows(workspace, "SELECT item_id, set_name FROM items") == [("card", "Base\0")]
+    derive(workspace, PULLS, TABLES["item_attributes"], TABLES["items"])
+    assert lake_rows(workspace, "SELECT item_id, mint_address, name FROM pulls") == [("card", "card", "Name")]
+    assert lake_rows(workspace, "SELECT item_id, value FROM item_attributes") == [("card", "Base\0")]
+    assert lake_rows(workspace, "SELECT item_id, set_name FROM items") == [("card", "Base\0")]

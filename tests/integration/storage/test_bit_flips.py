@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -55,10 +56,11 @@ def tables(data: DataDirectory) -> dict[str, list[tuple]]:
         return {t.name: connection.execute(f"FROM {data.store.scan(t)}").fetchall() for t in PUBLISHED}
 
 
-@pytest.fixture
-def history(tmp_path) -> DataDirectory:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> Path:
     """A history in tables, of two objects that were merged into one, and published."""
-    data = filled(tmp_path / "data")
+    folder = tmp_path_factory.mktemp("history")
+    data = filled(folder / "data")
     with data.exclusive():
         raw_log.recover(data, STATUS_RESPONSES)
         log = ResponseLog(data, STATUS_RESPONSES, MOMENT)
@@ -66,7 +68,16 @@ def history(tmp_path) -> DataDirectory:
         log.close()
         compact(data, STATUS_RESPONSES, MOMENT + timedelta(days=2))
     build(data, LATER)
-    return data
+    return data.root.rename(folder / "kept")
+
+
+@pytest.fixture
+def history(kept) -> DataDirectory:
+    """A copy of it, at its place and with the times of its files, by which the pipeline knows them."""
+    root = kept.with_name("data")
+    if root.exists():
+        shutil.rmtree(root)
+    return DataDirectory(shutil.copytree(kept, root))
 
 
 def test_a_flipped_bit_in_a_raw_object_is_named_before_anything_is_derived_from_it(history, record_property):
@@ -130,13 +141,12 @@ def test_a_flipped_bit_in_a_derived_object_is_healed_on_the_next_day(history, re
     outcomes: Counter[str] = Counter()
     expected = tables(history)
     paths = [path for zone in ("staging", "lake") for path in sorted((history.root / zone).rglob("*.parquet"))]
-    for day in (2, 3):
-        for path in paths:
-            overwrite(path, next(flips(path.read_bytes(), rng, 1)))
-            outcomes["healed"] += 1
-        build(history, MOMENT + timedelta(days=day))
-        assert tables(history) == expected
-        assert disagreements(history).offender_count == 0
+    for path in paths:
+        overwrite(path, next(flips(path.read_bytes(), rng, 1)))
+        outcomes["healed"] += 1
+    build(history, MOMENT + timedelta(days=2))
+    assert tables(history) == expected
+    assert disagreements(history).offender_count == 0
     record_property(f"flips in derived objects, seed {SEED}", dict(outcomes))
 
 
@@ -165,7 +175,7 @@ def test_a_flipped_bit_in_what_a_table_is_derived_from_on_the_same_day_is_named_
 def test_a_flipped_bit_in_the_published_file_is_not_copied_on(history, record_property):
     rng = random.Random(SEED)
     outcomes: Counter[str] = Counter()
-    for number in range(4):
+    for number in range(2):
         content = history.warehouse.read_bytes()
         at = rng.randrange(len(content))
         overwrite(history.warehouse, content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :])
@@ -195,14 +205,13 @@ def test_what_is_lost_of_manifest_or_record_is_built_and_published_anew(history)
     expected = tables(history)
     for name in ("manifest.json", "published.json"):
         path = history.root / "staging" / name
-        for content in (next(flips(path.read_bytes(), random.Random(SEED), 1)), b'{"a": {"b": ["c"]}}'):
-            overwrite(path, content)
-            build(history, LATER)
-            assert tables(history) == expected
-            with history.exclusive():
-                counts = publish(history).row_counts
-            assert counts == {name: len(rows) for name, rows in expected.items()}
-            assert json.loads(path.read_text()).keys() == {"crc32", "content"}
+        overwrite(path, next(flips(path.read_bytes(), random.Random(SEED), 1)))
+        build(history, LATER)
+        assert tables(history) == expected
+        with history.exclusive():
+            counts = publish(history).row_counts
+        assert counts == {name: len(rows) for name, rows in expected.items()}
+        assert json.loads(path.read_text()).keys() == {"crc32", "content"}
 
 
 def test_a_record_that_is_damaged_or_of_another_shape_counts_as_lost(history, record_property):

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,14 +19,14 @@ from pipeline.errors import PipelineError
 from pipeline.publish import PublishError
 from pipeline.schema import TABLES
 from pipeline.schema.raw import PENDING_SESSIONS, SESSION_SUBMISSIONS, STATUS_RESPONSES
-from pipeline.schema.table import Zone
+from pipeline.schema.table import Table, Zone
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.compaction import compact
 from pipeline.storage.connection import connect
 from pipeline.storage.errors import DamagedFileError, StoreError
 from pipeline.storage.raw_log import Response, ResponseLog
-from tests.support.command_line import assert_one_line_error, phygitals
+from tests.support.command_line import assert_one_line_error, phygitals, phygitals_here
 from tests.support.lake import lake_hashes
 from tests.support.workspace import build_all, drop, refresh, rows
 
@@ -234,27 +235,22 @@ def test_a_command_on_a_full_disk_ends_in_one_line(disk, workspace):
     drop(workspace, "b.txt", "b\n")
     with disk.full():
         assert_one_line_error(phygitals("refresh"), "raw/session_submissions", "No space left", "free some space")
-        assert_one_line_error(phygitals("submit", "c"), "inbox", "No space left", "free some space")
+        assert_one_line_error(phygitals_here("submit", "c"), "inbox", "No space left", "free some space")
         again = str(workspace.data.inbox / "a.csv")
-        assert_one_line_error(phygitals("submit", again), "inbox", "No space left", "free some space")
+        assert_one_line_error(phygitals_here("submit", again), "inbox", "No space left", "free some space")
     assert [path.name for path in sorted(workspace.data.inbox.iterdir())] == ["a.csv", "b.txt"]
 
 
-def test_a_read_only_data_directory_can_be_read_and_not_be_written(disk, workspace):
+def test_a_read_only_data_directory_can_be_read_and_not_be_written(disk, workspace, configure):
     before = contents(workspace, "raw", "staging", "lake")
     with disk.read_only():
-        assert phygitals("query", "FROM item_types").returncode == 0
-        assert phygitals("status").returncode == 0
+        assert phygitals_here("query", "FROM item_types").returncode == 0
+        assert phygitals_here("status").returncode == 0
         advice = "make it writable or set PHYGITALS_DATA_DIR to another one"
-        assert_one_line_error(phygitals("refresh"), str(workspace.data.root), "Read-only file system", advice)
+        assert_one_line_error(phygitals_here("refresh"), str(workspace.data.root), "Read-only file system", advice)
+        configure(data_dir=workspace.data.root / "new")
+        assert_one_line_error(phygitals_here("refresh"), str(workspace.data.root / "new"), "Read-only file system")
     assert contents(workspace, "raw", "staging", "lake") == before
-
-
-def test_a_new_data_directory_on_a_read_only_disk_is_refused_by_name(disk, workspace, configure):
-    new = workspace.data.root / "new"
-    configure(data_dir=new)
-    with disk.read_only():
-        assert_one_line_error(phygitals("refresh"), str(new), "Read-only file system")
 
 
 BUILD_WITH_SMALL_FILES_ONLY = """
@@ -329,22 +325,33 @@ def test_a_command_that_meets_a_damaged_file_ends_in_one_line(workspace):
     damage_rows(path)
     drop(workspace, "new.txt", "new\n")  # with nothing pending nobody looks at the answers
     assert_one_line_error(phygitals("refresh"), f"{path} cannot be read", "restore it from a backup")
-    assert_one_line_error(phygitals("status"), f"{path} cannot be read", "restore it from a backup")
+    assert_one_line_error(phygitals_here("status"), f"{path} cannot be read", "restore it from a backup")
+
+
+def steps_from_raw(table: Table) -> int:
+    """No table is derived from another one that is as many steps away."""
+    sources = () if table.zone is Zone.RAW else table.sources
+    return 1 + max((steps_from_raw(TABLES[name]) for name in sources), default=-1)
 
 
 def test_a_derived_file_that_does_not_open_is_built_again(workspace):
     before = lake_hashes(workspace)
     derived = [path for zone in ("staging", "lake") for path in (workspace.data.root / zone).rglob("*.parquet")]
     assert len(derived) == sum(table.zone is not Zone.RAW for table in TABLES.values())
-    for number, path in enumerate(derived):
-        (damage_footer if number % 2 else damage_metadata)(path)
-        try:
-            with workspace.builder() as builder:
-                builder.build(PENDING_SESSIONS)
-                builder.build_published()
-        except DamagedFileError:
-            # One that still opens is named where something is derived from it, and built again by the next run.
-            build_all(workspace)
+    by_steps = defaultdict(list)
+    for path in derived:
+        by_steps[steps_from_raw(TABLES[path.parent.name])].append(path)
+    for paths in by_steps.values():
+        for number, path in enumerate(paths):
+            (damage_footer if number % 2 else damage_metadata)(path)
+        for _ in range(len(paths) + 1):
+            try:
+                with workspace.builder() as builder:
+                    builder.build(PENDING_SESSIONS)
+                    builder.build_published()
+            except DamagedFileError:
+                continue  # one that still opens is named where something is derived from it; the next run builds it
+            break
         assert lake_hashes(workspace) == before
     for path in derived:
         path.write_bytes(b"")
@@ -354,7 +361,7 @@ def test_a_derived_file_that_does_not_open_is_built_again(workspace):
 
 def test_a_derived_file_with_damaged_rows_is_named_and_built_again_when_it_is_deleted(workspace):
     before = lake_hashes(workspace)
-    for folder in ("lake/purchases", "lake/pulls", "lake/item_types"):
+    for folder in ("lake/purchases", "lake/item_types"):
         (path,) = (workspace.data.root / folder).glob("*.parquet")
         damage_rows(path)
         damaged = contents(workspace, "lake")
@@ -383,6 +390,6 @@ def test_damage_in_what_a_table_is_built_from_is_named_before_the_table_is_touch
 
 def test_a_damaged_published_file_is_named_and_published_anew(workspace):
     workspace.data.warehouse.write_bytes(b"not a database" * 1000)
-    assert_one_line_error(phygitals("query", "FROM pulls"), "phygitals.duckdb cannot be opened", "delete it")
+    assert_one_line_error(phygitals_here("query", "FROM pulls"), "phygitals.duckdb cannot be opened", "delete it")
     refresh(workspace)
     assert rows(workspace, "SELECT count(*) FROM purchases") == [(30,)]

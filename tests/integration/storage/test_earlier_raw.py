@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.polling.answers import Answer, interpret
 from pipeline.schema.raw import STATUS_RESPONSES
+from pipeline.schema.staging import PULLS
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from pipeline.storage import journal
@@ -18,7 +19,7 @@ from pipeline.storage.connection import connect
 from pipeline.storage.objects import is_merged
 from pipeline.storage.raw_log import Response, ResponseLog
 from tests.support.lake import NOW, PAST, compact_at
-from tests.support.workspace import build_all, drop, rows
+from tests.support.workspace import build, drop, lake_rows
 
 SENTENCE = "keys are repeated; of each, the last counts"  # as those versions wrote it, whatever is written now
 EARLIER_SCHEMA = pa.schema([f for f in STATUS_RESPONSES.arrow_schema if f.name != "has_repeated_keys"])
@@ -66,9 +67,8 @@ def keep_answers_of_now(workspace: Workspace, *session_ids: str) -> None:
 
 
 def item_ids(workspace: Workspace) -> list[tuple[str, str]]:
-    build_all(workspace)
-    workspace.publish()
-    return rows(workspace, "SELECT session_id, item_id FROM pulls ORDER BY session_id")
+    build(workspace, PULLS)
+    return lake_rows(workspace, "SELECT session_id, item_id FROM pulls ORDER BY session_id")
 
 
 def flags(workspace: Workspace) -> list[tuple[str, bool | None, str | None]]:

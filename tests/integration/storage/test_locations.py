@@ -30,12 +30,12 @@ from pipeline.storage.parquet_query import literal_path
 from pipeline.storage.raw_log import Response, ResponseLog
 from pipeline.transform.builder import Builder
 from tests.support.answers import fulfilled
-from tests.support.command_line import phygitals
+from tests.support.command_line import phygitals, phygitals_here
 from tests.support.lake import compact_at
 from tests.support.workspace import drop, refresh, rows
 
 SEED = 20261128
-CASES = 8
+CASES = 5
 MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 COLUMNS = sorted({column.name for table in TABLES.values() for column in table.columns})
 PIECES = [
@@ -159,12 +159,10 @@ def test_a_refresh_and_the_commands_say_the_same_below_any_folders(api, configur
     api(Simulator(delay_scale=0, hold=0))
     workspace = Workspace.open()
     drop(workspace, "a.csv", "session_id,pack_id,price_usd,user_id\n" + "".join(f"s{i},elite,50,u\n" for i in range(5)))
-    refresh(workspace)
+    for done in (phygitals("refresh"), phygitals_here("trace", "s0")):
+        assert done.returncode == 0, done.stderr
     assert rows(workspace, "SELECT DISTINCT pack_id, source_file FROM purchases") == [("elite", "a.csv")]
     assert rows(workspace, "SELECT DISTINCT pack_id FROM pulls") == [("elite",)]
-    for command in (("refresh",), ("trace", "s0")):
-        done = phygitals(*command)
-        assert done.returncode == 0, done.stderr
     with Checker(workspace.data, now) as checker:
         for table in TABLES.values():
             if table.is_asset:
@@ -177,7 +175,7 @@ def test_the_past_can_be_written_into_a_folder_that_is_named_like_a_column(api, 
     drop(workspace, "a.txt", "s1\ns2\n")
     refresh(workspace)
     folder = tmp_path / "as_of=2026-11-28"
-    done = phygitals("rebuild", "--as-of", now().isoformat(), "--into", str(folder))
+    done = phygitals_here("rebuild", "--as-of", now().isoformat(), "--into", str(folder))
     assert done.returncode == 0, done.stderr
     with duckdb.connect(folder / "phygitals.duckdb", read_only=True) as connection:
         assert connection.execute("SELECT count(*), count(DISTINCT as_of) FROM pending_ageing").fetchone() == (5, 1)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from pipeline.clock import now
@@ -12,17 +9,27 @@ from pipeline.publish.reading import open_for_queries
 from pipeline.publish.warehouse import open_warehouse
 from pipeline.report import ReportError, queries
 from pipeline.report.page import write_report
+from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.errors import MemoryLimitError
+from tests.support.command_line import phygitals_here
+from tests.support.workspace import drop, refresh
 
 LIMIT = "SELECT current_setting('memory_limit')"
-LARGE = "SELECT list(md5(i::VARCHAR)) FROM range(20_000_000) t(i)"
+LARGE = "SELECT list(repeat(md5(i::VARCHAR), 50)) FROM range(20_000_000) t(i)"  # grows fast
 
 
 @pytest.fixture
-def small(configure, demo):
+def small(configure, copy_of):
+    """A workspace of ten sessions, opened with the least limit."""
+
+    def build(workspace: Workspace) -> None:
+        drop(workspace, "a.csv", "session_id,pack_id,price_usd\n" + "".join(f"s{i},p,50\n" for i in range(10)))
+        refresh(workspace)
+
+    copy_of("ten sessions", lambda: Simulator(delay_scale=0, hold=0), build)
     configure(memory_limit="250 MB")
     return Workspace.open()
 
@@ -51,8 +58,7 @@ def test_a_query_that_needs_more_is_refused_with_the_name_of_the_variable(tmp_pa
 
 
 def test_the_command_query_names_the_variable(small):
-    command = [sys.executable, "-m", "pipeline.cli.main", "query", LARGE]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    asked = phygitals_here("query", LARGE)
     assert asked.returncode == 1
     assert asked.stderr.startswith("Error: a query needs more memory than PHYGITALS_MEMORY_LIMIT=250 MB allows")
     assert asked.stderr.count("\n") == 1
@@ -61,4 +67,4 @@ def test_the_command_query_names_the_variable(small):
 def test_the_report_names_the_variable(small, monkeypatch):
     monkeypatch.setattr(queries, "read", lambda connection, _moment: connection.execute(LARGE))
     with pytest.raises(ReportError, match="PHYGITALS_MEMORY_LIMIT=250 MB"):
-        write_report(small.data, "local", now())
+        write_report(small.data, "production", now())
