@@ -24,8 +24,6 @@ from tests.support.workspace import (
     FOLDERS,
     KEY,
     Folder,
-    drop,
-    refresh,
 )
 
 if TYPE_CHECKING:
@@ -145,17 +143,6 @@ def copy_of(
         return Workspace.open()
 
     return copy
-
-
-@pytest.fixture
-def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """What `make demo` leaves, of ten sessions, seen from the project's root."""
-    monkeypatch.setenv("PHYGITALS_DATA_DIR", str(tmp_path / "data" / "local"))
-    monkeypatch.chdir(tmp_path)
-    workspace = Workspace.open()
-    drop(workspace, "a.csv", "session_id,pack_id,price_usd\n" + "".join(f"s{i},elite-50,50\n" for i in range(10)))
-    refresh(workspace)
-    return workspace
 
 
 @pytest.fixture(params=FOLDERS, ids=[folder.kind.folder for folder in FOLDERS])

@@ -36,7 +36,7 @@ from tests.support.asset_groups import GROUPS
 from tests.support.dagster_runs import EXECUTE, execute, requested, skipped, tick
 from tests.support.lake import assert_secret_is_nowhere, derive_wrongly
 from tests.support.polling_process import Arrivals
-from tests.support.workspace import KEY, drop, refresh, rows
+from tests.support.workspace import KEY, drop, lake_rows, refresh, rows
 
 
 def specs() -> dict[str, dg.AssetSpec]:
@@ -107,8 +107,9 @@ def test_a_file_whose_name_is_no_text_starts_a_run_and_is_read(api):
     assert request.tags["inbox"] == "M?rz.txt"
     with recorded_runs() as instance:
         instance.create_run_for_job(defs.resolve_job_def("refresh"), tags=request.tags)
-    run_refresh(lambda _line: None, lambda _progress: None)
-    assert rows(workspace, "SELECT source_file FROM purchases") == [("M?rz.txt",)]
+        chosen = [dg.AssetKey(name) for name in ("session_submissions", "status_responses", "purchases")]
+        assert defs.resolve_job_def("refresh").execute_in_process(instance=instance, asset_selection=chosen).success
+    assert lake_rows(workspace, "SELECT source_file FROM purchases") == [("M?rz.txt",)]
     assert isinstance(tick(), dg.SkipReason)
 
 
@@ -128,7 +129,7 @@ def test_the_job_runs_from_the_project_root_and_leaves_the_key_nowhere(api, conf
     scripts = {f"gone{i}": [Reply.json({"error": f"bad {KEY}"}, 404)] for i in range(3)}
     scripts |= {"odd": [Reply.json([KEY])], "slow": [PENDING]}
     api(Simulator(delay_scale=0, hold=0, fault_rate=0.1, scripts=scripts))
-    configure(poll_budget=2)
+    configure(poll_budget=1)
     workspace = Workspace.open()
     drop(workspace, "a.csv", "session_id,colour\n" + "".join(f"s{i},red\n" for i in range(30)) + "s1,blue\n,red\n")
     drop(workspace, "b.txt", "\n".join(scripts))
@@ -181,10 +182,16 @@ def test_a_refused_key_fails_the_run_with_what_to_do_and_without_the_key(api, tm
     assert not workspace.data.warehouse.exists()
 
 
+def test_definitions_of_wrong_settings_fail_a_run_with_the_setting(configure):
+    configure(env="nowhere")
+    done = execute()
+    assert done.returncode != 0
+    assert "PHYGITALS_ENV='nowhere' is refused" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"env": "nowhere"}, "PHYGITALS_ENV='nowhere' is refused"),
         ({"env": "production"}, "PHYGITALS_API_KEY is not set"),
         (
             {"env": "production", "api_key": "k" * 20, "api_url": "http://127.0.0.1:9"},
@@ -196,9 +203,9 @@ def test_what_stops_a_run_is_said_in_its_failure(settings, words, configure):
     configure(**settings, poll_budget=0.5, poll_interval=0.1)
     if "api_url" in settings:
         drop(Workspace.open(), "a.txt", "one\n")
-    done = execute()
-    assert done.returncode != 0
-    assert words in done.stderr
+    done = defs.resolve_job_def("refresh").execute_in_process(raise_on_error=False)
+    (failure,) = done.get_step_failure_events()
+    assert words in failure.step_failure_data.error_display_string
 
 
 def test_runs_are_recorded_in_the_project_unless_dagster_home_says_where(tmp_path, monkeypatch):
@@ -219,7 +226,7 @@ def test_a_run_that_is_terminated_keeps_what_came(api, configure):
     workspace = Workspace.open()
     drop(workspace, "a.txt", "\n".join(f"s{i}" for i in range(300)))
     process = subprocess.Popen(EXECUTE, stderr=subprocess.PIPE, text=True, cwd=PROJECT_ROOT, env=os.environ)
-    assert arrivals.reached.wait(60)
+    assert arrivals.reached.wait(120)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0

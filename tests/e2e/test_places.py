@@ -36,7 +36,7 @@ from pipeline.storage.connection import connect
 from pipeline.storage.errors import DataDirectoryError
 from pipeline.storage.files import sync
 from pipeline.storage.raw_log import ResponseLog
-from tests.support.command_line import assert_one_line_error, phygitals, phygitals_here
+from tests.support.command_line import phygitals, phygitals_here
 from tests.support.journals import kill
 from tests.support.workspace import KEY, drop, refresh, rows
 
@@ -53,11 +53,12 @@ def workspace(api):
 
 @pytest.fixture
 def refreshed(copy_of) -> Workspace:
-    """The same after a refresh."""
+    """The same after a refresh, with its report."""
 
     def build(workspace: Workspace) -> None:
         drop(workspace, "a.txt", "one\ntwo\n")
         refresh(workspace)
+        workspace.report()
 
     copied: Workspace = copy_of("refreshed", lambda: Simulator(delay_scale=0, hold=0), build)
     return copied
@@ -101,7 +102,7 @@ def modes(root: Path) -> dict[str, int]:
     return {str(path.relative_to(root)): stat.S_IMODE(path.lstat().st_mode) for path in [root, *root.rglob("*")]}
 
 
-@pytest.mark.parametrize(("umask", "allowed"), [(0o022, 0o750), (0o002, 0o770), (0o077, 0o700)])
+@pytest.mark.parametrize(("umask", "allowed"), [(0o002, 0o770), (0o077, 0o700)])
 def test_what_is_made_is_for_owner_and_group_and_no_wider_than_the_umask(api, umask, allowed):
     api(Simulator(delay_scale=0, hold=0))
     former = os.umask(umask)
@@ -131,7 +132,6 @@ def open_journal(workspace: Workspace) -> Path:
 
 def test_a_published_file_keeps_the_mode_the_group_and_the_link_that_somebody_gave_it(refreshed, tmp_path):
     workspace, data = refreshed, refreshed.data
-    workspace.report()
     (elsewhere := tmp_path / "elsewhere").mkdir()
     shared = {path: elsewhere / path.name for path in (data.warehouse, data.report)}
     for path, place in shared.items():
@@ -213,45 +213,6 @@ def test_a_dotenv_file_with_a_secret_that_others_can_read_is_warned_of(tmp_path,
     assert exposed_secrets(tmp_path / "none") is None
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """The package as `pip install .` puts it into an environment, away from its source."""
-    folder = tmp_path_factory.mktemp("installed")
-    shutil.copytree(PROJECT_ROOT / "pipeline", folder / "source" / "pipeline")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(PROJECT_ROOT / name, folder / "source")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*command, "--target", folder / "site", folder / "source"], check=True, capture_output=True)
-    return folder / "site"
-
-
-def test_an_installed_package_keeps_everything_in_the_working_directory(installed, tmp_path):
-    before = sorted(path for path in installed.rglob("*") if path.suffix != ".pyc")
-    (work := tmp_path / "work").mkdir()
-    (work / ".env").write_text("PHYGITALS_POLL_INTERVAL=0.05\nPHYGITALS_API_KEY=secret-of-somebody\n")
-    (work / ".env").chmod(0o644)
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment["PYTHONPATH"] = str(installed)
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pipeline.cli.main", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=work, env=environment, timeout=120)
-
-    assert run("submit", "one").returncode == 0
-    done = run("refresh")
-    assert done.returncode == 0, done.stderr
-    assert "PHYGITALS_API_KEY, and every user of this machine can read it" in done.stderr
-    assert "secret-of-somebody" not in done.stdout + done.stderr
-    assert (work / "data" / "local" / "phygitals.duckdb").exists()
-    assert (work / "dagster_home" / "local" / "history" / "runs.db").exists()
-    assert (work / "dagster_home" / "dagster.yaml").read_text() == (
-        PROJECT_ROOT / "dagster_home/dagster.yaml"
-    ).read_text()
-    assert sorted(path for path in installed.rglob("*") if path.suffix != ".pyc") == before
-    (work / ".env").write_text("PHYGITALS_ENV=production", encoding="utf-16")
-    assert_one_line_error(run("status"), ".env is UTF-16: save it again as UTF-8")
-
-
 def test_each_environment_has_a_history_of_its_own(configure, tmp_path):
     roots = {}
     for environment in ("local", "production"):
@@ -267,7 +228,7 @@ def test_each_environment_has_a_history_of_its_own(configure, tmp_path):
             assert instance.get_runs_count() == 1
 
 
-def test_dagsters_own_command_records_in_the_history_of_the_environment(workspace, tmp_path):
+def test_dagsters_own_command_records_in_the_history_of_the_environment(refreshed, tmp_path):
     command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "pipeline.definitions", "-j", "refresh"]
     subprocess.run(command, check=True, capture_output=True, cwd=PROJECT_ROOT, timeout=200)
     with recorded_runs() as instance:
@@ -280,11 +241,14 @@ def test_dagsters_own_command_records_in_the_history_of_the_environment(workspac
     assert not (tmp_path / "dagster_home" / "history").exists()
 
 
-@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-"])
-def test_a_refresh_with_closed_streams_does_its_work(workspace, closed):
+@pytest.mark.parametrize(("closed", "optimize"), [("<&- >&- 2>&-", ""), (">&-", "2")])
+def test_a_refresh_with_closed_streams_does_its_work(workspace, monkeypatch, closed, optimize):
+    """One of them, too, where Python leaves out documentation strings."""
+    monkeypatch.setenv("PYTHONOPTIMIZE", optimize)
     command = f"exec {sys.executable} -m pipeline.cli.main refresh {closed}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=240)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "<svg" in workspace.data.report.read_text()
     assert rows(workspace, "SELECT count(*) FROM purchases WHERE status <> 'pending'") == [(2,)]
 
 
@@ -307,13 +271,11 @@ def test_whoever_stops_reading_early_gets_no_traceback(refreshed, arguments):
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_a_report_is_drawn_where_python_leaves_out_documentation_strings(workspace, monkeypatch):
+def test_a_report_is_drawn_where_python_leaves_out_documentation_strings(refreshed, monkeypatch):
     monkeypatch.setenv("PYTHONOPTIMIZE", "2")
-    refreshed = phygitals("refresh")
-    assert refreshed.returncode == 0, refreshed.stderr
-    workspace.data.report.unlink()
+    refreshed.data.report.unlink()
     assert phygitals("report").returncode == 0
-    assert "<svg" in workspace.data.report.read_text()
+    assert "<svg" in refreshed.data.report.read_text()
 
 
 # A new session takes the terminal that its first process claims as its own: Ctrl-C there reaches all that it starts.
@@ -348,19 +310,22 @@ def test_ctrl_c_in_a_terminal_is_answered_by_one_line(workspace, monkeypatch):
     assert "received answers are kept" in told.splitlines()[-1]
 
 
-def test_no_name_steers_the_terminal(workspace, tmp_path):
+def test_no_name_steers_the_terminal(refreshed, configure, tmp_path):
+    """The refresh ends at its first request, after it named what it read."""
+    workspace = refreshed
     hostile = tmp_path / f"{STEERING}.csv"
     hostile.write_text(f"session_id,{STEERING}\nthree,1\n")
     refused = tmp_path / f"{STEERING}.xlsx"
     refused.write_text("x")
     shutil.copy(hostile, workspace.data.inbox)
+    configure(api_key="another-key-that-is-refused")
     called = [
         phygitals("submit", str(hostile)),
         phygitals_here("submit", str(refused)),
         phygitals("--debug", "submit", str(refused)),
-        phygitals("submit", f"{STEERING}.csv"),
-        phygitals("refresh"),
-        phygitals("status"),
+        phygitals_here("submit", f"{STEERING}.csv"),
+        phygitals_here("refresh"),
+        phygitals_here("status"),
         phygitals("query", f"SELECT 1 AS \"{STEERING}\", '{STEERING}' AS b"),
         phygitals_here("query", f'SELECT "{STEERING}"'),
         phygitals_here("trace", f"{STEERING}"),

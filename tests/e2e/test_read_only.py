@@ -19,7 +19,7 @@ from pipeline.publish.reading import QueryError, attached_for_queries, open_for_
 from pipeline.simulator.server import Simulator
 from pipeline.steps import SnapshotError, Workspace
 from pipeline.storage.errors import DataDirectoryError
-from tests.support.command_line import assert_one_line_error, phygitals
+from tests.support.command_line import assert_one_line_error, phygitals_here
 from tests.support.workspace import drop, refresh, rows
 
 OTHER_API = "http://127.0.0.1:9"
@@ -219,7 +219,7 @@ def test_no_mixture_of_attacks_leaves_a_trace(workspace, tmp_path, record_proper
 def test_the_command_refuses_what_does_not_read_in_every_format(workspace, tmp_path, chosen):
     before = contents(tmp_path)
     options = ["--format", chosen] if chosen else []
-    refused = phygitals("query", f"COPY (SELECT 1) TO '{workspace.data.warehouse}.wal'", *options)
+    refused = phygitals_here("query", f"COPY (SELECT 1) TO '{workspace.data.warehouse}.wal'", *options)
     assert_one_line_error(refused, "COPY is not allowed in queries")
     assert contents(tmp_path) == before
 
@@ -235,10 +235,10 @@ def test_a_query_that_puts_rows_aside_does_so_outside_of_the_data_directory(work
 @pytest.mark.parametrize("name", ["environment.json", "inbox/a.csv", "report.csv", "lake/new.parquet", "raw/../x.json"])
 def test_no_output_is_written_into_the_data_directory(workspace, tmp_path, name):
     before = contents(tmp_path)
-    refused = phygitals("query", "SELECT 1", "-o", str(workspace.data.root / name), "--format", "csv")
+    refused = phygitals_here("query", "SELECT 1", "-o", str(workspace.data.root / name), "--format", "csv")
     assert_one_line_error(refused, "in the data directory")
     (tmp_path / "link").symlink_to(workspace.data.root)
-    refused = phygitals("query", "SELECT 1", "-o", str(tmp_path / "link" / name), "--format", "csv")
+    refused = phygitals_here("query", "SELECT 1", "-o", str(tmp_path / "link" / name), "--format", "csv")
     assert_one_line_error(refused, "in the data directory")
     (tmp_path / "link").unlink()
     assert contents(tmp_path) == before
@@ -249,7 +249,7 @@ def test_an_output_does_not_replace_the_file_to_which_the_published_one_is_a_lin
     workspace.data.warehouse.rename(moved)
     workspace.data.warehouse.symlink_to(moved)
     before = moved.read_bytes()
-    assert_one_line_error(phygitals("query", "SELECT 1", "-o", str(moved)), "in the data directory")
+    assert_one_line_error(phygitals_here("query", "SELECT 1", "-o", str(moved)), "in the data directory")
     assert moved.read_bytes() == before
 
 
@@ -272,7 +272,7 @@ def test_a_past_is_not_written_into_the_data_directory(workspace, tmp_path):
 )
 def test_a_command_that_reads_makes_nothing_and_binds_nothing(arguments, words, configure, tmp_path):
     configure(env="production", api_url=OTHER_API)
-    done = phygitals(*arguments)
+    done = phygitals_here(*arguments)
     if words is None:
         assert done.returncode == 0, done.stderr
     else:
@@ -281,10 +281,12 @@ def test_a_command_that_reads_makes_nothing_and_binds_nothing(arguments, words, 
 
 
 def test_the_first_submission_binds_and_a_command_that_reads_minds_it(configure, tmp_path):
-    assert phygitals("submit", "one").returncode == 0
+    assert phygitals_here("submit", "one").returncode == 0
     configure(env="production", api_url=OTHER_API)
     for arguments in (["status"], ["query", "SELECT 1"], ["report"], ["trace", "one"], ["rebuild"]):
-        assert_one_line_error(phygitals(*arguments), "holds data of local at the bundled simulator, not of production")
+        assert_one_line_error(
+            phygitals_here(*arguments), "holds data of local at the bundled simulator, not of production"
+        )
 
 
 def test_a_directory_that_was_bound_by_a_mistake_is_bound_anew_while_it_holds_nothing(configure):

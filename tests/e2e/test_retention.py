@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -21,6 +19,7 @@ from pipeline.orchestration.checks import ASSET_CHECKS
 from pipeline.orchestration.retention import Pruned, prune
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
+from tests.support.command_line import phygitals_here
 from tests.support.workspace import drop
 
 
@@ -35,9 +34,15 @@ def in_forty_days(monkeypatch):
     monkeypatch.setattr(retention, "now", lambda: now() + timedelta(days=40))
 
 
+# They stand for all: a whole run draws the report, too.
+SOME_ASSETS = [
+    dg.AssetKey(name) for name in ("session_submissions", "pending_sessions", "status_responses", "purchases")
+]
+
+
 def refreshed(instance: dg.DagsterInstance) -> str:
-    """A real run of the whole job; returns its id."""
-    result = defs.resolve_job_def("refresh").execute_in_process(instance=instance)
+    """A real run of the job for some of its assets; returns its id."""
+    result = defs.resolve_job_def("refresh").execute_in_process(instance=instance, asset_selection=SOME_ASSETS)
     return result.run_id
 
 
@@ -68,8 +73,6 @@ def test_an_old_run_goes_with_its_files_and_the_latest_stays(api, instance, in_f
     drop(workspace, "a.txt", "one\ntwo\n")
     old = refreshed(instance)
     drop(workspace, "b.txt", "three\n")
-    # An asset whose latest materialization is of the old run would keep it.
-    drop(workspace, "../sellbacks/sold.csv", "item_id,sold_at\nan-item,2026-11-28T00:00:00Z\n")
     latest = refreshed(instance)
     assert files_of(old)
     assert check_results_of(old) > 0
@@ -85,12 +88,14 @@ def test_an_old_run_goes_with_its_files_and_the_latest_stays(api, instance, in_f
     assert check_results_of(old) == 0
     assert instance.get_run_by_id(latest) is not None
     assert content(workspace.data.root) == data_before
-    for asset in defs.resolve_all_asset_keys():
+    for asset in SOME_ASSETS:
         shown = instance.get_latest_materialization_event(asset)
         assert shown is not None
         assert shown.run_id == latest
         assert instance.fetch_materializations(asset, limit=10).records[0].run_id == latest
-    for key in (key for checks in ASSET_CHECKS for key in checks.check_keys):
+    checked = [key for checks in ASSET_CHECKS for key in checks.check_keys if key.asset_key in SOME_ASSETS]
+    assert checked
+    for key in checked:
         assert instance.get_latest_asset_check_evaluation_record(key).run_id == latest
 
 
@@ -170,15 +175,11 @@ def test_a_history_that_is_busy_is_pruned_without_being_shrunk(instance, in_fort
 
 
 def test_the_command_says_what_it_removed(configure):
-    def phygitals(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pipeline.cli.main", "prune", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-    assert phygitals("--keep-days", "7").stdout == (
+    assert phygitals_here("prune", "--keep-days", "7").stdout == (
         "removed 0 runs older than 7 days, 0.0 MB; kept 0 with the latest state of an asset\n"
     )
     configure(keep_run_days=12)
-    assert "older than 12 days" in phygitals().stdout
-    refused = phygitals("--keep-days", "0")
+    assert "older than 12 days" in phygitals_here("prune").stdout
+    refused = phygitals_here("prune", "--keep-days", "0")
     assert refused.returncode != 0
     assert "--keep-days" in refused.stderr

@@ -10,12 +10,27 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import get_args
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    ScheduleInstigatorData,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from pipeline.clock import now
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.settings import PROJECT_ROOT, Environment
 from pipeline.simulator.server import Simulator
@@ -28,6 +43,7 @@ DEPLOY = PROJECT_ROOT / "deploy"
 UNITS = sorted(DEPLOY.glob("*.service"))
 PROCFILE = dict(line.split(": ", 1) for line in (DEPLOY / "Procfile").read_text().splitlines())
 INSTALLED = "/srv/phygitals/"
+AT_MIDNIGHT = "0 0 * * *"
 # What Dagster says of itself on a fresh instance; all other warnings are somebody's mistake.
 OF_DAGSTER = re.compile("No cursor for event type")
 
@@ -121,9 +137,24 @@ def test_the_examples_and_the_guide_say_that_the_ui_has_no_login():
     assert all("UI has no login" in text.read_text(encoding="utf-8") for text in texts)
 
 
+def record_that_the_schedule_was_on_a_day_ago() -> None:
+    """The daemon starts the run that it missed as it starts itself; one that is due later it finds once a minute."""
+    target = LoadableTargetOrigin(module_name="pipeline.definitions")
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name="phygitals")
+    origin = RemoteInstigatorOrigin(
+        repository_origin=RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), instigator_name="daily_refresh"
+    )
+    data = ScheduleInstigatorData(AT_MIDNIGHT, (now() - timedelta(days=1)).timestamp())
+    with dg.DagsterInstance.get() as instance:
+        instance.add_instigator_state(
+            InstigatorState(origin, InstigatorType.SCHEDULE, InstigatorStatus.DECLARED_IN_CODE, data)
+        )
+
+
 def test_a_server_starts_refreshes_on_schedule_and_stops_without_orphans(api, configure, home, tmp_path):
     api(Simulator(delay_scale=0, hold=0))
-    configure(daily_cron="* * * * *")
+    configure(daily_cron=AT_MIDNIGHT)
+    record_that_the_schedule_was_on_a_day_ago()
     workspace = Workspace.open()
     drop(workspace, "a.txt", "one\ntwo\n")
     port = free_port()

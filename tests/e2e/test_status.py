@@ -21,17 +21,26 @@ from pipeline.definitions import defs
 from pipeline.orchestration import dead_runs
 from pipeline.orchestration.instance import recorded_runs
 from pipeline.orchestration.run_history import DATA_DIRECTORY
+from pipeline.schema.findings import DATA_ISSUES
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import PENDING, Simulator
 from pipeline.steps import Workspace
 from tests.support.command_line import phygitals, phygitals_here
 from tests.support.json_schemas import described
-from tests.support.workspace import KEY, drop, refresh, rows
+from tests.support.workspace import KEY, derive, drop, lake_rows, refresh, rows
 
 
 def run() -> None:
     """The job, in this process."""
     run_refresh(lambda _line: None, lambda _progress: None)
+
+
+def run_after_publishing() -> None:
+    """A run of the job that finds everything published: one that publishes draws the report, which takes longest."""
+    refresh(Workspace.open())
+    chosen = [dg.AssetKey(name) for name in ("session_submissions", "warehouse")]
+    with recorded_runs() as instance:
+        assert defs.resolve_job_def("refresh").execute_in_process(instance=instance, asset_selection=chosen).success
 
 
 def status() -> Status:
@@ -54,7 +63,7 @@ def slow(copy_of, configure):
     def build(workspace: Workspace) -> None:
         configure(poll_budget=0.3)
         drop(workspace, "a.txt", "slow\nfast\n")
-        run()
+        run_after_publishing()
 
     copy_of("slow", lambda: Simulator(delay_scale=0, hold=0, scripts={"slow": [PENDING]}), build)
     configure(poll_budget=0.3)
@@ -129,7 +138,7 @@ def test_a_refused_key_needs_a_person_until_a_run_succeeds(api):
     assert people.stdout.startswith(f"Needs a person: {failed.value}\n")
     assert KEY not in shown.stdout + people.stdout
     simulator.key = KEY
-    run()
+    run_after_publishing()
     assert reasons() == []
 
 
@@ -194,7 +203,7 @@ def test_a_file_that_was_rejected_whole_needs_a_person_until_it_is_gone(api, nam
     workspace = Workspace.open()
     file = drop(workspace, name, b"\xff\xfe\x00broken")
     drop(workspace, "good.txt", "one\n")
-    refresh(workspace)
+    workspace.take_in()
     (need,) = status().needs_person
     assert need.reason == "file_rejected"
     assert need.message.startswith(f"inbox/{name}: rejected whole, ")
@@ -206,15 +215,15 @@ def test_rejected_rows_need_nobody(api):
     api(Simulator(delay_scale=0, hold=0))
     workspace = Workspace.open()
     drop(workspace, "a.csv", "session_id,price_usd\none,cheap\n")
-    refresh(workspace)
-    assert rows(workspace, "SELECT count(*) FROM data_issues") != [(0,)]
+    derive(workspace, DATA_ISSUES)
+    assert lake_rows(workspace, "SELECT count(*) FROM data_issues") != [(0,)]
     assert reasons() == []
 
 
 def test_a_published_file_that_is_gone_although_a_run_succeeded_needs_a_person(slow):
     Workspace.open().data.warehouse.unlink()
     assert reasons() == ["published_file_missing"]
-    run()
+    run_after_publishing()
     assert reasons() == []
 
 

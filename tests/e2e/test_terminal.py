@@ -19,7 +19,7 @@ from pipeline.polling.progress import Progress
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from tests.support.answers import fulfilled
-from tests.support.command_line import assert_one_line_error, on_a_terminal, phygitals, phygitals_here
+from tests.support.command_line import assert_one_line_error, on_a_terminal, phygitals_here
 from tests.support.workspace import drop, refresh
 
 SESSION = "0b9f0d9c-5c0f-4c1e-9f43-1d2f2b7f6a10"
@@ -48,7 +48,7 @@ def plain(written: str) -> str:
 
 
 def printed(sql: str) -> str:
-    result = phygitals("query", sql)
+    result = phygitals_here("query", sql)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -155,14 +155,14 @@ def test_the_progress_of_many_sessions_is_whole_on_60_columns(capsys):
 
 
 def test_one_file_one_submission_and_one_row_are_singular(api, published):
-    cut = phygitals("query", "FROM range(2)", "--limit", "1").stdout
+    cut = phygitals_here("query", "FROM range(2)", "--limit", "1").stdout
     assert "the first 1 row;" in cut
     drop(published, "b.txt", "another\n")
-    assert re.search(r"^New files: +1 new file in inbox$", phygitals("status").stdout, re.MULTILINE)
+    assert re.search(r"^New files: +1 new file in inbox$", phygitals_here("status").stdout, re.MULTILINE)
 
 
 def test_one_simulated_submission_is_singular(api):
-    assert "1 submission of the last" in phygitals("simulate", "--submissions", "1").stdout
+    assert "1 submission of the last" in phygitals_here("simulate", "--submissions", "1").stdout
 
 
 def test_a_time_in_the_future_has_no_tables(published, tmp_path):

@@ -12,7 +12,7 @@ from pipeline.orchestration.webhook import WebhookError
 from pipeline.settings import Settings, SettingsError, WebhookSettings
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
-from tests.support.command_line import assert_one_line_error, phygitals
+from tests.support.command_line import assert_one_line_error, phygitals_here
 from tests.support.webhook_receiver import SECRET
 from tests.support.workspace import drop
 
@@ -134,7 +134,7 @@ def test_a_refresh_on_the_command_line_that_fails_tells_of_itself(status, api, r
     configure(failure_webhook=url)
     api(Simulator(hold=0)).key = "another"
     drop(Workspace.open(), "a.txt", "one\n")
-    result = phygitals("refresh")
+    result = phygitals_here("refresh")
     assert_one_line_error(result, "HTTP 401", "PHYGITALS_API_KEY")
     (message,) = kept.messages
     assert message["what_to_do"] in result.stderr

@@ -61,12 +61,6 @@ def test_importing_the_definitions_loads_settings_once_and_nothing_heavy():
     assert loads == 1
 
 
-@pytest.fixture
-def instance():
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
-
-
 def submit(workspace: Workspace) -> None:
     drop(workspace, "a.csv", "session_id,pack_id,price_usd\n" + "".join(f"s{i},p,10\n" for i in range(12)))
 
@@ -87,8 +81,14 @@ compute_logs:
 """
 
 
+@pytest.fixture(scope="module")
+def first_runs() -> list[dg.ExecuteInProcessResult]:
+    """The first run of the workspace of `settled`, once it was run."""
+    return []
+
+
 @pytest.fixture
-def settled(copy_of):
+def settled(copy_of, first_runs):
     """A workspace after two runs, whose sessions are pending no more, and the instance that recorded the runs."""
 
     def build(workspace: Workspace) -> None:
@@ -96,7 +96,7 @@ def settled(copy_of):
             file.write(KEEP_NO_OUTPUT)
         submit(workspace)
         with recorded_runs() as instance:
-            run(instance)
+            first_runs.append(run(instance))
             run(instance)
 
     workspace = copy_of("settled", lambda: Simulator(delay_scale=0, hold=0), build)
@@ -126,8 +126,8 @@ def all_checks() -> set[str]:
     return {f"{key.asset_key.to_user_string()}.{key.name}" for key in keys}
 
 
-def test_the_first_refresh_reports_every_asset_and_evaluates_every_check(instance, workspace):
-    first = run(instance)
+def test_the_first_refresh_reports_every_asset_and_evaluates_every_check(settled, first_runs):
+    (first,) = first_runs
     assert reported(first) == EVERYTHING
     assert set(evaluated(first)) == all_checks()
 

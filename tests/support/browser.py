@@ -19,8 +19,9 @@ def chromium() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright  # takes long to import, which few tests need
 
     with sync_playwright() as driver:
-        # The sandbox of Chromium needs rights that a container rarely has.
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        # The sandbox of Chromium needs rights that a container rarely has; a GPU would be emulated at great cost.
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
         try:
             yield browser
         finally:
