@@ -43,7 +43,8 @@ dev: setup ## Open the Dagster UI at http://127.0.0.1:3000, with schedule and se
 	@$(BIN)/phygitals dev
 
 test: setup ## Run the whole test suite
-	PYTEST_DEBUG_TEMPROOT=$(TEST_FILES) $(BIN)/pytest -n 2 --dist worksteal
+	@# Two processes use two cores, and a third one works while tests wait for servers.
+	PYTEST_DEBUG_TEMPROOT=$(TEST_FILES) $(BIN)/pytest -n 3 --dist worksteal
 
 test-unit: setup ## Run the tests that need neither a server nor Dagster
 	PYTEST_DEBUG_TEMPROOT=$(TEST_FILES) $(BIN)/pytest -n 2 --dist worksteal tests/unit

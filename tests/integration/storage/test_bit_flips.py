@@ -39,6 +39,8 @@ from pipeline.storage.window import Window
 from pipeline.transform.builder import Builder
 from tests.support.bit_flips import LATER, MOMENT, SEED, answers, filled, flips, overwrite, raw
 
+pytestmark = pytest.mark.one_python
+
 WRONG_SHAPES = [
     *("[]", "null", "5", '"x"', "{}", '{"a": 5}', '{"a": {"b": 5}}', '{"a": ["b"]}', '{"a": {"b": ["c"]}}'),
     *('{"crc32": 0, "content": {}}', '{"file": 5, "tables": []}', '{"file": [1, 2], "tables": {"pulls": 5}}'),

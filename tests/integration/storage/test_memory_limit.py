@@ -17,6 +17,8 @@ from pipeline.storage.errors import MemoryLimitError
 from tests.support.command_line import phygitals_here
 from tests.support.workspace import drop, refresh
 
+pytestmark = pytest.mark.one_python
+
 LIMIT = "SELECT current_setting('memory_limit')"
 LARGE = "SELECT list(repeat(md5(i::VARCHAR), 50)) FROM range(20_000_000) t(i)"  # grows fast
 
