@@ -51,10 +51,9 @@ def wheel(source, tmp_path_factory):
 def scripts(wheel, tmp_path_factory):
     """The programs of an environment that has the wheel, and the dependencies of this one."""
     folder = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder / "bin" / "python"
-    command = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    command = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install", "--quiet"]
+    subprocess.run([*command, "--no-deps", "--no-index", wheel], check=True, capture_output=True)
     (site,) = folder.glob("lib/python*/site-packages")
     # A path is searched after the folder that names it, and its own .pth files, such as this clone's, are not read.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
@@ -88,6 +87,7 @@ def test_wheel_and_source_archive_have_every_file_of_the_package(wheel, source, 
 
 def test_a_project_is_made_and_the_demonstration_runs_in_an_empty_folder(scripts, outside):
     empty, environment = outside
+    environment["PHYGITALS_POLL_BUDGET"] = "3"
 
     def phygitals(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         command = [scripts / "phygitals", *arguments]
@@ -110,6 +110,17 @@ def test_a_project_is_made_and_the_demonstration_runs_in_an_empty_folder(scripts
     assert sorted(path.name for path in empty.iterdir()) == ["x"]
     again = phygitals("init", "x", cwd=empty)
     assert_one_line_error(again, str(project / ".env"), "nothing was written")
+    (project / ".env").write_text("PHYGITALS_API_KEY=secret-of-somebody\n")
+    (project / ".env").chmod(0o644)
+    warned = phygitals("status", cwd=project)
+    assert "PHYGITALS_API_KEY, and every user of this machine can read it" in warned.stderr
+    assert "secret-of-somebody" not in warned.stdout + warned.stderr
+    (project / ".env").write_text("PHYGITALS_ENV=production", encoding="utf-16")
+    assert_one_line_error(phygitals("status", cwd=project), ".env is UTF-16: save it again as UTF-8")
+
+
+def installed_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix != ".pyc" and path.name != "__pycache__")
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -120,11 +131,14 @@ def test_the_tutorial_runs_as_it_stands_in_an_empty_folder_without_a_clone(scrip
     assert len(executed) >= 3
     # Fewer invented purchases than a reader gets show the same.
     whole = "\n".join(executed).replace("phygitals demo\n", "phygitals demo --sessions 30\n")
-    environment["PHYGITALS_POLL_BUDGET"] = "20"
+    environment["PHYGITALS_POLL_BUDGET"] = "3"
+    before = installed_below(scripts.parent)
     done = subprocess.run(
         ["bash", "-c", whole], capture_output=True, text=True, cwd=empty, env=environment, timeout=280
     )
     assert done.returncode == 0, done.stderr
+    assert installed_below(scripts.parent) == before
+    assert (empty / "dagster_home" / "local" / "history" / "runs.db").exists()
     assert "my-first-session" in done.stdout.partition("win_rate_high")[2]
     assert (empty / "data" / "local" / "report.html").exists()
 
@@ -147,6 +161,8 @@ def test_dev_serves_the_ui_of_the_project(scripts, outside):
             told, _ = process.communicate(timeout=60)
     assert told.splitlines()[0] == f"Dagster UI: {url} (Ctrl-C ends it)"
     assert (empty / "dagster_home" / "local" / "history" / "runs.db").exists()
+    shown, own = empty / "dagster_home" / "dagster.yaml", PROJECT_ROOT / "dagster_home" / "dagster.yaml"
+    assert shown.read_text() == own.read_text()
 
 
 @pytest.fixture

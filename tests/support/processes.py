@@ -18,7 +18,7 @@ from pipeline.settings import PROJECT_ROOT
 _BETWEEN_LOOKS = 0.1  # seconds
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
     """Returns as soon as the condition holds; after `seconds` the test fails with what did not come about."""
     deadline = time.monotonic() + seconds
     while not condition():
