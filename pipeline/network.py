@@ -37,7 +37,8 @@ def parsed(url: str) -> httpx.URL:
         found = httpx.URL(url)
         host = found.raw_host.decode("ascii")
         # Reading `host` as text refuses some invalid escapes.
-        is_url = bool(found.host) and found.port != 0 and (found.port or 1) <= 65535 and is_host(host)
+        # httpx takes negative ports.
+        is_url = bool(found.host) and (found.port is None or 0 < found.port <= 65535) and is_host(host)
     except (httpx.InvalidURL, ValueError):
         is_url = False
     if not is_url:

@@ -228,6 +228,8 @@ REFUSED = [
     "https://0x7f.1",
     "https://host:0",
     "https://host:65536",
+    "https://host:-1",
+    "https://[::1]-1",
     "https://host?",
     "https://host#",
     "https://host/\n",
