@@ -20,6 +20,7 @@ from pipeline.simulator.server import Simulator
 from pipeline.simulator.service import serve
 from pipeline.steps import Workspace
 from tests.support.original import Original
+from tests.support.seeds import IS_CI
 from tests.support.workspace import (
     FOLDERS,
     KEY,
@@ -35,7 +36,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     prepare_process()  # for tests that open no workspace, which does this
     # How long an example takes says how busy the machine is.
-    hypothesis.settings.register_profile("no deadline", deadline=None)
+    hypothesis.settings.register_profile("no deadline", deadline=None, derandomize=IS_CI)
     hypothesis.settings.load_profile("no deadline")
 
 

@@ -24,6 +24,7 @@ from pipeline.steps import Workspace
 from pipeline.storage.data_directory import DataDirectory
 from tests.support.command_line import assert_one_line_error, phygitals
 from tests.support.raw_server import RawServer, serve_raw
+from tests.support.seeds import new_seed
 from tests.support.strange_servers import as_it_should, certificate
 from tests.support.workspace import KEY, drop, refresh, rows
 
@@ -257,7 +258,7 @@ def test_a_url_that_the_client_can_use_is_taken_as_it_is(url, configure):
 
 def test_whatever_is_taken_for_a_url_names_the_host_that_is_connected_to(record_property):
     """aiohttp parses the URL once more on its way out."""
-    seed = random.randrange(10**6)
+    seed = new_seed()
     print(f"seed {seed}")
     rng = random.Random(seed)
     pieces = ["https://", "http://", "127.0.0.1", "host.example", ":", "@", "/", "\\", "?", "#", "%2f", "[::1]", "ß"]

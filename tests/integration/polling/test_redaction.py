@@ -10,6 +10,7 @@ import pytest
 from pipeline.polling.redaction import Redaction
 from pipeline.simulator.server import Reply, Simulator
 from pipeline.steps import Workspace
+from tests.support.seeds import new_seed
 from tests.support.workspace import KEY as CONFIGURED_KEY
 from tests.support.workspace import drop, keep_answer, refresh, rows
 
@@ -54,7 +55,7 @@ def spelled(key: str, rng: random.Random) -> str:
 
 @pytest.mark.parametrize("key", [KEY, 'quoted"and\\back/slashed', "with%41percent-signs", "abc12"])
 def test_no_spelling_of_the_key_is_left(key):
-    seed = random.randrange(10**6)
+    seed = new_seed()
     print(f"seed {seed}")
     rng = random.Random(seed)
     redaction = Redaction(key)
