@@ -20,6 +20,7 @@ from pipeline.simulator.server import Simulator
 from pipeline.steps import SnapshotError, Workspace
 from pipeline.storage.errors import DataDirectoryError
 from tests.support.command_line import assert_one_line_error, phygitals_here
+from tests.support.seeds import new_seed
 from tests.support.workspace import drop, refresh, rows
 
 OTHER_API = "http://127.0.0.1:9"
@@ -191,7 +192,7 @@ def test_what_only_reads_is_run(way, workspace):
 
 
 def test_no_mixture_of_attacks_leaves_a_trace(workspace, tmp_path, record_property):
-    seed = random.randrange(1 << 32)
+    seed = new_seed()
     print("seed", seed)
     chance = random.Random(seed)
     wrappings = ["{}", "{};", "; {}", "SELECT 1; {}", "{}; SELECT 1", "EXPLAIN ANALYZE {}", "WITH a AS ({}) FROM a"]
