@@ -110,7 +110,7 @@ class Checker:
             self._create_view(self._connected(), TABLES[name], states[name])
         passing |= passing_row_checks(self._connected(), whole)
         found = {check: Finding(0, []) if check in passing else run(check, self._connected()) for check in checks}
-        changes.note_inputs(found)
+        changes.note_inputs(check for check, finding in found.items() if not finding.offender_count)
         # Without the lock, a run may have replaced objects meanwhile: then it is unknown which rows were looked at.
         if self._data.is_held or self._states(checks).items() <= states.items():
             changes.record(found, self._record)
