@@ -21,6 +21,7 @@ from pipeline.steps import Workspace
 from pipeline.storage.errors import DataDirectoryError
 from tests.support.polling_process import POLL, Arrivals
 from tests.support.processes import wait_until
+from tests.support.request_rates import most_in_a_second
 from tests.support.workspace import build_all, drop, refresh, rows
 
 
@@ -52,16 +53,12 @@ def finals(workspace):
     return rows(workspace, "SELECT count(*) FILTER (status <> 'pending'), count(*) FROM purchases")
 
 
-def most_in_a_second(times):
-    return max(sum(start <= at < start + 1 for at in times) for start in times)
-
-
 def test_three_processes_resolve_every_session_once_within_the_ceiling(api, configure):
     arrivals = Arrivals()
     workspace = prepared(api, configure, 400, arrivals, requests_per_second=100)
     progress = workspace.poll(lambda _progress: None)
     assert (progress.total, progress.pending, progress.requests) == (400, 0, len(arrivals.times))
-    assert most_in_a_second([at for at, _ in arrivals.times]) <= 100
+    assert most_in_a_second(at for at, _ in arrivals.times) <= 100
     assert len(list(workspace.data.raw.glob("status_responses/*/*.parquet"))) == 3
     assert finals(workspace) == [(400, 400)]
     assert workspace.data.records.load(ROUND, Round) is None
