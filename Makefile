@@ -4,7 +4,7 @@ BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)/dagster_home
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
-  --no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml
+  --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 # Half of the suite's time is waiting for the disk, so its files are in memory where there is plenty.
 TEST_FILES := $(shell test "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 8000000 2>/dev/null && echo /dev/shm)
@@ -67,18 +67,22 @@ docs: setup ## Build the documentation site into build/docs; a broken link or re
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky docs build/docs
 	@echo "Open build/docs/index.html in a browser."
 
-lock: setup ## Pin the newest allowed dependencies, with hashes, into the four locks
-	$(COMPILE) --upgrade --extra dev --extra distributed --extra explore -o requirements-dev.lock
+lock: setup ## Pin the newest allowed dependencies, with hashes, into the locks
+	$(COMPILE) --upgrade pyproject.toml --extra dev --extra distributed --extra explore -o requirements-dev.lock
 	@# The locks of users have the versions that the tests ran with.
-	$(COMPILE) --constraint requirements-dev.lock -o requirements.lock
-	$(COMPILE) --constraint requirements-dev.lock --extra distributed -o requirements-distributed.lock
-	$(COMPILE) --constraint requirements-dev.lock --extra explore -o requirements-explore.lock
+	$(COMPILE) pyproject.toml --constraint requirements-dev.lock -o requirements.lock
+	$(COMPILE) pyproject.toml --constraint requirements-dev.lock --extra distributed -o requirements-distributed.lock
+	$(COMPILE) pyproject.toml --constraint requirements-dev.lock --extra explore -o requirements-explore.lock
+	$(COMPILE) --upgrade --group sbom -o .ci/sbom.lock
 
 sbom: setup ## Write the bill of materials of what users install to build/sbom.json, in the format CycloneDX
 	@mkdir -p build
+	@$(PYTHON) -m venv --clear build/sbom-tool
+	@build/sbom-tool/bin/pip install --quiet --disable-pip-version-check --require-hashes -r .ci/sbom.lock
 	@# The lock does not say which package needs which, which the tool warns of.
-	$(BIN)/python -W ignore::UserWarning -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
-	  --output-format JSON --output-file build/sbom.json requirements.lock
+	build/sbom-tool/bin/python -W ignore::UserWarning -m cyclonedx_py requirements --pyproject pyproject.toml \
+	  --output-reproducible --output-format JSON --output-file build/sbom.json requirements.lock
+	$(BIN)/python -m docs.bill_of_materials build/sbom.json
 
 benchmarks: setup ## Measure against named baselines; takes an hour and a half
 	$(BIN)/python -m benchmarks.polling

@@ -218,15 +218,22 @@ def test_every_query_belongs_to_a_declared_table():
 
 
 LOCKS = ["requirements.lock", "requirements-distributed.lock", "requirements-explore.lock", "requirements-dev.lock"]
+OTHER_LOCKS = [".ci/oldest-duckdb.lock", ".ci/sbom.lock", "benchmarks/dlt-requirements.txt"]
 
 
-@pytest.mark.parametrize("path", [*LOCKS, ".ci/oldest-duckdb.lock", "benchmarks/dlt-requirements.txt"])
+@pytest.mark.parametrize("path", [*LOCKS, *OTHER_LOCKS])
 def test_a_lock_pins_hashes_and_names_no_host(path):
     lock = (PROJECT_ROOT / path).read_text(encoding="utf-8")
     assert "://" not in lock
     assert not re.search(r"^\s*--(index|extra-index|find-links)", lock, re.MULTILINE)
     pins = re.split(r"\n(?=\S)", lock.strip())
     assert all("==" in pin and "--hash=sha256:" in pin for pin in pins)
+
+
+@pytest.mark.parametrize("path", LOCKS)
+def test_no_lock_slows_down_every_drawing(path):
+    """If this package is installed, jsonschema loads it, and Altair with it; it takes longer than all charts."""
+    assert "rfc3987-syntax" not in (PROJECT_ROOT / path).read_text(encoding="utf-8")
 
 
 def pins_of(path: str) -> set[str]:

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import altair as alt
 import duckdb
 import pytest
+import vl_convert
 
 from pipeline.schema import PUBLISHED
+
+
+@pytest.fixture(autouse=True)
+def _charts_follow_the_schema(monkeypatch: pytest.MonkeyPatch):
+    """The product draws without a look at Vega-Lite's schema, to save time; here every chart is held to it."""
+    convert = vl_convert.vegalite_to_svg
+
+    def validated(specification: dict[str, Any], **options: Any) -> str:
+        alt.Chart.from_dict(specification)
+        return convert(specification, **options)
+
+    monkeypatch.setattr(vl_convert, "vegalite_to_svg", validated)
 
 
 @pytest.fixture

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import altair as alt
 import duckdb
 import pytest
+from jsonschema import ValidationError
 
 from pipeline.clock import now
 from pipeline.publish import PublishError
 from pipeline.report import ReportError, wording
+from pipeline.report.drawing import data, draw
 from pipeline.report.page import render, write_report
 from pipeline.simulator.server import FAILED, PENDING, Reply, Simulator
 from pipeline.steps import Workspace
@@ -236,3 +240,9 @@ def test_the_page_is_the_same_for_the_same_file_and_moment(published):
     path = published(purchases="SELECT 'a' AS session_id, 'pending' AS status, now() AS submitted_at, 0 AS poll_count")
     moment = now()
     assert render(facts_of(path, moment), "local") == render(facts_of(path, moment), "local")
+
+
+def test_a_chart_that_departs_from_vega_lite_s_schema_is_refused_by_these_tests():
+    mark: Any = "no-such-mark"
+    with pytest.raises(ValidationError, match="no-such-mark"):
+        draw(lambda _width: alt.Chart(data([{"x": 0}]), mark=mark).encode(alt.X("x:Q")), 10)
