@@ -92,6 +92,8 @@ def growth(folder: Path, held: list[int], new: int, mixes: list[str]) -> Table:
     table = Table(title=f"A run with {new:,} new sessions, by the sessions that the day holds")
     for heading in ("mix", "sessions", "parts", "tables s", "checks s", "publish s", "ratio", "ratio without checks"):
         table.add_column(heading, justify="left" if heading == "mix" else "right")
+    # The first run of a process is slower, and would make the baseline look dear.
+    measured(folder / "warm-up", held[0], new, MIXES[mixes[0]])
     for name in mixes:
         costs = {count: measured(folder / f"{name}-{count}", count, new, MIXES[name]) for count in held}
         first = costs[held[0]]

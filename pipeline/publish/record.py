@@ -72,10 +72,10 @@ class Record:
             return None
         return [part._replace(path=f"{self._root}{part.path}") for part in parts]
 
-    def is_whole(self, copy: Path) -> bool:
-        """Whether a copy equals the file as published, byte for byte."""
+    def is_whole(self, crc32: int) -> bool:
+        """Whether a copy with this CRC-32 equals the file as published, byte for byte."""
         record = self._records.load(_NAME, _Content)
-        return record is not None and record["crc32"] == _crc(copy)
+        return record is not None and record["crc32"] == crc32
 
     def save(self, parts: Mapping[Table, list[Part]], window: Window) -> None:
         """Records the parts in the published file, and its window. Raises DataDirectoryError."""

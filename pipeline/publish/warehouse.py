@@ -32,6 +32,7 @@ from pipeline.publish.record import Part, Record
 from pipeline.schema import PUBLISHED
 from pipeline.schema.publication import PUBLICATION
 from pipeline.schema.table import Table
+from pipeline.storage.checksum import RunningCrc
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.files import keep_access, place_of, sync
@@ -97,8 +98,9 @@ def _publish_anew(data: DataDirectory, window: Window, wanted: Mapping[Table, Ma
             kept = {table: _kept(parts[table], held[table]) for table in PUBLISHED}
             is_patch = _rows(kept) > 0 and _rows(kept) >= _LEAST_KEPT_SHARE * _rows(parts)
             if is_patch:
-                _copy(data.warehouse, attached)
-                is_patch = record.is_whole(attached)  # otherwise every run would copy the damage again
+                is_patch = record.is_whole(
+                    _copy(data.warehouse, attached)
+                )  # else every run would copy the damage again
             if is_patch:
                 connection.execute(f"ATTACH '{quoted(attached)}' AS published")
                 _drop_former(connection)
@@ -137,21 +139,27 @@ def _publish_anew(data: DataDirectory, window: Window, wanted: Mapping[Table, Ma
     return Published(data.warehouse, data.warehouse.stat().st_size, window, row_counts, _rows(kept))
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copies a large file whose source is deleted soon; each piece is flushed while the next one is copied.
+def _copy(source: Path, target: Path) -> int:
+    """Copies a large file whose source is deleted soon, and returns the CRC-32 of the copy.
 
-    A later flush would delay DuckDB's first write. The source's cached pages are released for reuse by the target,
-    since fresh memory is slow to get in a virtual machine; the target stays cached for its readers.
+    Each piece is flushed, and read again for the CRC, while the next one is copied. A later flush would delay DuckDB's
+    first write. The source's cached pages are released for reuse by the target, since fresh memory is slow to get in a
+    virtual machine; the target stays cached for its readers.
     """
     with (
         source.open("rb", buffering=0) as reading,
         target.open("wb") as writing,
+        target.open("rb") as copied,
         WriteBehind(_PIECES_AHEAD) as disk,
+        WriteBehind(_PIECES_AHEAD) as sums,
     ):
+        crc = RunningCrc(copied)
         while _copy_piece(reading, writing):
             disk.submit(os.fsync, writing.fileno())
+            sums.submit(crc.read_until, reading.tell())
             if hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(reading.fileno(), 0, reading.tell(), os.POSIX_FADV_DONTNEED)
+    return crc.value
 
 
 def _copy_piece(reading: FileIO, writing: BufferedWriter) -> bool:

@@ -59,16 +59,28 @@ def bodies_are_whole(rows: pa.RecordBatch) -> bool:
     return all(digest == (None if body is None else hashlib.sha256(body).hexdigest()) for body, digest in answers)
 
 
+class RunningCrc:
+    """The CRC-32 of the bytes of a file that were read so far, from its start."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        file.seek(0)
+        self._file = file
+        self.value = 0
+
+    def read_until(self, end: int) -> None:
+        """Reads on, up to the offset `end` or the end of the file."""
+        while (left := end - self._file.tell()) > 0:
+            piece = self._file.read(min(_PIECE, left))
+            if not piece:
+                break
+            self.value = zlib.crc32(piece, self.value)
+
+
 def crc_until(file: BinaryIO, end: int) -> int:
     """The CRC-32 of the bytes before offset `end`."""
-    crc = 0
-    file.seek(0)
-    while (left := end - file.tell()) > 0:
-        piece = file.read(min(_PIECE, left))
-        if not piece:
-            break
-        crc = zlib.crc32(piece, crc)
-    return crc
+    crc = RunningCrc(file)
+    crc.read_until(end)
+    return crc.value
 
 
 def _footer_at(file: BinaryIO) -> int:

@@ -2,35 +2,54 @@
 -- Of a session's answers in several parts of the day, only the first counts. An API that omits links may omit them in
 -- every answer, so one finding per day counts all items without a link. Items of a sandbox have no links and are not
 -- counted, nor are items without a `tx_hash`, which may be of either.
-WITH answered_again AS (
+-- Two searches, as only conditions on one column let DuckDB skip rows by the statistics of the objects.
+WITH flagged AS MATERIALIZED (
+    SELECT session_id, received_at, body_sha256, tx_hash, unlinked_count, problems
+    FROM fulfilled_results
+    WHERE problems IS NOT NULL
+    UNION ALL
+    SELECT session_id, received_at, body_sha256, tx_hash, unlinked_count, problems
+    FROM fulfilled_results
+    WHERE unlinked_count > 0 AND problems IS NULL
+),
+-- Hardly a session has several answers. Numbers are compared faster than texts; without flagged answers, none is.
+several AS (
+    SELECT hash(session_id) AS h FROM fulfilled_results
+    WHERE (SELECT count(*) FROM flagged) > 0
+    GROUP BY h
+    HAVING count(*) > 1
+),
+answered_again AS MATERIALIZED (
     SELECT session_id, min(received_at) AS first_at
     FROM fulfilled_results
-    -- Numbers are grouped faster than texts; hardly a session has several answers.
-    WHERE hash(session_id) IN (SELECT hash(session_id) AS h FROM fulfilled_results GROUP BY h HAVING count(*) > 1)
+    WHERE hash(session_id) IN (FROM several)
     GROUP BY session_id
     HAVING count(*) > 1
 ),
-results AS NOT MATERIALIZED (
-    SELECT session_id, received_at, body_sha256, tx_hash, item_count, unlinked_count, problems
-    FROM fulfilled_results
-    ANTI JOIN answered_again ON answered_again.session_id = fulfilled_results.session_id AND received_at > first_at
+results AS (
+    FROM flagged
+    ANTI JOIN answered_again ON answered_again.session_id = flagged.session_id AND received_at > first_at
+),
+unlinked AS (
+    FROM results WHERE unlinked_count > 0 AND NOT starts_with(tx_hash, 'sandbox_')
 ),
 totals AS (
-    SELECT sum(unlinked_count) AS unlinked, sum(item_count) AS items
-    FROM results
-    WHERE NOT starts_with(tx_hash, 'sandbox_')
+    SELECT sum(item_count) AS items
+    FROM fulfilled_results
+    ANTI JOIN answered_again
+        ON answered_again.session_id = fulfilled_results.session_id AND received_at > first_at
+    WHERE NOT starts_with(tx_hash, 'sandbox_') AND (SELECT count(*) FROM flagged) > 0
 ),
 without_link AS (
     SELECT
         'missing_link' AS rule,
         'warning' AS severity,
         'content.links.image' AS field,
-        any_value(unlinked) || ' of ' || any_value(items) || ' items of the day have no link; the first is in session '
+        sum(unlinked_count) || ' of ' || any_value(items) || ' items of the day have no link; the first is in session '
             || arg_min(session_id, (received_at, session_id)) AS detail,
         arg_min(body_sha256, (received_at, session_id)) AS body_sha256,
         min(received_at) AS received_at
-    FROM results CROSS JOIN totals
-    WHERE unlinked_count > 0 AND NOT starts_with(tx_hash, 'sandbox_')
+    FROM unlinked CROSS JOIN totals
     HAVING count(*) > 0
 ),
 findings AS (

@@ -58,6 +58,14 @@ lost AS (
     GROUP BY session_id
     HAVING sum(lost_count) >= 3
 ),
+unconfirmed AS MATERIALIZED (
+    FROM final_and_malformed_answers WHERE outcome = 'unconfirmed'
+),
+unconfirmed_purchases AS (
+    SELECT session_id, status FROM purchases
+    SEMI JOIN (SELECT unnest(session_ids) AS session_id FROM (SELECT list(DISTINCT session_id) AS session_ids FROM unconfirmed))
+        USING (session_id)
+),
 findings AS (
     SELECT
         CASE row_number WHEN 0 THEN 'rejected_file' ELSE 'rejected_row' END AS rule,
@@ -147,8 +155,8 @@ findings AS (
         'an answer reported a failure that no request on a fresh connection confirmed; it may belong to another session; '
             || 'this session is ' || status,
         excerpt, received_at
-    FROM final_and_malformed_answers AS answers JOIN purchases ON purchases.session_id = answers.session_id
-    WHERE outcome = 'unconfirmed' AND status <> 'failed'
+    FROM unconfirmed AS answers JOIN unconfirmed_purchases USING (session_id)
+    WHERE status <> 'failed'
     UNION ALL
     SELECT
         'lost_answers', 'error', 'status_responses', lost.session_id, NULL, NULL, NULL,

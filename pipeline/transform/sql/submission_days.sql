@@ -1,12 +1,15 @@
 -- The day's sessions in one row, so that marts by day do not read all sessions of the history.
 -- Times are subtracted as whole microseconds; doubles of seconds would be slower and inexact.
-WITH sessions AS (
+WITH days_with_unknown_users AS (
+    SELECT DISTINCT utc_day(submitted_at) AS day FROM purchases WHERE status = 'failed' AND user_id IS NULL
+),
+sessions AS (
     SELECT
         submitted_at,
         status,
         -- Sessions of one user may be correlated. Only the submission can name the user of a failed session. If one is
         -- missing, the users of the fulfilled sessions alone, known from answers, would be a biased sample.
-        CASE WHEN count(*) FILTER (status = 'failed' AND user_id IS NULL) OVER day = 0 THEN user_id END AS known_user,
+        CASE WHEN unknown.day IS NULL THEN user_id END AS known_user,
         coalesce(known_user, session_id) AS buyer,
         -- Time until the final answer, or, if pending, until the last request (censored).
         epoch_us(coalesce(resolved_at, last_polled_at)) - epoch_us(started_at(initiated_at, submitted_at)) AS age_us,
@@ -16,8 +19,7 @@ WITH sessions AS (
             CASE WHEN NOT is_future(last_polled_at) THEN last_polled_at END,
             CASE WHEN NOT is_future(resolved_at) THEN resolved_at END
         ) AS latest_at
-    FROM purchases
-    WINDOW day AS (PARTITION BY utc_day(submitted_at))
+    FROM purchases LEFT JOIN days_with_unknown_users AS unknown ON unknown.day = utc_day(submitted_at)
 ),
 days AS (
     SELECT
