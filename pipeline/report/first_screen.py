@@ -126,7 +126,7 @@ def _yesterday(signals: list[Row]) -> str:
         words = [f"{_NAMES[row['signal']]} {'high' if (row['z'] or 0) > 0 else 'low'}" for row in unusual]
         return f"unusual yesterday: {_listed(words)}"
     if not signals:
-        return "no figures of yesterday"
+        return "yesterday is not judged yet"
     if not telling:
         return "too little data to judge yesterday"
     if len(telling) == len(_NAMES):

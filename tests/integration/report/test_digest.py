@@ -32,7 +32,7 @@ def test_the_digest_tells_status_comparison_and_report(published):
         for i, day in enumerate(days)
     )
     lines = told(published(purchases=purchases))
-    assert lines[0] == "Phygitals production on mill: none pending; no answer yet; no figures of yesterday."
+    assert lines[0] == "Phygitals production on mill: none pending; no answer yet; yesterday is not judged yet."
     assert lines[1:3] == [
         "Yesterday, Mon 9 Mar 2026, and the 7 days before:",
         "- Purchases: 2, before 1.0 a day",

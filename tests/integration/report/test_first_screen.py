@@ -62,7 +62,7 @@ FINAL = purchase("failed", "2026-03-09 00:00:00", "2026-03-09 15:05:00", "2026-0
 )
 def test_the_status_line_tells_what_is_expired_pending_and_answered(published, purchases, told):
     facts = facts_of(published(purchases=all_of(*purchases)))
-    assert status_line(facts) == f"{told}no figures of yesterday."
+    assert status_line(facts) == f"{told}yesterday is not judged yet."
     assert told in render(facts, "production")
 
 
@@ -81,7 +81,7 @@ def test_the_status_line_tells_what_is_expired_pending_and_answered(published, p
             False,
         ),
         ([signal(name, is_telling=False) for name in NAMES], "too little data to judge yesterday.", False),
-        ([signal("purchases", 9, True, day="2026-03-08")], "no figures of yesterday.", False),
+        ([signal("purchases", 9, True, day="2026-03-08")], "yesterday is not judged yet.", False),
     ],
 )
 def test_the_status_line_tells_what_was_unusual_yesterday(published, signals, told, alarms):
