@@ -93,19 +93,21 @@ shares AS (
         CASE WHEN are_enough_for_a_mean(capped_sums.n) THEN round(capped_mean_high(capped_sums, jackpot_sums), 9) END AS capped_high
     FROM sized
 ),
+priced AS MATERIALIZED (
+    SELECT group_value, session_price_usd, pulls_a_session, multiple IS NOT NULL AS has_multiple, count(*) AS pulls,
+        count(buyback_price_usd) AS quotes, sum(buyback_price_usd) AS quoted_usd
+    FROM selected GROUP BY ALL
+),
 spent AS (
-    SELECT group_value, total(quoted_usd) AS quoted_usd, total(price_of(pulls, price, pulls_a_session)) AS spend_usd
-    FROM (
-        SELECT group_value, session_price_usd::DECIMAL(38,4) AS price, pulls_a_session, count(*) AS pulls,
-            sum(buyback_price_usd) AS quoted_usd
-        FROM selected WHERE multiple IS NOT NULL GROUP BY ALL
-    )
+    SELECT group_value, total(quoted_usd) AS quoted_usd,
+        total(price_of(pulls, session_price_usd::DECIMAL(38,4), pulls_a_session)) AS spend_usd
+    FROM priced WHERE has_multiple
     GROUP BY group_value
 ),
 counts AS (
-    SELECT group_value, count(*) AS pull_count, count(buyback_price_usd) AS priced_pull_count,
-        total(buyback_price_usd) AS buyback_total_usd
-    FROM selected GROUP BY group_value
+    SELECT group_value, sum(pulls)::BIGINT AS pull_count, sum(quotes)::BIGINT AS priced_pull_count,
+        total(quoted_usd) AS buyback_total_usd
+    FROM priced GROUP BY group_value
 )
 SELECT
     counts.group_value,
