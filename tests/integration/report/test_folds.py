@@ -1,4 +1,4 @@
-"""What the report folds: closed on a screen, open on paper."""
+"""The report on a screen and on paper: what is folded, and where a page of paper may end."""
 
 from __future__ import annotations
 
@@ -15,15 +15,21 @@ if CHROMIUM is None:
     pytest.skip("no Chromium on this machine: install Debian's package `chromium`", allow_module_level=True)
 
 
-def test_a_table_is_folded_on_a_screen_opens_by_a_click_and_is_printed(published, tmp_path: Path):
+@pytest.fixture
+def report(published, tmp_path: Path):
+    """The address of a report of one session."""
     purchases = (
         "SELECT 's' AS session_id, 'failed' AS status, 1 AS poll_count, "
         "TIMESTAMPTZ '2026-03-09 00:00:00+00' AS submitted_at"
     )
     (file := tmp_path / "report.html").write_text(render(facts_of(published(purchases=purchases)), "production"))
+    return file.as_uri()
+
+
+def test_a_table_is_folded_on_a_screen_opens_by_a_click_and_is_printed(report):
     with chromium() as browser:
         page = browser.new_page()
-        page.goto(file.as_uri())
+        page.goto(report)
         heading = page.get_by_text("7 days before", exact=True)
         playwright.expect(heading).not_to_be_visible()
         page.emulate_media(media="print")
@@ -32,3 +38,15 @@ def test_a_table_is_folded_on_a_screen_opens_by_a_click_and_is_printed(published
         playwright.expect(heading).not_to_be_visible()
         page.get_by_text("All figures of yesterday").click()
         playwright.expect(heading).to_be_visible()
+
+
+def test_on_paper_no_heading_and_no_term_is_left_alone_at_the_end_of_a_page(report):
+    parted = """() => [...document.querySelectorAll("h2, h3, summary, thead, dt")]
+        .filter(element => getComputedStyle(element).breakAfter !== "avoid")
+        .map(element => element.textContent)"""
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(report)
+        page.emulate_media(media="print")
+        assert page.locator("dt").count() > 3
+        assert page.evaluate(parted) == []
