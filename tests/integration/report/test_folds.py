@@ -50,3 +50,23 @@ def test_on_paper_no_heading_and_no_term_is_left_alone_at_the_end_of_a_page(repo
         page.emulate_media(media="print")
         assert page.locator("dt").count() > 3
         assert page.evaluate(parted) == []
+
+
+def test_on_paper_no_label_of_a_chart_is_cut_off(published, tmp_path: Path):
+    purchases = (
+        "SELECT 's' || i AS session_id, 'pending' AS status, 1 AS poll_count, "
+        "TIMESTAMPTZ '2026-03-10 11:00:00+00' AS submitted_at FROM range(9) AS numbers(i)"
+    )
+    ageing = "SELECT '10 to 60 minutes' AS age_band, 9 AS session_count, 0 AS priced_session_count"
+    html = render(facts_of(published(purchases=purchases, pending_ageing=ageing)), "production")
+    (file := tmp_path / "report.html").write_text(html)
+    cut_off = """() => [...document.querySelectorAll(".drawing svg text")].filter(text => {
+        const box = text.getBoundingClientRect(), paper = document.body.getBoundingClientRect();
+        return box.left < paper.left || box.right > paper.right;
+    }).map(text => text.textContent)"""
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 688, "height": 1000})  # A4 without its margins
+        page.goto(file.as_uri())
+        page.emulate_media(media="print")
+        assert page.locator(".wide svg text").get_by_text("10 to 60 minutes").count() > 0
+        assert page.evaluate(cut_off) == []
