@@ -12,10 +12,13 @@ import httpx
 import pytest
 
 from pipeline.simulator.server import Simulator
+from pipeline.steps import Workspace
 from pipeline.storage.bucket import Bucket
+from pipeline.transform.shared_rebuild import PREBUILT
 from tests.support.fleet import DAEMON, WEBSERVER, WORKER, processes_of
 from tests.support.polling_process import Arrivals
 from tests.support.processes import free_port, is_served, living, wait_until
+from tests.support.rebuilds import DAYS, add_days, adopted, round_begun
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find processes"),
@@ -119,3 +122,19 @@ def test_a_run_whose_worker_is_stopped_goes_on_on_another_and_after_a_kill_waits
     after = {session_id for at, session_id in arrivals.times if at > stopped_at + 2}
     assert before and after and before.isdisjoint(after)
     assert_each_session_is_final(fleet)
+
+
+def test_a_worker_pre_builds_for_a_rebuild_on_another_machine(fleet, configure, monkeypatch):
+    configure(rebuild_processes=2)
+    fleet.use("first")
+    first = Workspace.open()
+    add_days(first)
+    with (
+        fleet.running(DAEMON, "daemon"),
+        fleet.running(WORKER, "worker"),
+        round_begun(first, monkeypatch) as builder,
+    ):
+        wait_until(lambda: statuses(fleet) == ["SUCCESS"], "the share is pre-built", WITHIN)
+        assert sum(adopted(builder).values()) == DAYS * len(PREBUILT)
+    (run,) = fleet.runs()
+    assert run.tags["rebuild_share"] == "1 of 1"
