@@ -103,7 +103,7 @@ class Guard:
         elif scope["type"] == "http" and scope["path"] == images.PATH:
             await _frame(Request(scope))(scope, receive, send)
         elif scope["type"] == "http":
-            await self._app(scope, receive, _with_policy(send))
+            await self._app(_whole_page(scope), receive, _with_policy(send))
         else:
             await self._app(scope, receive, send)
 
@@ -140,6 +140,16 @@ def _frame(request: Request) -> Response:
     document, policy = images.frame(link)
     headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
     return Response(document, media_type="text/html", headers=headers)
+
+
+def _whole_page(scope: Scope) -> Scope:
+    """A request for a page without its conditions: "not modified" has no scripts that the policy could name."""
+    if "text/html" not in Headers(scope=scope).get("accept", ""):
+        return scope
+    headers = [
+        (name, value) for name, value in scope["headers"] if name not in (b"if-none-match", b"if-modified-since")
+    ]
+    return {**scope, "headers": headers}
 
 
 def _with_policy(send: Send) -> Send:

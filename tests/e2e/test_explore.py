@@ -194,6 +194,17 @@ def test_the_first_view_has_the_figures_of_all_pulls_and_fits_every_width(page, 
     picture("figures")
 
 
+def test_a_browser_that_kept_the_page_shows_it_again(page, explored):
+    browser = page.context.browser
+    assert browser
+    another = browser.new_page()  # without the interception of requests, which switches the browser's cache off
+    another.set_default_timeout(60_000)
+    open_anew(another, explored)
+    another.reload()
+    playwright.expect(another.locator(".rows table")).to_be_visible()
+    another.close()
+
+
 def test_a_table_is_sorted_by_the_button_of_a_column_and_the_other_way_by_the_next_press(page, explored):
     show(page, "Figures")
     cells = page.locator(".rows tbody td:first-child")
