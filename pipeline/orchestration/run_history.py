@@ -25,12 +25,12 @@ _RESULTS: dict[str, Result] = {"SUCCESS": "succeeded", "FAILURE": "failed", "CAN
 _WAITING = ("QUEUED", "NOT_STARTED")
 _IN_THE_UI = "the run failed; its page in the Dagster UI shows the error"
 _RUNS = """
-    SELECT run_id, status, create_timestamp, start_time, end_time, tag.value IS NOT NULL AS took_the_lock
+    SELECT id, run_id, status, create_timestamp, start_time, end_time, tag.value IS NOT NULL AS took_the_lock
     FROM runs LEFT JOIN (SELECT run_id AS tagged, value FROM run_tags WHERE key = $tag) AS tag
         ON tagged = run_id
     WHERE pipeline_name = 'refresh' AND coalesce(tag.value, $place) = $place
-    ORDER BY id DESC
 """
+_LATEST_ENDED = "coalesce(end_time, 0) DESC, id DESC"
 _EVENTS = """
     SELECT dagster_event_type, event FROM event_logs
     WHERE run_id = $run_id AND dagster_event_type IN ('ENGINE_EVENT', 'PIPELINE_FAILURE') ORDER BY id
@@ -68,7 +68,10 @@ class Trigger:
 
 @dataclass(frozen=True)
 class History:
-    """The latest run, the latest that ended, the end of the latest success, and the triggers."""
+    """The run under way or, without one, the latest that ended; the latest that ended; and the triggers.
+
+    `last_success_at` is the end of the latest success.
+    """
 
     last_run: Run | None
     last_ended: Run | None
@@ -81,8 +84,11 @@ def read_history(environment: str, root: Path, lake_url: str | None, is_being_wr
     """The history of the runs on a lake, or on the data directory `root`. Raises HistoryUnknownError."""
     place = (LAKE_URL, lake_url) if lake_url else (DATA_DIRECTORY, str(root))
     with opened_history(environment) as storage:
-        last_run = _first(storage, place, is_being_written, "TRUE")
         last_ended = _first(storage, place, is_being_written, f"status IN {tuple(_RESULTS)}")
+        last_run = _first(storage, place, is_being_written, "TRUE", "id DESC")
+        if last_run and last_run.ended_at:  # maybe refused, because an earlier one was under way
+            writing = "end_time IS NULL AND took_the_lock"
+            last_run = (_first(storage, place, True, writing) if is_being_written else None) or last_ended
         success = _first(storage, place, is_being_written, "status = 'SUCCESS' AND took_the_lock")
         seen = {kind: _utc(at) for kind, at in storage.runs("SELECT daemon_type, timestamp FROM daemon_heartbeats")}
         off = _turned_off(storage)
@@ -91,12 +97,14 @@ def read_history(environment: str, root: Path, lake_url: str | None, is_being_wr
     return History(last_run, last_ended, success.ended_at if success else None, schedules, sensors)
 
 
-def _first(storage: HistoryStorage, place: tuple[str, str], is_being_written: bool, condition: str) -> Run | None:
-    query = f"SELECT * FROM ({_RUNS}) AS found WHERE {condition} LIMIT 1"
+def _first(
+    storage: HistoryStorage, place: tuple[str, str], is_being_written: bool, condition: str, order: str = _LATEST_ENDED
+) -> Run | None:
+    query = f"SELECT * FROM ({_RUNS}) AS found WHERE {condition} ORDER BY {order} LIMIT 1"
     rows = storage.runs(query, {"tag": place[0], "place": place[1]})
     if not rows:
         return None
-    run_id, status, created, start, end, _ = rows[0]
+    _, run_id, status, created, start, end, _ = rows[0]
     started_at = _utc(created) if start is None else datetime.fromtimestamp(start, UTC)
     ended_at = None if end is None else datetime.fromtimestamp(end, UTC)
     unended: Result = "queued" if status in _WAITING else "running" if is_being_written else "unfinished"

@@ -162,6 +162,20 @@ def test_a_failed_run_needs_nobody_while_another_is_queued(waiting_run):
     assert reasons() == []
 
 
+def test_a_run_that_was_refused_beside_another_needs_nobody_while_that_goes_on_and_after_it_succeeded(waiting_run):
+    refresh(Workspace.open())
+    instance, writing = waiting_run
+    instance.handle_run_event(writing.run_id, dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, writing.job_name))
+    refused = instance.create_run_for_job(defs.resolve_job_def("refresh"))
+    with Workspace.open().data.exclusive():
+        instance.report_run_failed(refused, "another run is writing")
+        assert (last := status().last_run) and (last.run_id, last.result) == (writing.run_id, "running")
+        assert reasons() == []
+    instance.handle_run_event(writing.run_id, dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, writing.job_name))
+    assert (last := status().last_run) and (last.run_id, last.result) == (writing.run_id, "succeeded")
+    assert reasons() == []
+
+
 def test_a_run_whose_process_died_says_what_to_do_once_it_is_found(waiting_run, monkeypatch):
     instance, begun = waiting_run
     instance.handle_run_event(begun.run_id, dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, begun.job_name))
