@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.cli.console import say
@@ -33,7 +34,8 @@ def next_steps(data: DataDirectory) -> Iterator[str]:
     yield "What to do next:"
     yield f"  open the report in a browser:  {data.report.as_uri()}"
     yield f'  ask a question:                {program} query "FROM pack_economics"'
-    yield f"  explore in a browser:          {program} explore"
+    if find_spec("marimo"):
+        yield f"  explore in a browser:          {program} explore"
     yield f"  open the Dagster UI:           {program} dev"
 
 

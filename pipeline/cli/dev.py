@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import NoReturn
 
 from pipeline.cli.console import say
+from pipeline.errors import PipelineError
 from pipeline.orchestration import instance as instance_module
 from pipeline.settings import PROJECT_ROOT
+
+
+class DevError(PipelineError):
+    """The UI cannot be served."""
 
 
 def serve_dagster(port: int) -> NoReturn:
     """Replaces this process by `dagster dev` in the project folder, on loopback.
 
-    The workspace is the project's `workspace.yaml`, or the package's own where there is none.
+    The workspace is the project's `workspace.yaml`, or the package's own where there is none. Raises DevError if the
+    port is not free.
     """
+    try:  # Dagster's daemon would go on without the UI
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise DevError(f"127.0.0.1:{port} cannot be listened on: {error.strerror}; choose another --port") from error
     # The processes of `dagster dev` would make the databases of a fresh history together, which damages them.
     with instance_module.recorded_runs() as instance:
         instance.upgrade()

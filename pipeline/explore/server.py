@@ -50,7 +50,10 @@ _POLICY = "; ".join(
 def require_marimo() -> None:
     """Raises ExploreError if marimo is not installed."""
     if importlib.util.find_spec("marimo") is None:
-        raise ExploreError("`phygitals explore` needs marimo: run `pip install 'phygitals-pipeline[explore]'`")
+        raise ExploreError(
+            "`phygitals explore` needs marimo: install the release's requirements-explore.lock, or run "
+            "`pip install 'phygitals-pipeline[explore]'`"
+        )
 
 
 def serve(data: DataDirectory, host: str, port: int, on_ready: Callable[[str], object]) -> None:

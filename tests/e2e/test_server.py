@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from datetime import timedelta
@@ -35,6 +36,7 @@ from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.settings import PROJECT_ROOT, Environment
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
+from tests.support.command_line import assert_one_line_error, phygitals_here
 from tests.support.polling_process import Arrivals
 from tests.support.processes import free_port, is_served, living, started, wait_until
 from tests.support.workspace import drop, rows
@@ -196,3 +198,10 @@ def test_a_daemon_that_is_stopped_while_a_run_polls_keeps_what_came_and_will_car
 def test_make_dev_is_the_command_dev():
     shown = subprocess.run(["make", "-n", "dev"], capture_output=True, text=True, cwd=PROJECT_ROOT, check=True).stdout
     assert ".venv/bin/phygitals dev\n" in shown
+
+
+def test_the_port_of_the_ui_is_refused_while_another_program_has_it():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = phygitals_here("dev", "--port", str(port))
+    assert_one_line_error(refused, f"127.0.0.1:{port} cannot be listened on", "choose another --port")
