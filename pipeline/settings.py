@@ -5,13 +5,17 @@ This module has the user's settings only; constants of the API and of the algori
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
+from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from annotated_types import Ge, Gt, Le
+from dotenv.parser import Binding, parse_stream
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -45,6 +49,7 @@ _DEFAULT_URLS: dict[str, str] = {
     "sandbox": "https://api.phygitals.com/_",
     "production": "https://api.phygitals.com",
 }
+_ALIKE = 0.85  # of two names, one of which is misspelled; 1 is equality
 _DEFAULT_REQUESTS_PER_SECOND = {"local": 0.0, "sandbox": 25.0, "production": 25.0}
 
 
@@ -140,7 +145,8 @@ class Settings(WebhookSettings):
             ge=0,
             le=100_000,
             allow_inf_nan=False,
-            description="ceiling of the whole run in any one second; 2.5 is used as 2; 0 = no ceiling",
+            description="ceiling of the whole run in any one second; 2.5 is used as 2, and 0.5 as one request in two "
+            "seconds; 0 = no ceiling",
         ),
     ] = None
     request_timeout: Annotated[Seconds, Field(description="seconds for one request")] = 30.0
@@ -273,10 +279,10 @@ class Settings(WebhookSettings):
             raise SettingsError(
                 f"PHYGITALS_API_KEY is not set: the {settings.env} environment needs the key that Phygitals issued"
             )
-        whole = min(int(settings.rate_ceiling) or settings.max_concurrency, settings.max_concurrency)
-        if settings.poll_shards > whole:
+        most = most_shards(settings.rate_ceiling, settings.max_concurrency)
+        if settings.poll_shards > most:
             raise SettingsError(
-                f"PHYGITALS_POLL_SHARDS={settings.poll_shards} is refused: allowed are at most {whole}, so that each "
+                f"PHYGITALS_POLL_SHARDS={settings.poll_shards} is refused: allowed are at most {most}, so that each "
                 "shard has a share of PHYGITALS_REQUESTS_PER_SECOND and of PHYGITALS_MAX_CONCURRENCY"
             )
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
@@ -288,6 +294,17 @@ class Settings(WebhookSettings):
         if needs_key:
             check(settings.base_url)
         return settings
+
+
+def most_shards(rate_ceiling: float, max_concurrency: int) -> int:
+    """The number of shards of which each has at least one request a second and one in flight."""
+    return min(max(1, int(rate_ceiling)), max_concurrency) if rate_ceiling else max_concurrency
+
+
+def env_file_warnings(env_file: Path | None = None) -> list[str]:
+    """What a person should correct in `.env`, one line each, without any value."""
+    exposed = exposed_secrets(env_file)
+    return [*([exposed] if exposed else []), *unknown_names(env_file)]
 
 
 def exposed_secrets(env_file: Path | None = None) -> str | None:
@@ -308,8 +325,29 @@ def exposed_secrets(env_file: Path | None = None) -> str | None:
     return f"{path} has {held}, and every user of this machine can read it: run `chmod o= {path}`"
 
 
+def unknown_names(env_file: Path | None = None) -> list[str]:
+    """A warning for each name in `.env` that looks like a setting and is none. Other programs may have names there."""
+    path = env_file or PROJECT_ROOT / ".env"
+    known = [f"PHYGITALS_{name.upper()}" for name in Settings.model_fields]
+    try:
+        names = [binding.key for binding in _bindings(path.read_text(encoding="utf-8-sig")) if binding.key]
+    except (OSError, UnicodeDecodeError):
+        return []
+    warnings = []
+    for name in dict.fromkeys(names):
+        close = get_close_matches(name.upper(), known, n=1, cutoff=_ALIKE)
+        if name.upper() not in known and (close or name.upper().startswith("PHYGITALS_")):
+            advice = f"; did you mean {close[0]}?" if close else ""
+            warnings.append(f"{path}: {name} is no setting and has no effect{advice}")
+    return warnings
+
+
+def _bindings(text: str) -> Iterator[Binding]:
+    return parse_stream(io.StringIO(text))
+
+
 def _dotenv(env_file: Path | None) -> Path:
-    """The file with settings, which may be missing. Raises SettingsError if it is not UTF-8 text."""
+    """The file with settings, which may be missing. Raises SettingsError if it is not UTF-8 text with settings."""
     path = env_file or PROJECT_ROOT / ".env"
     try:
         content = path.read_bytes()
@@ -326,6 +364,11 @@ def _dotenv(env_file: Path | None) -> Path:
         line = content.count(b"\n", 0, at) + 1
         found = "UTF-16" if b"\0" in content else f"not in UTF-8, first in line {line}"
         raise SettingsError(f"{path} is {found}: save it again as UTF-8")
+    for binding in _bindings(content.decode("utf-8-sig")):
+        if binding.error:  # python-dotenv would leave the line out, which may be the one that names the environment
+            read = binding.original.string
+            line = binding.original.line + read[: len(read) - len(read.lstrip())].count("\n")
+            raise SettingsError(f"{path}, line {line}, is no setting: write NAME=value, and close each quote")
     return path
 
 

@@ -16,7 +16,7 @@ from pipeline.cli.submit import submit_all
 from pipeline.clock import now
 from pipeline.errors import PipelineError
 from pipeline.publish.export import FORMATS, chosen_format, export
-from pipeline.settings import Settings, exposed_secrets
+from pipeline.settings import Settings, env_file_warnings
 from pipeline.steps import Workspace
 
 
@@ -25,7 +25,7 @@ from pipeline.steps import Workspace
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:  # noqa: ARG001 - `main` looks for the flag itself, since parsing may fail
     """Poll Phygitals pack purchases until they are final, and publish the pulls."""
-    if warning := exposed_secrets():
+    for warning in env_file_warnings():
         print_error(f"Warning: {warning}")
 
 

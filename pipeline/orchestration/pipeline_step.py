@@ -14,7 +14,7 @@ from pipeline.orchestration.resources import WorkspaceResource
 from pipeline.orchestration.step import Step
 from pipeline.report.drawing_process import DrawingProcess
 from pipeline.schema import PUBLISHED
-from pipeline.settings import exposed_secrets
+from pipeline.settings import env_file_warnings
 
 
 @dg.multi_asset(specs=[*raw.RAW_SPECS, *derived.TABLE_SPECS, publish.WAREHOUSE, publish.REPORT], can_subset=True)
@@ -24,7 +24,7 @@ def run_pipeline(
     """Makes the selected assets in the order of the data flow."""
     with workspace.open() as opened:
         step = Step(context, workspace, opened)
-        if warning := exposed_secrets():
+        for warning in env_file_warnings():
             step.log.warning(warning)
         for asset, make in (
             ("session_submissions", raw.take_in),

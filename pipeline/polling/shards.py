@@ -24,7 +24,7 @@ from pipeline.errors import PipelineError
 from pipeline.polling.answers import Outcome
 from pipeline.polling.pending import PendingSessions
 from pipeline.polling.progress import Exit, Progress
-from pipeline.settings import Settings
+from pipeline.settings import Settings, most_shards
 from pipeline.storage.data_directory import DataDirectory
 
 ROUND = "polling_round"  # the record of the round under way
@@ -77,10 +77,11 @@ def sessions_of(sessions: PendingSessions, shard: int, count: int) -> PendingSes
 
 def share_of(settings: Settings, shard: int, count: int, budget: float | None = None) -> Settings:
     """The settings of one shard: its shares of the request ceiling and of the requests in flight."""
-    ceiling = int(settings.rate_ceiling)
+    ceiling = settings.rate_ceiling
     return settings.model_copy(
         update={
-            "requests_per_second": float(_share(ceiling, shard, count)),
+            # One below 1 has no whole shares, but is no reason to poll without a ceiling.
+            "requests_per_second": ceiling if count == 1 else float(_share(int(ceiling), shard, count)),
             "max_concurrency": max(1, _share(settings.max_concurrency, shard, count)),
             "poll_budget": settings.poll_budget if budget is None else budget,
         }
@@ -93,7 +94,7 @@ def within_limits(settings: Settings, of_round: Round) -> Settings | None:
     ceiling = min(ceilings, default=0.0)
     concurrency = min(settings.max_concurrency, of_round.max_concurrency)
     # A share of 0 would be none of the ceiling, and so no ceiling.
-    if of_round.shard_count > min(int(ceiling) or concurrency, concurrency):
+    if of_round.shard_count > most_shards(ceiling, concurrency):
         return None
     return settings.model_copy(update={"requests_per_second": ceiling, "max_concurrency": concurrency})
 

@@ -28,6 +28,7 @@ from pipeline.settings import (
     Settings,
     SettingsError,
     WebhookSettings,
+    env_file_warnings,
     exposed_secrets,
 )
 from pipeline.simulator.server import Simulator
@@ -211,6 +212,36 @@ def test_a_dotenv_file_with_a_secret_that_others_can_read_is_warned_of(tmp_path,
         assert str(env_file) in warning and named in warning and "chmod o=" in warning
         assert KEY not in warning and "hooks.example" not in warning
     assert exposed_secrets(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("PHYGITALS_ENV production\n", 1),
+        (f"PHYGITALS_ENV=sandbox\n\n# the key\n=PHYGITALS_API_KEY {KEY}\n", 4),
+        (f'PHYGITALS_API_KEY={KEY}\nPHYGITALS_ENV="production\n', 2),
+    ],
+)
+def test_a_line_of_a_dotenv_file_that_cannot_be_read_is_refused_without_its_words(tmp_path, text, line):
+    (env_file := tmp_path / ".env").write_text(text)
+    with pytest.raises(SettingsError) as refused:
+        Settings.load(env_file)
+    assert str(refused.value) == f"{env_file}, line {line}, is no setting: write NAME=value, and close each quote"
+
+
+def test_a_name_in_a_dotenv_file_that_resembles_a_setting_is_warned_of(tmp_path):
+    env_file = tmp_path / ".env"
+    env_file.write_text(
+        f"PHYGTALS_ENV=production\nexport PHYGITALS_APIKEY={KEY}\nPHYGITALS_NEW=1\nphygitals_env=local\n"
+        "AWS_REGION=eu-central-1\nPOSTGRES_PASSWORD=x\n"
+    )
+    env_file.chmod(0o600)
+    assert env_file_warnings(env_file) == [
+        f"{env_file}: PHYGTALS_ENV is no setting and has no effect; did you mean PHYGITALS_ENV?",
+        f"{env_file}: PHYGITALS_APIKEY is no setting and has no effect; did you mean PHYGITALS_API_KEY?",
+        f"{env_file}: PHYGITALS_NEW is no setting and has no effect",
+    ]
+    assert env_file_warnings(tmp_path / "none") == []
 
 
 def test_each_environment_has_a_history_of_its_own(configure, tmp_path):

@@ -223,3 +223,14 @@ def test_more_connections_than_the_system_allows_are_refused_by_name(api, config
     done = poll_with_open_files(soft=128, hard=512)
     assert done.returncode != 0
     assert "PHYGITALS_MAX_CONCURRENCY=600 needs 856 open files, but the system allows this process 512" in done.stderr
+
+
+def test_a_ceiling_below_one_request_a_second_holds_in_a_whole_run(api, configure):
+    arrivals = Arrivals()
+    api(Simulator(delay_scale=0, hold=0, on_request=arrivals))
+    configure(requests_per_second=0.5)
+    workspace = Workspace.open()
+    drop(workspace, "a.txt", "s1\ns2\n")
+    refresh(workspace)
+    first, second = (at for at, _ in arrivals.times)
+    assert second - first >= 2

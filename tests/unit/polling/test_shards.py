@@ -37,13 +37,20 @@ def test_the_shares_of_the_limits_add_up_to_them_exactly(settings, ceiling, coun
     assert min(share.rate_ceiling for share in shares) >= 1
 
 
+def test_a_ceiling_below_one_request_a_second_is_kept_whole_and_has_no_shares(settings):
+    assert share_of(settings(requests_per_second=0.5), 0, 1).rate_ceiling == 0.5
+    with pytest.raises(SettingsError, match="PHYGITALS_POLL_SHARDS=2 is refused: allowed are at most 1,"):
+        settings(requests_per_second=0.5, poll_shards=2)
+
+
 def test_without_a_ceiling_no_shard_has_one(settings):
     whole = settings(requests_per_second=0, poll_shards=4)
     assert {share_of(whole, shard, 4).rate_ceiling for shard in range(4)} == {0.0}
 
 
 @pytest.mark.parametrize(
-    ("own", "of_round", "whole"), [(100, 40, 40), (40, 100, 40), (0, 40, 40), (40, 0, 40), (0, 0, 0), (3, 40, None)]
+    ("own", "of_round", "whole"),
+    [(100, 40, 40), (40, 100, 40), (0, 40, 40), (40, 0, 40), (0, 0, 0), (3, 40, None), (0.5, 40, None)],
 )
 def test_a_shard_of_another_deployment_keeps_the_lower_ceiling(settings, own, of_round, whole):
     found = within_limits(settings(requests_per_second=own), Round("r", 4, 0.0, of_round, 160))
