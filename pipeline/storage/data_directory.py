@@ -248,7 +248,13 @@ class DataDirectory(Layout):
     @contextlib.contextmanager
     def _usable(self) -> Iterator[None]:
         try:
+            if any(path.is_file() for path in (self.root, *self.root.parents)):
+                raise NotADirectoryError
             yield
+        except NotADirectoryError as error:
+            raise DataDirectoryError(
+                f"the data directory {self.root} is a file, or below one: set PHYGITALS_DATA_DIR to a folder"
+            ) from error
         except OSError as error:
             raise DataDirectoryError(
                 f"the data directory {self.root} cannot be used: {error.strerror}; "

@@ -37,7 +37,7 @@ from pipeline.storage.connection import connect
 from pipeline.storage.errors import DataDirectoryError
 from pipeline.storage.files import sync
 from pipeline.storage.raw_log import ResponseLog
-from tests.support.command_line import phygitals, phygitals_here
+from tests.support.command_line import assert_one_line_error, phygitals, phygitals_here
 from tests.support.journals import kill
 from tests.support.workspace import KEY, drop, refresh, rows
 
@@ -367,3 +367,12 @@ def test_no_name_steers_the_terminal(refreshed, configure, tmp_path):
         told = done.stdout + done.stderr
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", told), told
     assert sum(bool(re.search(r"\\(?:u001b|x1b)\[2J", done.stdout + done.stderr)) for done in called) >= 8
+
+
+@pytest.mark.parametrize("command", [["status"], ["refresh"], ["query", "FROM pulls"], ["report"], ["submit", "a"]])
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_data_directory_that_is_a_file_or_below_one_is_refused(configure, tmp_path, place, command):
+    (tmp_path / "file").write_text("x")
+    configure(data_dir=tmp_path / place)
+    advice = "is a file, or below one: set PHYGITALS_DATA_DIR to a folder"
+    assert_one_line_error(phygitals_here(*command), str(tmp_path / place), advice)
