@@ -207,7 +207,7 @@ class BuildContext:
 
         A fingerprint with these days changes when one of them is no longer in the future.
         """
-        if "is_future(" not in query(table):
+        if not any(macro in query(table) for macro in ("is_future(", "time_of_run(")):
             return []
         today = f"{self._now:%Y-%m-%d}"
         return sorted({day for raw in RAW for day in self.raw_state(raw) if day > today})

@@ -59,13 +59,14 @@ def time_macros(now: datetime, expire_after: float) -> str:
     """The macros that depend on the time as of which tables are built.
 
     A session is expired if `expire_after` seconds have passed since its submission and it was polled at least once
-    since then. A time in the future was written by a machine whose clock was ahead; an unknown time gives NULL.
+    since then. A time in the future was written by a machine whose clock was ahead.
     """
     until = f"submitted_at + to_microseconds({round(expire_after * 1_000_000)}) <= TIMESTAMPTZ '{now.isoformat()}'"
     is_expired = f"{until} AND coalesce(polled_at >= submitted_at, false)" if expire_after else "false"
     return f"""
         CREATE TEMP MACRO is_expired(submitted_at, polled_at) AS {is_expired};
-        CREATE TEMP MACRO is_future(moment) AS moment > TIMESTAMPTZ '{now.isoformat()}';
+        CREATE TEMP MACRO time_of_run() AS TIMESTAMPTZ '{now.isoformat()}';
+        CREATE TEMP MACRO is_future(moment) AS coalesce(moment > time_of_run(), false);
     """
 
 

@@ -101,7 +101,7 @@ def test_a_data_directory_refuses_another_environment(api, configure):
 def test_a_data_directory_that_cannot_be_made_is_refused_by_name(configure, tmp_path):
     (tmp_path / "file").write_text("in the way")
     configure(data_dir=tmp_path / "file" / "data")
-    with pytest.raises(DataDirectoryError, match="cannot be used"):
+    with pytest.raises(DataDirectoryError, match="/file/data is a file, or below one"):
         Workspace.open()
 
 

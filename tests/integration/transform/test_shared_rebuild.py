@@ -171,5 +171,5 @@ def test_a_damaged_part_is_derived_again_by_a_run_that_may_begin_a_round(workspa
 def test_what_is_pre_built_follows_from_answers_alone_and_not_from_the_time():
     for table in PREBUILT:
         assert table.sources == ("status_responses",)
-        assert "is_future(" not in query(table)
+        assert "is_future(" not in query(table) and "time_of_run(" not in query(table)
         assert "is_expired(" not in query(table)
