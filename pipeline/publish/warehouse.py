@@ -98,9 +98,8 @@ def _publish_anew(data: DataDirectory, window: Window, wanted: Mapping[Table, Ma
             kept = {table: _kept(parts[table], held[table]) for table in PUBLISHED}
             is_patch = _rows(kept) > 0 and _rows(kept) >= _LEAST_KEPT_SHARE * _rows(parts)
             if is_patch:
-                is_patch = record.is_whole(
-                    _copy(data.warehouse, attached)
-                )  # else every run would copy the damage again
+                crc32 = _copy(data.warehouse, attached)
+                is_patch = record.is_whole(crc32)  # otherwise every run would copy the damage again
             if is_patch:
                 connection.execute(f"ATTACH '{quoted(attached)}' AS published")
                 _drop_former(connection)
