@@ -36,21 +36,28 @@ class _Content(TypedDict):
 
 
 class Record:
-    """The parts of the published tables in the order of their rows."""
+    """The parts of the published tables in the order of their rows, as recorded when this object is made."""
 
     def __init__(self, data: DataDirectory) -> None:
         self._records = data.records
         self._warehouse = data.warehouse
         self._root = f"{data.root.as_posix()}/"
+        self._recorded = self._load()
+
+    def _load(self) -> _Content | None:
+        record = self._records.load(_NAME, _Content)
+        try:
+            return record if record and record["file"] == _identity(self._warehouse) else None
+        except OSError:  # no file is published
+            return None
 
     def parts(self, table: Table) -> list[Part]:
         """The parts in the published file; none if unknown or if the declaration has changed."""
-        record = self._content()
-        return (self._parts(record["tables"], table) or []) if record else []
+        return (self._parts(self._recorded["tables"], table) or []) if self._recorded else []
 
     def all_parts(self, published: Iterable[Table], window: Window) -> dict[Table, list[Part]] | None:
         """The parts of each of these tables; None if any is unknown, or the file has another table or window."""
-        record = self._content()
+        record = self._recorded
         if record is None or record["window"] != _of_window(window):
             return None
         found = {table: self._parts(record["tables"], table) for table in published}
@@ -58,13 +65,6 @@ class Record:
             return None
         known = {table: parts for table, parts in found.items() if parts is not None}
         return known if known.keys() == found.keys() else None
-
-    def _content(self) -> _Content | None:
-        record = self._records.load(_NAME, _Content)
-        try:
-            return record if record and record["file"] == _identity(self._warehouse) else None
-        except OSError:  # no file is published
-            return None
 
     def _parts(self, tables: _Tables, table: Table) -> list[Part] | None:
         declaration, parts = tables.get(table.name, (None, []))
@@ -74,8 +74,7 @@ class Record:
 
     def is_whole(self, crc32: int) -> bool:
         """Whether a copy with this CRC-32 equals the file as published, byte for byte."""
-        record = self._records.load(_NAME, _Content)
-        return record is not None and record["crc32"] == crc32
+        return self._recorded is not None and self._recorded["crc32"] == crc32
 
     def save(self, parts: Mapping[Table, list[Part]], window: Window) -> None:
         """Records the parts in the published file, and its window. Raises DataDirectoryError."""

@@ -73,23 +73,25 @@ def publish(data: DataDirectory, window: Window = _WHOLE_LAKE) -> Published:
     keep_lake_views(data)
     data.current(data.warehouse)
     wanted = {table: window.etags(data, table) for table in PUBLISHED}
-    held = Record(data).all_parts(PUBLISHED, window)
+    record = Record(data)
+    held = record.all_parts(PUBLISHED, window)
     if held is not None and all(_holds(held[table], wanted[table]) for table in PUBLISHED):
         row_counts = {table.name: _rows({table: parts}) for table, parts in held.items()}
         wal_of(data.warehouse).unlink(missing_ok=True)
         size = data.warehouse.stat().st_size
         return Published(data.warehouse, size, window, row_counts, _rows(held), is_unchanged=True)
-    return _publish_anew(data, window, wanted)
+    return _publish_anew(data, window, wanted, record)
 
 
 def _holds(parts: list[Part], etags: Mapping[str, str]) -> bool:
     return {part.path: part.stamp for part in parts} == etags
 
 
-def _publish_anew(data: DataDirectory, window: Window, wanted: Mapping[Table, Mapping[str, str]]) -> Published:
+def _publish_anew(
+    data: DataDirectory, window: Window, wanted: Mapping[Table, Mapping[str, str]], record: Record
+) -> Published:
     place = place_of(data.warehouse)
     building = place.with_name(".phygitals.duckdb.building")
-    record = Record(data)
     try:
         remove(building)
         with connect(data) as connection, attachable(building) as attached:
