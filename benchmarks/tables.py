@@ -35,6 +35,7 @@ from pipeline.simulator import catalogue
 from pipeline.storage.connection import connect
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.missing_columns import with_missing_columns
+from pipeline.storage.window import Window
 from pipeline.transform.builder import Builder
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -123,8 +124,8 @@ def add_sessions(data: DataDirectory, start: datetime, name: str, content: str, 
                     writer.write(with_missing_columns(table, batch))
 
 
-def refresh_tables(data: DataDirectory, days: int = DAYS) -> tuple[float, float, int]:
-    """Updates and publishes all tables of a history of so many days.
+def refresh_tables(data: DataDirectory, days: int = DAYS, publish_days: int = 0) -> tuple[float, float, int]:
+    """Updates all tables of a history of so many days, and publishes its last days, or all of them.
 
     Returns the seconds for both, and the size of the published file in bytes.
     """
@@ -135,7 +136,7 @@ def refresh_tables(data: DataDirectory, days: int = DAYS) -> tuple[float, float,
             builder.build(PENDING_SESSIONS)
             builder.build_published()
         built = time.perf_counter()
-        published = publish(data)
+        published = publish(data, Window.until(moment, publish_days))
     return built - started, time.perf_counter() - built, published.size
 
 

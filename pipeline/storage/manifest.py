@@ -1,7 +1,8 @@
 """Records the parts of each derived table and their inputs, so that only changed parts are rebuilt.
 
 The manifest is a cache: its loss costs a rebuild, never data. It is saved after the objects that it describes. If the
-process is killed in between, these objects are rebuilt with the same content.
+process is killed in between, these objects are rebuilt with the same content. Its record has what is the table's as a
+whole, and names one object for each month of parts.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ import hashlib
 import json
 import secrets
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from pipeline.schema.table import Table
 from pipeline.storage.day_parts import Span
+from pipeline.storage.manifest_months import MonthObjects, month_of
 from pipeline.storage.object_storage import ObjectStorage
 from pipeline.storage.records import Records
 
 _NAME = "manifest"
 _SAVED_EVERY = 2.0  # seconds; parts of this interval are rebuilt after a kill
+_ATTEMPTS = 2  # to read a manifest that another process may be saving
 
 
 class Statistics(NamedTuple):
@@ -69,20 +72,50 @@ class Cut(msgspec.Struct, frozen=True):
     spans: dict[str, list[Span]]
 
 
-class TableState(msgspec.Struct, forbid_unknown_fields=True):
-    """The parts of one table, and the fingerprint of their derivation.
+class Entries(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What is known of parts of one table, by the part's name.
 
-    `verified_on` is the UTC day on which all objects were last verified. `taken_in` maps each part by observation in
-    the table to its version. `out_of_date` maps each part by resolution whose rows were replaced to a version; tables
-    that join rows of such a part are derived again. A raw table has only `cuts`: what cuts its larger days into parts.
+    `taken_in` maps each part by observation in the table to its version. `out_of_date` maps each part by resolution
+    whose rows were replaced to a version; tables that join rows of such a part are derived again. A raw table has only
+    `cuts`: what cuts its larger days into parts.
     """
 
-    derivation: str | None = None
-    verified_on: str | None = None
     parts: dict[str, Part] = {}
     taken_in: dict[str, str] = {}
     out_of_date: dict[str, str] = {}
     cuts: dict[str, Cut] = {}
+
+    def of_month(self, month: str | None) -> dict[str, Any]:
+        """The entries of a month, by field; without a month, those that belong to none."""
+        return {
+            field: {name: value for name, value in getattr(self, field).items() if month_of(name) == month}
+            for field in _FIELDS
+        }
+
+    def add(self, others: Entries) -> None:
+        """Adds the entries of other parts."""
+        for field in _FIELDS:
+            getattr(self, field).update(getattr(others, field))
+
+
+_FIELDS = Entries.__struct_fields__
+
+
+class TableState(Entries, forbid_unknown_fields=True, omit_defaults=True):
+    """The parts of one table, and the fingerprint of their derivation.
+
+    `verified_on` is the UTC day on which all objects were last verified.
+    """
+
+    derivation: str | None = None
+    verified_on: str | None = None
+
+
+class _Record(msgspec.Struct, forbid_unknown_fields=True):
+    """The state of each table without the entries of months, and the digest of the object of each month."""
+
+    tables: dict[str, TableState] = {}
+    months: dict[str, str] = {}
 
 
 class Manifest:
@@ -90,9 +123,11 @@ class Manifest:
 
     def __init__(self, records: Records) -> None:
         self._records = records
+        self._objects = MonthObjects(records.storage)
         self._is_changed = False
+        self._changed_months: set[str] = set()
         self._saved_at = time.monotonic()
-        self._tables = records.load(_NAME, dict[str, TableState]) or {}
+        self._tables, self._months = self._load()
 
     @classmethod
     def as_saved(cls, storage: ObjectStorage) -> Manifest:
@@ -112,21 +147,21 @@ class Manifest:
 
     def written(self, table: Table, name: str, part: Part) -> None:
         """Records a written part."""
-        self._changed(table).parts[name] = part
+        self._changed(table, name).parts[name] = part
 
     def confirmed(self, table: Table, name: str, inputs: str, statistics: Statistics = _NO_STATISTICS) -> None:
         """Records new inputs of an unchanged part and keeps its version."""
-        parts = self._changed(table).parts
+        parts = self._changed(table, name).parts
         parts[name] = msgspec.structs.replace(parts[name], inputs=inputs, **statistics._asdict())
 
     def moved(self, table: Table, name: str, etag: str) -> None:
         """Records the new etag of an unchanged object and keeps its version."""
-        parts = self._changed(table).parts
+        parts = self._changed(table, name).parts
         parts[name] = msgspec.structs.replace(parts[name], etag=etag)
 
     def forget(self, table: Table, name: str) -> None:
         """Removes a part that was deleted or is no longer valid."""
-        self._changed(table).parts.pop(name, None)
+        self._changed(table, name).parts.pop(name, None)
 
     def derived(self, table: Table, derivation: str) -> None:
         """Records the derivation of all parts of the table."""
@@ -138,26 +173,36 @@ class Manifest:
 
     def take_in(self, table: Table, versions: dict[str, str]) -> None:
         """Replaces the versions of the parts by observation that the table includes."""
-        self._changed(table).taken_in = versions
+        changed = dict(versions.items() ^ self.state(table).taken_in.items())
+        self._changed(table, *changed).taken_in = versions
 
     def put_out_of_date(self, table: Table, part: str) -> None:
         """Records that rows resolved within a part were replaced."""
-        self._changed(table).out_of_date[part] = new_version()
+        self._changed(table, part).out_of_date[part] = new_version()
 
     def cut(self, table: Table, day: str, cut: Cut) -> None:
         """Records the times of the rows of a raw day."""
-        self._changed(table).cuts[day] = cut
+        self._changed(table, day).cuts[day] = cut
 
     def clear(self) -> None:
         """Removes all entries but those about raw objects, which never change, so that all tables are rebuilt."""
         self._tables = {name: TableState(cuts=state.cuts) for name, state in self._tables.items() if state.cuts}
+        self._changed_months.update(self._months)
         self._is_changed = True
 
     def save(self) -> None:
-        """Writes the manifest if it has changed. Raises DataDirectoryError and ConflictError."""
+        """Writes what has changed. Raises DataDirectoryError, StoreError and ConflictError."""
         if self._is_changed:
-            self._records.save(_NAME, msgspec.to_builtins(self._tables))
+            for month in sorted(self._changed_months):
+                self._save_month(month)
+            tables = {
+                name: TableState(**state.of_month(None), derivation=state.derivation, verified_on=state.verified_on)
+                for name, state in self._tables.items()
+            }
+            self._records.save(_NAME, msgspec.to_builtins(_Record(tables, self._months)))
+            self._objects.keep_only(self._months)
             self._is_changed = False
+            self._changed_months.clear()
         self._saved_at = time.monotonic()
 
     def save_now_and_then(self) -> None:
@@ -165,9 +210,34 @@ class Manifest:
         if time.monotonic() - self._saved_at >= _SAVED_EVERY:
             self.save()
 
-    def _changed(self, table: Table) -> TableState:
+    def _changed(self, table: Table, *names: str) -> TableState:
+        """The state of a table of which the entries of these parts or days are about to change."""
         self._is_changed = True
+        self._changed_months.update(month for name in names if (month := month_of(name)))
         return self._tables.setdefault(table.name, TableState())
+
+    def _save_month(self, month: str) -> None:
+        of_tables = {name: Entries(**state.of_month(month)) for name, state in self._tables.items()}
+        entries = {name: found for name, found in of_tables.items() if found != Entries()}
+        self._months.pop(month, None)
+        if entries:
+            self._months[month] = self._objects.write(month, msgspec.json.encode(entries))
+
+    def _load(self) -> tuple[dict[str, TableState], dict[str, str]]:
+        """The tables and the months as saved; none if they are lost."""
+        for _ in range(_ATTEMPTS):
+            record = self._records.load(_NAME, _Record)
+            if record is None:
+                break
+            contents = self._objects.read(record.months)
+            if contents is None:  # lost, or replaced together with the record since that was read
+                self._records.storage.refresh()
+                continue
+            for content in contents:
+                for name, entries in msgspec.json.decode(content, type=dict[str, Entries]).items():
+                    record.tables.setdefault(name, TableState()).add(entries)
+            return record.tables, record.months
+        return {}, {}
 
 
 def new_version() -> str:

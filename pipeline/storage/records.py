@@ -27,13 +27,13 @@ class Records:
     """
 
     def __init__(self, storage: ObjectStorage) -> None:
-        self._storage = storage
+        self.storage = storage
         self._etags: dict[str, str | None] = {}
 
     def load(self, name: str, kind: type[Kind]) -> Kind | None:
         """The record as this type; None if it is lost."""
         try:
-            found = self._storage.read(_key(name))
+            found = self.storage.read(_key(name))
             self._etags[name] = found[1] if found else None
             return _content(found[0], kind) if found else None
         except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
@@ -43,17 +43,17 @@ class Records:
         """Writes content that has a JSON form. Raises DataDirectoryError, and ConflictError if it was replaced."""
         written = json.dumps(content).encode()
         text = b'{"crc32": %d, "content": %b}' % (zlib.crc32(written), written)
-        self._etags[name] = self._storage.compare_and_swap(_key(name), text, self._etag(name))
+        self._etags[name] = self.storage.compare_and_swap(_key(name), text, self._etag(name))
 
     def forget(self, name: str) -> None:
         """Removes a record. Raises OSError."""
         if self._etag(name) is not None:
-            self._storage.delete(_key(name))
+            self.storage.delete(_key(name))
             self._etags[name] = None
 
     def _etag(self, name: str) -> str | None:
         if name not in self._etags:
-            found = self._storage.find(_key(name))
+            found = self.storage.find(_key(name))
             self._etags[name] = found.etag if found else None
         return self._etags[name]
 

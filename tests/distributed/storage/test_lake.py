@@ -19,6 +19,7 @@ from pipeline.steps import Workspace
 from pipeline.storage.bucket import Bucket
 from pipeline.storage.errors import DataDirectoryError, StoreError
 from pipeline.storage.journal import Account, read
+from pipeline.storage.manifest import Manifest
 from tests.support.lake import table_hashes
 from tests.support.polling_process import POLL, Arrivals
 from tests.support.s3 import Fault
@@ -166,6 +167,19 @@ def test_a_lost_manifest_and_an_object_overwritten_by_hand_are_healed_by_the_nex
         bucket.write(key, content)
         refresh(machines.use("worker", lake_url))
         assert table_hashes(worker.data) == before
+
+
+def test_a_damaged_local_copy_of_a_month_of_the_manifest_is_fetched_again(api, machines, lake_url):
+    api(Simulator(delay_scale=0, hold=0))
+    worker = machines.use("worker", lake_url)
+    submit(worker, "a.csv", ["s1"])
+    refresh(worker)
+    (copy,) = worker.data.root.glob("staging/manifest/*.json")
+    content = copy.read_bytes()
+    for damaged in (content[:-1], b""):
+        copy.write_bytes(damaged)
+        assert Manifest(machines.use("worker", lake_url).data.records).versions(PULLS)
+        assert copy.read_bytes() == content
 
 
 def test_a_damaged_local_copy_of_a_raw_object_is_fetched_again(api, machines, lake_url):

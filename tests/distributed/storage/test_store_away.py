@@ -80,7 +80,7 @@ def test_runs_that_build_or_publish_end_in_one_line_and_the_next_one_heals(worke
     workspace, _ = worker
     ask(workspace)
     machines.wipe("worker")  # a machine that has to download raw
-    for when in ("GET raw", "PUT staging/manifest", "PUT lake/pulls", "PUT versions"):
+    for when in ("GET raw", "PUT staging/manifest/", "PUT staging/manifest.json", "PUT lake/pulls", "PUT versions"):
         method, place = when.split()
         come_back = go_away_at(
             s3_server, lake_url, lambda asked, path, m=method, p=place: asked == m and f"/production/{p}" in path

@@ -205,15 +205,17 @@ def spoilt(path: Path, rng: random.Random) -> Iterator[bytes]:
 
 def test_what_is_lost_of_manifest_or_record_is_built_and_published_anew(history):
     expected = tables(history)
-    for name in ("manifest.json", "published.json"):
-        path = history.root / "staging" / name
+    staging = history.root / "staging"
+    for pattern in ("manifest.json", "manifest/*.json", "published.json"):
+        path = next(staging.glob(pattern))
         overwrite(path, next(flips(path.read_bytes(), random.Random(SEED), 1)))
         build(history, LATER)
         assert tables(history) == expected
         with history.exclusive():
             counts = publish(history).row_counts
         assert counts == {name: len(rows) for name, rows in expected.items()}
-        assert json.loads(path.read_text()).keys() == {"crc32", "content"}
+    for name in ("manifest.json", "published.json"):
+        assert json.loads((staging / name).read_text()).keys() == {"crc32", "content"}
 
 
 def test_a_record_that_is_damaged_or_of_another_shape_counts_as_lost(history, record_property):
@@ -226,17 +228,21 @@ def test_a_record_that_is_damaged_or_of_another_shape_counts_as_lost(history, re
         ),
         history.root / "staging" / "inbox_index.json": lambda: Inbox(history, SESSIONS).new_files() == [] or None,
         history.root / "staging" / "manifest.json": lambda: Manifest(history.records).versions(PURCHASES) or None,
+        next(history.root.glob("staging/manifest/*.json")): lambda: (
+            Manifest(history.records).versions(PURCHASES) or None
+        ),
         history.root / "staging" / "published.json": lambda: Record(history).all_parts(PUBLISHED, Window()),
     }
     outcomes: Counter[str] = Counter()
     for path, read in reads.items():
-        known = read()
+        known, content = read(), path.read_bytes()
         assert known
-        for content in spoilt(path, random.Random(SEED)):
-            overwrite(path, content)
+        for damaged in spoilt(path, random.Random(SEED)):
+            overwrite(path, damaged)
             found = read()
             assert found in (known, None)
             outcomes["without effect" if found == known else "lost, to be found out anew"] += 1
+        overwrite(path, content)
     with history.exclusive():
         assert (
             take_in(history, lambda: LATER, Inbox(history, SESSIONS)).files == []
