@@ -50,8 +50,11 @@ def make_project(folder: Path) -> list[Path]:
 def write_project(folder: Path) -> list[Path]:
     """As `make_project`, whatever the package is installed from."""
     contents = _contents(folder)
-    if existing := [str(path) for path in contents if path.exists() or path.is_symlink()]:
-        raise InitError(f"{', '.join(existing)} exists; nothing was written: remove it, or choose another folder")
+    if existing := [str(path.relative_to(folder)) for path in contents if path.exists() or path.is_symlink()]:
+        raise InitError(
+            f"{folder} has {', '.join(existing)} already; nothing was written: edit what is there, or choose another "
+            "folder"
+        )
     for path, text in contents.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

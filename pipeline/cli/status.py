@@ -22,6 +22,7 @@ from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.settings import Environment, Settings
 from pipeline.sources.inbox import Inbox
 from pipeline.sources.kinds import SELLBACKS, SESSIONS, Kind
+from pipeline.sources.packs_file import read_packs
 from pipeline.sources.postgres import last_failure
 from pipeline.steps import Workspace
 from pipeline.storage.connection import connect
@@ -173,6 +174,7 @@ def status_of(workspace: Workspace) -> Status:
             *_refused_key(data, history),
             *_overdue(workspace.settings, pending, history, moment),
             *(need for kind in KINDS for need in _rejected_files(data, kind)),
+            *_rejected_packs(data),
             *_unread_database(workspace),
             *_missing_file(data, history),
         ],
@@ -266,6 +268,15 @@ def _rejected_files(data: DataDirectory, kind: Kind) -> list[Need]:
     return [
         Need("file_rejected", f"{kind.folder}/{name}: rejected whole, {reason}; correct or remove the file")
         for name, reason in reasons.items()
+    ]
+
+
+def _rejected_packs(data: DataDirectory) -> list[Need]:
+    """The optional packs file, if it is there and was rejected whole."""
+    return [
+        Need("file_rejected", f"{data.packs_file.relative_to(data.root)}: rejected whole, {row.rejected_reason}")
+        for row in read_packs(data.current(data.packs_file))
+        if row.row_number == 0
     ]
 
 

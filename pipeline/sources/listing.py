@@ -138,6 +138,8 @@ class _Walk:
     def _note(self, name: str, status: os.stat_result) -> None:
         if S_ISREG(status.st_mode):
             self.found.files.append(InboxFile(name, status.st_size, status.st_mtime_ns))
+        else:
+            self._leave(name, f"it is no regular file; put a file there, and {_TRIED_AGAIN}")
 
     def _leave(self, name: str, reason: str) -> None:
         self.found.left[printable(name)] = reason

@@ -225,6 +225,17 @@ def test_a_file_that_was_rejected_whole_needs_a_person_until_it_is_gone(api, nam
     assert reasons() == []
 
 
+def test_a_packs_file_that_is_rejected_whole_needs_a_person_until_it_is_corrected(api):
+    workspace = Workspace.open()
+    workspace.data.packs_file.parent.mkdir(parents=True)
+    workspace.data.packs_file.write_text("pack_id,price_usd\np1,5\n")
+    assert reasons() == []
+    workspace.data.packs_file.write_text("name\n")
+    (need,) = status().needs_person
+    assert need.reason == "file_rejected"
+    assert need.message.startswith("reference/packs.csv: rejected whole, ")
+
+
 def test_rejected_rows_need_nobody(api):
     api(Simulator(delay_scale=0, hold=0))
     workspace = Workspace.open()

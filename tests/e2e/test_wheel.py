@@ -109,7 +109,7 @@ def test_a_project_is_made_and_the_demonstration_runs_in_an_empty_folder(scripts
     assert phygitals("query", "FROM pack_economics", cwd=project).returncode == 0
     assert sorted(path.name for path in empty.iterdir()) == ["x"]
     again = phygitals("init", "x", cwd=empty)
-    assert_one_line_error(again, str(project / ".env"), "nothing was written")
+    assert_one_line_error(again, f"{project} has .env, ", "nothing was written")
     (project / ".env").write_text("PHYGITALS_API_KEY=secret-of-somebody\n")
     (project / ".env").chmod(0o644)
     warned = phygitals("status", cwd=project)
@@ -208,7 +208,7 @@ def test_files_that_exist_are_named_and_none_is_written(project):
     (project / "workspace.yaml").write_text("mine")
     with pytest.raises(InitError) as refusal:
         write_project(project)
-    assert f"{project / '.env'}, {project / 'workspace.yaml'} exists; nothing was written" in str(refusal.value)
+    assert f"{project} has .env, workspace.yaml already; nothing was written" in str(refusal.value)
     assert sorted(path.name for path in project.iterdir()) == [".env", "workspace.yaml"]
     assert (project / ".env").read_text() == "PHYGITALS_ENV=production\n"
 
