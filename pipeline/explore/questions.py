@@ -47,8 +47,8 @@ FROM users
 WHERE quoted_pull_count > 0
 ORDER BY return_ratio_shrunk DESC NULLS LAST, user_id
         """,
-        "return_ratio_shrunk allows for chance: it is near the mean of all users where a user bought little. If all "
-        "users have the same value, their differences are no larger than chance.",
+        "return_ratio_shrunk allows for chance: it is near the mean of all users where a user bought little. Multiples "
+        "above 5 count as 5. If all users have the same value, their differences are no larger than chance.",
     ),
     "time_to_fulfilment": Question(
         "How long does a purchase take to be fulfilled?",

@@ -61,9 +61,10 @@ USERS = Table(
         Column(
             "return_ratio_shrunk",
             "DOUBLE",
-            "`return_ratio` shrunk towards that of all users, more so with less spend; for comparing users, since the "
-            "extremes of `return_ratio` belong to users with few purchases. NULL if no user has two sessions with a "
-            "price",
+            "For comparing users: the return ratio of all users, times the user's mean multiple over that of all "
+            "users. Multiples are capped at 5, and the user's mean is shrunk towards that of all users, more so with "
+            "fewer pulls. If users differ no more than by chance, nearly always all have the same value. NULL if no "
+            "user has two sessions with a price",
         ),
         Column("first_purchased_at", TIME, "Time of the first session: initiated, else submitted", nullable=False),
         Column("first_purchased_date", "DATE", "UTC day of `first_purchased_at`", nullable=False),

@@ -18,6 +18,7 @@ CREATE TEMP MACRO wilson_high(hits, n, z) AS
 CREATE TEMP MACRO t_point(z, df) AS z + (z ^ 3 + z) / 4 / df + (5 * z ^ 5 + 16 * z ^ 3 + 3 * z) / 96 / df ^ 2
     + (3 * z ^ 7 + 19 * z ^ 5 + 17 * z ^ 3 - 15 * z) / 384 / df ^ 3;
 CREATE TEMP MACRO z_975() AS 1.959963984540054e0;
+CREATE TEMP MACRO z_950() AS 1.6448536269514722e0;
 -- The upper quantile of the normal distribution for a tail probability p of at most 0.02, by Acklam's rational
 -- approximation; its error is at most 0.000001.
 CREATE TEMP MACRO tail_root(p) AS sqrt(-2 * ln(p));
@@ -47,29 +48,31 @@ CREATE TEMP MACRO weighted_sums(y, m, n) AS {
 };
 
 CREATE TEMP MACRO ratio_mean(s) AS s.y::DOUBLE / nullif(s.m, 0)::DOUBLE;
--- Sum of the squared, and of the cubed, residuals y - ratio_mean * m.
-CREATE TEMP MACRO residuals_2(s) AS s.y2 - 2 * ratio_mean(s) * s.ym + ratio_mean(s) ^ 2 * s.m2;
+-- Sum of the squares of y - mean * m, and of the squared and the cubed residuals y - ratio_mean * m.
+CREATE TEMP MACRO squares_about(s, mean) AS s.y2 - 2 * mean * s.ym + mean ^ 2 * s.m2;
+CREATE TEMP MACRO residuals_2(s) AS squares_about(s, ratio_mean(s));
 CREATE TEMP MACRO residuals_3(s) AS
     s.y3 - 3 * ratio_mean(s) * s.y2m + 3 * ratio_mean(s) ^ 2 * s.ym2 - ratio_mean(s) ^ 3 * s.m3;
 -- Standard error of ratio_mean with sessions as the sampling unit (Cochran, Sampling Techniques, 1977, chapter 6).
 CREATE TEMP MACRO clustered_error(s) AS
     sqrt(greatest(residuals_2(s), 0) * s.n / nullif(s.n - 1, 0)) / nullif(s.m, 0);
 
--- A group's ratio of y to w, shrunk towards that of all groups, more so with less data (Bühlmann and Straub, 1970):
--- (K * mean + y) / (K + w). K is estimated by moments from groups of `n` sessions each; y2 is the sum of y * y / w over a
--- group's sessions. If groups differ no more than by chance, each gets the mean. If no group has two sessions, the
--- variance within groups is unknown and the result is NULL.
-CREATE TEMP MACRO within_variance(s) AS greatest(s.within, 0) / nullif(s.n - s.groups, 0);
-CREATE TEMP MACRO between_variance(s) AS
-    (s.y2_of_groups - s.y ^ 2 / nullif(s.w, 0) - (s.groups - 1) * within_variance(s)) / nullif(s.w - s.w2 / nullif(s.w, 0), 0);
-CREATE TEMP MACRO shrunk_ratio(y, w, s) AS CASE
-    WHEN w IS NULL OR within_variance(s) IS NULL THEN NULL
-    WHEN coalesce(between_variance(s), 0) <= 0 THEN s.y / nullif(s.w, 0)
-    ELSE (within_variance(s) / between_variance(s) * s.y / s.w + y) / (within_variance(s) / between_variance(s) + w) END;
-CREATE TEMP MACRO group_sums(n, y, w, y2) AS {
-    'groups': count(*), 'n': sum(n), 'y': sum(y), 'w': sum(w), 'w2': sum(w * w), 'y2_of_groups': sum(y * y / w),
-    'within': sum(y2 - y * y / w)
+-- A group's ratio of y to m, shrunk towards that of all groups, more so with less data (Bühlmann and Straub, 1970).
+-- `tau` is the variance between groups: the mean product of the deviations of two sessions of the same group (intraclass
+-- covariance; Fisher, 1925). For equal groups it is 0 on average, whatever the variance of a session depends on. Only its
+-- excess over 1.645 standard errors of equal groups counts, so that chance alone seldom spreads the groups. `phi` is the
+-- variance of a pull that is left. `s` has the sums over a group's sessions, and `mean` is the ratio of all groups.
+CREATE TEMP MACRO pair_sums(s, mean) AS {
+    'm': sum(s.m), 'm2': sum(s.m2), 'pairs': sum(s.m::DOUBLE ^ 2 - s.m2),
+    'squares': sum(squares_about(s, mean)),
+    'products': sum((s.y - mean * s.m) ^ 2 - squares_about(s, mean)),
+    -- The variance of `products` for equal groups. It is too high if the squares of a group's sessions differ.
+    'chance': sum(2 * squares_about(s, mean) ^ 2 * (1 - 1 / s.n))
 };
+CREATE TEMP MACRO between_variance(p) AS greatest(p.products - z_950() * sqrt(p.chance), 0) / nullif(p.pairs, 0);
+CREATE TEMP MACRO within_variance(p, tau) AS greatest(p.squares - tau * p.m2, 0) / nullif(p.m, 0);
+CREATE TEMP MACRO shrunk_ratio(y, m, mean, phi, tau) AS coalesce((phi * mean + tau * y) / nullif(phi + tau * m, 0), mean);
+
 -- Bounds of the interval of a share; `s` has the hits of sessions. It is the score interval of the effective numbers of
 -- hits and pulls, with Student's t instead of the normal distribution (for surveys: Korn and Graubard, 1998). Few hits do
 -- not determine the correlation within sessions, so one more hit is assumed with the highest design effect that the

@@ -13,17 +13,27 @@ quoted AS (
         user_id,
         sum(pull_count)::BIGINT AS pull_count,
         sum(quoted_pull_count)::BIGINT AS quoted_pull_count,
-        sum(session_count)::BIGINT AS session_count,
         total(spend_usd) AS spend_usd,
         total(buyback_total_usd) AS buyback_total_usd,
-        sum(squares_over_spend) AS squares_over_spend
+        -- Multiples are capped, since rare jackpots would hide differences, or be taken for them.
+        {
+            'n': sum(session_count), 'm': sum(quoted_pull_count), 'm2': sum(quotes_squared),
+            'y': sum(capped), 'y2': sum(capped_squared), 'ym': sum(capped_times_quotes)
+        } AS sums
     FROM user_daily_quote_counts
     GROUP BY user_id
 ),
-groups AS (
-    SELECT group_sums(session_count, buyback_total_usd::DOUBLE, spend_usd::DOUBLE, squares_over_spend) AS sums
+everyone AS (
+    SELECT
+        sum(sums.y) / nullif(sum(sums.m), 0) AS capped_mean,
+        sum(buyback_total_usd) / nullif(sum(spend_usd), 0) AS return_ratio
     FROM quoted
-    WHERE spend_usd > 0
+),
+pairs AS (
+    SELECT pair_sums(sums, capped_mean) AS p FROM quoted CROSS JOIN everyone WHERE sums.m > 0
+),
+variances AS (
+    SELECT between_variance(p) AS tau, within_variance(p, tau) AS phi FROM pairs
 )
 SELECT
     bought.user_id,
@@ -35,12 +45,15 @@ SELECT
     buyback_total_usd,
     buyback_total_usd / nullif(spend_usd, 0) AS return_ratio,
     -- Threads add doubles in any order; rounding makes the result repeatable.
-    round(shrunk_ratio(buyback_total_usd::DOUBLE, spend_usd::DOUBLE, sums), 9) AS return_ratio_shrunk,
+    CASE WHEN sums.m > 0 AND tau IS NOT NULL THEN round(
+        everyone.return_ratio * coalesce(shrunk_ratio(sums.y, sums.m, capped_mean, phi, tau) / nullif(capped_mean, 0), 1), 9)
+        END AS return_ratio_shrunk,
     first_purchased_at,
     utc_day(first_purchased_at) AS first_purchased_date,
     last_purchased_at,
     utc_day(last_purchased_at) AS last_purchased_date
 FROM bought
 LEFT JOIN quoted ON quoted.user_id = bought.user_id
-CROSS JOIN groups
+CROSS JOIN everyone
+CROSS JOIN variances
 ORDER BY bought.user_id

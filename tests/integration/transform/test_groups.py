@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from itertools import permutations
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tests.support.derivation import derived, records
 from tests.support.intervals import clustered_wilson
@@ -21,9 +23,19 @@ START = datetime(2025, 12, 27, 22, tzinfo=UTC)
 
 
 def history(
-    seed: int, users: int, sessions: int, alike: float = 0, prices: tuple[Any, ...] = (None, 0, 10, 33.33)
+    seed: int,
+    users: int,
+    sessions: int,
+    alike: float = 0,
+    prices: tuple[Any, ...] = (None, 0, 10, 33.33),
+    luck: float = 1,
+    worth: float | None = None,
 ) -> Row:
-    """Purchases and their pulls over five weeks; a session's quotes are alike with the given probability."""
+    """Purchases and their pulls over five weeks.
+
+    A session's quotes are alike with the probability `alike`. Those of every second user are `luck` times as high.
+    `worth` is the value of all quotes instead of random ones.
+    """
     chance = random.Random(seed)  # noqa: S311
     purchases: list[Row] = []
     pulls: list[Row] = []
@@ -38,6 +50,8 @@ def history(
         first = chance.lognormvariate(1, 1.5)
         for n in range(count if status == "fulfilled" else 0):
             quote = first if chance.random() < alike else chance.lognormvariate(1, 1.5)
+            quote *= luck if user and int(user[1:]) % 2 else 1
+            quote = quote if worth is None else worth
             quoted = chance.random() < 0.9
             multiple = round(quote, 2) * count / float(price) if quoted and price else None
             pulls.append(
@@ -56,37 +70,47 @@ def history(
     return {"purchases": purchases, "pulls": pulls}
 
 
-def of_sessions(pulls: list[Row]) -> dict[str, tuple[float, float]]:
-    """By session with a price above 0 and a quote: what its quoted pulls cost, and what was quoted for them."""
-    found = {}
-    for session in {pull["session_id"] for pull in pulls}:
+class Session(NamedTuple):
+    """What the quoted pulls of a session cost, their quotes, and their multiples, each at most 5."""
+
+    spend: float
+    quoted: float
+    capped: np.ndarray
+
+
+def of_sessions(pulls: list[Row]) -> list[Session]:
+    """Sessions with a price above 0 and a quote."""
+    found = []
+    for session in sorted({pull["session_id"] for pull in pulls}):
         own = [pull for pull in pulls if pull["session_id"] == session]
-        quotes = [float(pull["buyback_price_usd"]) for pull in own if pull["buyback_price_usd"] is not None]
-        price = own[0]["session_price_usd"]
-        if price and quotes:
-            found[session] = (float(price) * len(quotes) / len(own), sum(quotes))
+        quotes = np.array([float(pull["buyback_price_usd"]) for pull in own if pull["buyback_price_usd"] is not None])
+        price = float(own[0]["session_price_usd"] or 0)
+        if price and len(quotes):
+            multiples = np.minimum(quotes * len(own) / price, 5)
+            found.append(Session(price * len(quotes) / len(own), quotes.sum(), multiples))
     return found
 
 
-def shrunk(by_user: dict[str, list[tuple[float, float]]]) -> Callable[[str], float | None]:
-    """Bühlmann and Straub's estimate for each user, from the (price, quote) of their sessions."""
-    weights = {user: np.array([w for w, _ in sessions]) for user, sessions in by_user.items()}
-    ratios = {user: np.array([q / w for w, q in sessions]) for user, sessions in by_user.items()}
-    w = np.array([weights[user].sum() for user in by_user])
-    means = np.array([np.average(ratios[user], weights=weights[user]) for user in by_user])
-    freedom = sum(len(r) - 1 for r in ratios.values())
-    if not freedom:
-        return lambda _user: None
-    residuals = [(weights[user] * (ratios[user] - mean) ** 2).sum() for user, mean in zip(by_user, means, strict=True)]
-    within = sum(residuals) / freedom
-    overall = (w * means).sum() / w.sum()
-    scale = w.sum() - (w**2).sum() / w.sum()
-    between = ((w * (means - overall) ** 2).sum() - (len(w) - 1) * within) / scale if scale > 1e-9 else 0
-    if between <= 0:
-        return lambda _user: float(overall)
-    k = within / between
-    by_name = dict(zip(by_user, (k * overall + w * means) / (k + w), strict=True))
-    return lambda user: float(by_name[user])
+def shrunk(by_user: dict[str, list[Session]]) -> dict[str, float | None]:
+    """The shrunk return ratio of each user, from every pair of sessions."""
+    everyone = [session for sessions in by_user.values() for session in sessions]
+    mean = np.concatenate([session.capped for session in everyone]).mean()
+    ratio = sum(session.quoted for session in everyone) / sum(session.spend for session in everyone)
+    deviations = {user: [(s.capped - mean).sum() for s in sessions] for user, sessions in by_user.items()}
+    products = sum(a * b for d in deviations.values() for a, b in permutations(d, 2))
+    pairs = sum(len(a.capped) * len(b.capped) for sessions in by_user.values() for a, b in permutations(sessions, 2))
+    if not pairs:
+        return dict.fromkeys(by_user)
+    chance = sum(2 * np.square(d).sum() ** 2 * (1 - 1 / len(d)) for d in deviations.values())
+    tau = max(0, products - stats.norm.ppf(0.95) * math.sqrt(chance)) / pairs
+    squares = sum(np.square(d).sum() for d in deviations.values())
+    phi = max(0, squares - tau * sum(len(s.capped) ** 2 for s in everyone)) / sum(len(s.capped) for s in everyone)
+    found: dict[str, float | None] = {}
+    for user, sessions in by_user.items():
+        own = np.concatenate([session.capped for session in sessions])
+        trust = tau * len(own) / (tau * len(own) + phi) if tau else 0
+        found[user] = ratio * (1 + trust * (own.mean() - mean) / mean) if mean else ratio
+    return found
 
 
 CASES = {
@@ -97,10 +121,17 @@ CASES = {
     "one session": history(5, 1, 1),
     "free alone": history(6, 4, 40, prices=(0,)),
     "changing prices": history(7, 6, 150, prices=(1, 7, 0.01, 1000)),
+    "users who differ": history(8, 12, 150, luck=6),
+    "alike pulls of users who differ": history(9, 6, 200, alike=0.9, luck=6),
+    "two users who differ": history(10, 2, 80, luck=6),
+    "one user with quotes": history(11, 1, 30),
+    "every pull a jackpot": history(12, 8, 60, worth=1000),
+    "all worth nothing": history(13, 8, 60, worth=0),
     "nothing": {"purchases": [], "pulls": []},
 }
 for row in CASES["one user"]["pulls"]:
     row["buyback_price_usd"] = row["multiple"] = None  # all NULL
+USERS_DIFFER = {"users who differ", "alike pulls of users who differ", "two users who differ"}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -111,28 +142,27 @@ def test_users_are_what_numpy_makes_of_their_sessions(case):
     names = sorted({row["user_id"] for row in given["purchases"]} - {None})
     assert [row["user_id"] for row in found] == names
     own_pulls = {user: [pull for pull in given["pulls"] if pull["user_id"] == user] for user in names}
-    sessions = {user: list(of_sessions(pulls).values()) for user, pulls in own_pulls.items()}
-    estimate = shrunk({user: own for user, own in sessions.items() if own}) if any(sessions.values()) else None
+    sessions = {user: of_sessions(pulls) for user, pulls in own_pulls.items()}
+    expected = shrunk({user: own for user, own in sessions.items() if own}) if any(sessions.values()) else {}
+    assert (len({row["return_ratio_shrunk"] for row in found} - {None}) > 1) == (case in USERS_DIFFER)
     for row in found:
         user = row["user_id"]
         purchases = [p for p in given["purchases"] if p["user_id"] == user]
         times = [p["initiated_at"] or p["submitted_at"] for p in purchases]
-        spend, quoted = (
-            (sum(column) for column in zip(*sessions[user], strict=True)) if sessions[user] else (None, None)
-        )
         fulfilled = sum(p["status"] == "fulfilled" for p in purchases)
         assert (row["purchase_count"], row["fulfilled_count"]) == (len(purchases), fulfilled)
         assert row["pull_count"] == len(own_pulls[user])
         assert (row["first_purchased_at"], row["last_purchased_at"]) == (min(times), max(times))
         assert (row["first_purchased_date"], row["last_purchased_date"]) == (min(times).date(), max(times).date())
-        if spend is None:
+        if not sessions[user]:
             assert [row[name] for name in ("spend_usd", "return_ratio", "return_ratio_shrunk")] == [None] * 3
         else:
+            spend, quoted = (sum(session[i] for session in sessions[user]) for i in (0, 1))
             assert float(row["spend_usd"]) == pytest.approx(spend, abs=1e-4 * len(purchases))
             assert float(row["buyback_total_usd"]) == pytest.approx(quoted, abs=1e-6)
             assert row["return_ratio"] == pytest.approx(quoted / spend, rel=1e-4)
-            expected = estimate(user) if estimate else None
-            assert row["return_ratio_shrunk"] == (None if expected is None else pytest.approx(expected, rel=2e-3))
+            # Prices are rounded to four places, so the ratio of all users differs a little.
+            assert row["return_ratio_shrunk"] == (expected[user] and pytest.approx(expected[user], rel=2e-3))
 
 
 def test_a_user_bought_when_it_was_submitted_where_the_time_given_cannot_be():
@@ -153,7 +183,7 @@ def test_a_user_who_bought_once_is_drawn_further_to_the_mean_than_one_who_bought
         for i, quote in enumerate(returns):
             session = {"session_id": f"{user}{i}", "user_id": user}
             purchases.append(session | {"status": "fulfilled", "submitted_at": START})
-            pulls.append(session | {"buyback_price_usd": quote, "session_price_usd": 10})
+            pulls.append(session | {"buyback_price_usd": quote, "session_price_usd": 10, "multiple": quote / 10})
     connection = derived({"purchases": purchases, "pulls": pulls}, "user_days", "user_daily_quote_counts", "users")
     found = {row["user_id"]: row for row in records(connection, "FROM users")}
     moved = {user: abs(row["return_ratio_shrunk"] / row["return_ratio"] - 1) for user, row in found.items()}

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from scipy import special, stats
 
-from benchmarks import coverage, looks
+from benchmarks import coverage, looks, shrinkage
 from pipeline.schema import TABLES
 from pipeline.transform.queries import macros, query
 from tests.support.intervals import clustered_wilson
@@ -291,3 +291,18 @@ def test_where_a_rare_jackpot_decides_the_capped_mean_s_interval_holds(mixes):
     few = coverage.coverage(mixes["tiers, sessions of 1 to 5"], sessions=30, samples=500)
     assert np.isnan(few["mean, capped at 5"].share)
     assert few["median"].share >= 0.92
+
+
+def test_users_are_ranked_by_their_differences_and_not_by_jackpots():
+    markets = shrinkage.markets(np.random.default_rng(7))
+    for name in ("the simulator's packs", "flat, a jackpot in 100 pulls, $10 to $1,000"):
+        for seed in range(4):
+            users = shrinkage.drawn(np.random.default_rng(seed), markets[name], difference=0)
+            found = shrinkage.estimates(users.pulls)
+            common = found[shrinkage.SHRUNK].mean()
+            assert found[shrinkage.SHRUNK].std() < 0.01 * common  # without differences, nearly one value
+            assert found[shrinkage.BY_SPEND].max() > 1.5 * common
+        raw, by_spend, shrunk = shrinkage.compared(markets[name], difference=0.2, sets=4).values()
+        assert shrunk.error < 0.2 < min(raw.error, by_spend.error)
+        assert shrunk.correlation > max(raw.correlation, by_spend.correlation) + 0.03
+        assert shrunk.highest > 1.2
