@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 from pipeline.errors import PipelineError
+from pipeline.orchestration.command_line_runs import TAGS, give_runs_an_origin
 from pipeline.orchestration.composition import build_definitions
 from pipeline.orchestration.dead_runs import fail_dead_runs
 from pipeline.orchestration.failures import notify
@@ -15,9 +16,6 @@ from pipeline.orchestration.resources import workspace_resource
 from pipeline.polling.progress import Progress
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-# The job's page in the UI lists the runs with this tag. A job origin would set it, but with an origin Dagster's daemon
-# would retry a run of the command line, and its sensors would report the failure a second time.
-_REPOSITORY = {".dagster/repository": "__repository__@phygitals"}
 
 
 def _without_capture(log_key: Sequence[str]) -> contextlib.AbstractContextManager[SimpleNamespace]:
@@ -36,7 +34,7 @@ class RefreshError(PipelineError):
 def run_refresh(on_line: Callable[[str], None], on_progress: Callable[[Progress], None]) -> None:
     """Runs the job `refresh`, recorded in DAGSTER_HOME (the project's own unless set) for the UI to show.
 
-    This notifies the failure webhook itself: Dagster's sensors see only runs that Dagster started.
+    This notifies the failure webhook itself: the failure sensor skips runs of the command line.
     Raises RefreshError.
     """
     definitions = build_definitions(workspace_resource(on_line, on_progress))
@@ -45,7 +43,8 @@ def run_refresh(on_line: Callable[[str], None], on_progress: Callable[[Progress]
         fail_dead_runs(instance)
         # setattr, because it replaces a method
         setattr(instance.compute_log_manager, "capture_logs", _without_capture)  # noqa: B010
-        result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET, tags=_REPOSITORY)
+        give_runs_an_origin(instance, job.name)
+        result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET, tags=TAGS)
         if not result.success:
             failed = RefreshError(notify(instance, result.dagster_run, result.all_events, on_line))
             for event in result.get_step_failure_events():

@@ -15,6 +15,7 @@ import dagster as dg
 
 from pipeline.clock import now
 from pipeline.errors import PipelineError
+from pipeline.orchestration.command_line_runs import is_retried
 from pipeline.orchestration.run_history import DATA_DIRECTORY, LAKE_URL, LEASE_HOLDER
 from pipeline.storage.data_directory import DataDirectory
 
@@ -32,7 +33,7 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Marks dead runs as failed and returns their ids."""
     dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)) if _is_dead(instance, run)]
     for run in dead:
-        retry = _BY_DAEMON if run.remote_job_origin else _FROM_SHELL
+        retry = _BY_DAEMON if is_retried(run) else _FROM_SHELL
         instance.report_run_failed(run, _DIED + retry + _CHECK_MACHINE)
     return [run.run_id for run in dead]
 

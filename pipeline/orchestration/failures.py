@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 
 from pipeline.errors import PipelineError
+from pipeline.orchestration.command_line_runs import is_from_command_line
 from pipeline.orchestration.run_history import HOST, WHAT_TO_DO
 from pipeline.settings import EnvironmentSetting, WebhookSettings
 
@@ -116,11 +117,14 @@ def notify(
     description=(
         "Adds one line with cause and remedy to the log of a failed run, tags the run with it, and posts it as JSON to "
         "the webhook in PHYGITALS_FAILURE_WEBHOOK, if set. A failure of the webhook is logged here and has no other "
-        "effect. `phygitals refresh` does the same for its own runs, which sensors do not see."
+        "effect. `phygitals refresh` does the same for its own runs, which this sensor skips."
     ),
 )
-def failure_sensor(context: dg.RunFailureSensorContext) -> None:
+def failure_sensor(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
     run = context.dagster_run
+    if is_from_command_line(run):
+        return dg.SkipReason(f"run {run.run_id} is of the command line, which notifies about its own failures")
     records = context.instance.get_records_for_run(run.run_id, of_type=set(_EVENT_TYPES)).records
     events = [event for record in records if (event := record.event_log_entry.dagster_event)]
     notify(context.instance, run, events, context.log.warning)
+    return None

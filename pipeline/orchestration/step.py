@@ -10,6 +10,7 @@ from croniter import croniter
 
 from pipeline.clock import now
 from pipeline.orchestration.checks import evaluation, evaluations
+from pipeline.orchestration.command_line_runs import is_started_by_dagster
 from pipeline.orchestration.definition_settings import SETTINGS
 from pipeline.orchestration.failures import failed_checks
 from pipeline.orchestration.resources import WorkspaceResource
@@ -38,7 +39,7 @@ class Step:
         self._checker = workspace.checker(opened)
         self._chosen = {key.to_user_string() for key in context.selected_asset_keys}
         self._up_to_date = set() if context.run.asset_selection else _reported_since_schedule(context)
-        self.has_daemon = context.run.remote_job_origin is not None  # else the run was started from a shell
+        self.has_daemon = is_started_by_dagster(context.run)
         self._failed: list[dg.AssetCheckEvaluation] = []
         self.has_news = False  # whether the run received raw data
 

@@ -23,6 +23,7 @@ from pipeline.definitions import defs
 from pipeline.orchestration import automation
 from pipeline.orchestration import instance as instance_module
 from pipeline.orchestration import publish as publish_module
+from pipeline.orchestration.command_line_runs import is_from_command_line, is_started_by_dagster
 from pipeline.orchestration.instance import recorded_runs
 from pipeline.quality.checker import CHECKS
 from pipeline.quality.findings import Finding
@@ -243,7 +244,7 @@ def test_a_published_file_that_does_not_hold_what_the_lake_holds_is_not_to_be_re
         run_refresh(lambda _line: None, lambda _progress: None)
 
 
-def test_a_run_of_the_command_line_is_among_the_runs_of_the_job_and_no_daemon_retries_it(api):
+def test_a_run_of_the_command_line_is_among_the_runs_of_the_job_and_no_daemon_can_start_it(api):
     api(Simulator(hold=0)).key = "another"
     drop(Workspace.open(), "a.txt", "one\n")
     with pytest.raises(RefreshError):
@@ -253,7 +254,8 @@ def test_a_run_of_the_command_line_is_among_the_runs_of_the_job_and_no_daemon_re
     with dg.DagsterInstance.get() as instance:
         (run,) = instance.get_runs(dg.RunsFilter(job_name="refresh", tags={REPOSITORY_LABEL_TAG: label}))
     assert run.is_failure
-    assert run.remote_job_origin is None
+    assert is_from_command_line(run) and not is_started_by_dagster(run)
+    assert run.job_code_origin is None  # without which Dagster launches and resumes no run
 
 
 def test_files_that_are_still_unread_in_an_hour_are_asked_for_again(api, monkeypatch):

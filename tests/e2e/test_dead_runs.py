@@ -14,12 +14,13 @@ from pipeline.clock import now
 from pipeline.definitions import defs
 from pipeline.orchestration import dead_runs
 from pipeline.orchestration.automation import inbox_sensor
+from pipeline.orchestration.command_line_runs import TAGS, give_runs_an_origin
 from pipeline.orchestration.instance import recorded_runs
 from pipeline.orchestration.run_history import DATA_DIRECTORY
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.data_directory import DataDirectory
-from tests.support.dagster_runs import started
+from tests.support.dagster_runs import origin_of_daemon, started
 from tests.support.workspace import drop
 
 
@@ -52,6 +53,11 @@ def is_started_again(instance: dg.DagsterInstance, run_id: str) -> bool:
     return {"true": True, "false": False}[run.tags[WILL_RETRY_TAG]]
 
 
+def how_it_ended(instance: dg.DagsterInstance, run_id: str) -> str:
+    (failure,) = instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
+    return str(failure.get_dagster_event().message)
+
+
 def test_a_run_that_died_is_started_again_twice_at_most(api, monkeypatch):
     api(Simulator(hold=0))
     monkeypatch.setattr(dead_runs, "now", lambda: now() + timedelta(minutes=3))
@@ -68,6 +74,23 @@ def test_a_run_that_died_is_started_again_twice_at_most(api, monkeypatch):
             again.append(is_started_again(instance, run.run_id))
             root = root or run.run_id
     assert again == [True, True, False]
+
+
+def test_a_dead_run_of_the_command_line_is_not_started_again_while_one_of_the_daemon_is(api, monkeypatch):
+    api(Simulator(hold=0))
+    monkeypatch.setattr(dead_runs, "now", lambda: now() + timedelta(minutes=3))
+    job, place = defs.resolve_job_def("refresh"), {DATA_DIRECTORY: str(Workspace.open().data.root)}
+    with recorded_runs() as instance:
+        of_daemon = instance.create_run_for_job(job, tags=place, remote_job_origin=origin_of_daemon(job.name))
+        give_runs_an_origin(instance, job.name)
+        own = instance.create_run_for_job(job, tags={**place, **TAGS})
+        for run in (own, of_daemon):
+            instance.report_dagster_event(started(run), run.run_id)
+        dead_runs.fail_dead_runs(instance)
+        assert is_started_again(instance, of_daemon.run_id)
+        assert not is_started_again(instance, own.run_id)
+        assert "The daemon retries the run up to twice" in how_it_ended(instance, of_daemon.run_id)
+        assert "Run `phygitals refresh` again" in how_it_ended(instance, own.run_id)
 
 
 def test_a_run_that_failed_with_a_reason_is_not_started_again(api):
@@ -119,8 +142,7 @@ def test_a_dead_run_from_a_shell_is_not_said_to_be_started_again(api, dead_run):
     api(Simulator(hold=0))
     instance, run_id = dead_run
     dead_runs.fail_dead_runs(instance)
-    (failure,) = instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
-    assert "Run `phygitals refresh` again" in failure.dagster_event.message
+    assert "Run `phygitals refresh` again" in how_it_ended(instance, run_id)
 
 
 def test_a_run_that_is_writing_is_left_alone(api, dead_run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from datetime import timedelta
 from pathlib import Path
 from typing import get_args
@@ -31,6 +33,7 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from pipeline.cli.refresh import run_refresh
 from pipeline.clock import now
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.settings import PROJECT_ROOT, Environment
@@ -153,9 +156,31 @@ def record_that_the_schedule_was_on_a_day_ago() -> None:
         )
 
 
-def test_a_server_starts_refreshes_on_schedule_and_stops_without_orphans(api, configure, home, tmp_path):
+def timeline(port: int) -> dict[tuple[str, ...], set[str]]:
+    """The ids of the ended runs in each row of the UI's timeline, which leaves out runs without an origin."""
+    names = "repositoryOrigin { repositoryLocationName repositoryName }"
+    ended = "runsOrError(filter: {statuses: [SUCCESS, FAILURE, CANCELED]})"
+    query = json.dumps({"query": f"{{ {ended} {{ ... on Runs {{ results {{ id pipelineName {names} }} }} }} }}"})
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/graphql", query.encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found = json.load(answer)["data"]["runsOrError"]["results"]
+    rows: dict[tuple[str, ...], set[str]] = {}
+    for run in found:
+        if origin := run["repositoryOrigin"]:
+            row = (origin["repositoryLocationName"], origin["repositoryName"], run["pipelineName"])
+            rows.setdefault(row, set()).add(run["id"])
+    return rows
+
+
+def test_a_server_starts_refreshes_on_schedule_beside_those_of_the_command_line_and_stops_without_orphans(
+    api, configure, home, tmp_path
+):
     api(Simulator(delay_scale=0, hold=0))
     configure(daily_cron=AT_MIDNIGHT)
+    run_refresh(lambda _line: None, lambda _progress: None)
+    (own,) = runs("writer")
     record_that_the_schedule_was_on_a_day_ago()
     workspace = Workspace.open()
     drop(workspace, "a.txt", "one\ntwo\n")
@@ -168,6 +193,8 @@ def test_a_server_starts_refreshes_on_schedule_and_stops_without_orphans(api, co
             lambda: any(run.is_success for run in runs("dagster/schedule_name")), "a scheduled refresh has succeeded"
         )
         assert rows(workspace, "SELECT count(*) FROM purchases WHERE status <> 'pending'") == [(2,)]
+        (row,) = timeline(port).values()
+        assert row > {own.run_id}
         for process in processes:
             process.terminate()
         wait_until(lambda: living(home) == [], f"nothing lives any more of {living(home)}")

@@ -7,12 +7,14 @@ import pytest
 
 from pipeline.definitions import defs
 from pipeline.orchestration import webhook
+from pipeline.orchestration.command_line_runs import TAGS, give_runs_an_origin
 from pipeline.orchestration.failures import failure_sensor
 from pipeline.orchestration.webhook import WebhookError
 from pipeline.settings import Settings, SettingsError, WebhookSettings
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from tests.support.command_line import assert_one_line_error, phygitals_here
+from tests.support.dagster_runs import origin_of_daemon
 from tests.support.webhook_receiver import SECRET
 from tests.support.workspace import drop
 
@@ -147,3 +149,23 @@ def test_a_refresh_on_the_command_line_that_fails_tells_of_itself(status, api, r
         assert message["text"].startswith(f"Phygitals production on {run.tags['host']}: ")
         assert "HTTP 401" in run.tags["what_to_do"]
         assert _log(instance, run.run_id)[-1] == f"What to do: {message['what_to_do']}"
+
+
+def test_the_sensor_skips_a_failed_run_of_the_command_line_and_tells_of_its_reexecution(
+    failed_run, receiver, configure
+):
+    kept, url = receiver
+    configure(failure_webhook=url)
+    instance, result = failed_run
+    (event,) = [e for e in result.all_events if e.event_type is dg.DagsterEventType.RUN_FAILURE]
+    job = defs.resolve_job_def("refresh")
+    give_runs_an_origin(instance, job.name)
+    run = instance.create_run_for_job(job, tags=TAGS)
+    again = instance.create_run_for_job(job, tags=run.tags, remote_job_origin=origin_of_daemon(job.name))
+    skipped, told = (
+        failure_sensor(dg.build_run_status_sensor_context("failure_sensor", event, instance, one).for_run_failure())
+        for one in (run, again)
+    )
+    assert isinstance(skipped, dg.SkipReason) and run.run_id in str(skipped.skip_message)
+    assert told is None
+    assert [message["run_id"] for message in kept.messages] == [again.run_id]

@@ -8,6 +8,8 @@ import sys
 import dagster as dg
 import pytest
 from dagster import DagsterEvent, DagsterEventType
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from pipeline.definitions import defs
 from pipeline.orchestration.automation import inbox_sensor
@@ -51,6 +53,12 @@ def unfinished_run(tmp_path):
         instance.report_engine_event("started", run)
         instance.handle_run_event(run.run_id, started(run))
         yield instance, run.run_id
+
+
+def origin_of_daemon(job: str) -> RemoteJobOrigin:
+    """The origin of a run that the daemon or the UI started: it names the socket of the server that loads the job."""
+    location = GrpcServerCodeLocationOrigin("localhost", socket="/tmp/server", location_name="phygitals")  # noqa: S108
+    return RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(job)
 
 
 def started(run: dg.DagsterRun) -> DagsterEvent:
