@@ -33,7 +33,7 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from pipeline.cli.refresh import run_refresh
+from pipeline.cli.refresh import RefreshError, run_refresh
 from pipeline.clock import now
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.settings import PROJECT_ROOT, Environment
@@ -179,10 +179,11 @@ def test_a_server_starts_refreshes_on_schedule_beside_those_of_the_command_line_
 ):
     api(Simulator(delay_scale=0, hold=0))
     configure(daily_cron=AT_MIDNIGHT)
-    run_refresh(lambda _line: None, lambda _progress: None)
+    workspace = Workspace.open()
+    with workspace.data.exclusive(), pytest.raises(RefreshError):  # a refused run is short
+        run_refresh(lambda _line: None, lambda _progress: None)
     (own,) = runs("writer")
     record_that_the_schedule_was_on_a_day_ago()
-    workspace = Workspace.open()
     drop(workspace, "a.txt", "one\ntwo\n")
     port = free_port()
     logs = {unit: tmp_path / f"{unit.stem}.log" for unit in UNITS}
