@@ -54,11 +54,14 @@ class Cluster:
             def do_GET(self) -> None:
                 name = self.path.partition("?")[0].removesuffix("/status").rpartition("/")[2]
                 found = [job for job in cluster.jobs if job["metadata"]["name"] == name]
-                self._answer({**found[0], "status": {"active": 1}})
+                if found:
+                    self._answer({**found[0], "status": {"active": 1}})
+                else:
+                    self._answer({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}, 404)
 
-            def _answer(self, content: dict[str, Any]) -> None:
+            def _answer(self, content: dict[str, Any], status: int = 200) -> None:
                 body = json.dumps(content).encode()
-                self.send_response(200)
+                self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

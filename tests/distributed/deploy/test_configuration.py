@@ -173,11 +173,13 @@ def test_the_addresses_of_the_example_environment_are_complete(fleet, monkeypatc
     assert (url.drivername, url.query) == ("postgresql+psycopg2", {"sslmode": "verify-full"})
 
 
-def test_a_run_of_which_redis_lost_the_state_is_not_taken_for_dead(fleet):
+def test_a_run_of_which_redis_knows_nothing_is_not_taken_for_dead(fleet):
     fleet.use("office")
     with dg.DagsterInstance.get() as instance:
         run = create_run_for_test(instance, job_name="refresh", tags={"dagster-celery/task_id": "lost"})
-        assert instance.run_launcher.check_run_worker_health(run).status.value == "RUNNING"
+        of_command_line = create_run_for_test(instance, job_name="refresh")
+        for found in (run, of_command_line):
+            assert instance.run_launcher.check_run_worker_health(found).status.value == "RUNNING"
 
 
 def lines_of(unit: Path, key: str) -> list[str]:

@@ -7,13 +7,17 @@ import re
 import shutil
 import subprocess
 
+import dagster as dg
 import pytest
 import yaml
 from dagster._config import process_config
-from dagster_k8s import K8sRunLauncher
 
+from pipeline.definitions import defs
+from pipeline.orchestration.command_line_runs import TAGS, give_runs_an_origin
+from pipeline.orchestration.kubernetes_launcher import KubernetesLauncher
 from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Simulator
+from tests.support.dagster_runs import origin_of_daemon
 from tests.support.fleet import DAEMON, DEPLOY, Fleet, looking_often, new_history
 from tests.support.kubernetes_api import Cluster, checked
 from tests.support.processes import wait_until
@@ -65,9 +69,9 @@ def test_a_field_that_the_kind_does_not_have_is_found():
 
 def test_dagster_k8s_accepts_the_configuration_of_the_launcher(monkeypatch):
     monkeypatch.setenv("DAGSTER_CURRENT_IMAGE", IMAGE)
-    processed = process_config(K8sRunLauncher.config_type(), launcher())
+    processed = process_config(KubernetesLauncher.config_type(), launcher())
     assert processed.success, processed.errors
-    assert not process_config(K8sRunLauncher.config_type(), {**launcher(), "service_acount_name": "x"}).success
+    assert not process_config(KubernetesLauncher.config_type(), {**launcher(), "service_acount_name": "x"}).success
 
 
 def test_the_launcher_names_what_the_manifests_make(manifests):
@@ -101,6 +105,24 @@ def test_the_image_has_the_folders_and_the_user_of_the_manifests(manifests):
     assert f"ENV DAGSTER_HOME={launcher()['dagster_home']}" in image
     (user,) = re.findall(r"^USER (\d+)$", image, re.MULTILINE)
     assert {pod["securityContext"]["runAsUser"] for pod in pods(manifests)} == {int(user)}
+
+
+def test_a_run_of_the_command_line_which_has_no_job_is_not_taken_for_dead(database, tmp_path, monkeypatch):
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", new_history(database))
+    monkeypatch.setenv("DAGSTER_CURRENT_IMAGE", IMAGE)
+    kubeconfig = tmp_path / "kubeconfig"
+    configuration = looking_often(
+        CONFIGURATION, tmp_path / "dagster.yaml", load_incluster_config=False, kubeconfig_file=str(kubeconfig)
+    )
+    Fleet(tmp_path / "machines", configuration, database, monkeypatch).use("office")
+    with Cluster({}, {}).serving(kubeconfig), dg.DagsterInstance.get() as instance:
+        job = defs.resolve_job_def("refresh")
+        of_daemon = instance.create_run_for_job(job, remote_job_origin=origin_of_daemon(job.name))
+        give_runs_an_origin(instance, job.name)
+        own = instance.create_run_for_job(job, tags=TAGS)
+        assert isinstance(instance.run_launcher, KubernetesLauncher)
+        found = [instance.run_launcher.check_run_worker_health(run) for run in (own, of_daemon)]
+    assert [health.status.value for health in found] == ["RUNNING", "UNKNOWN"]
 
 
 @pytest.mark.timeout(600)
