@@ -14,14 +14,13 @@ from typing import TypedDict
 import duckdb
 
 from pipeline.errors import PipelineError
-from pipeline.publish import PublishError
+from pipeline.publish import not_replaced
 from pipeline.publish.building import attach_new, attachable, comments, in_one_transaction, remove, wal_of
 from pipeline.schema import PUBLISHED
 from pipeline.schema.table import Table
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.files import keep_access, place_of, sync
 from pipeline.storage.manifest import digest
-from pipeline.storage.objects import first_line
 from pipeline.storage.parquet_query import parquet_pattern
 
 _NAME = "lake_views"
@@ -45,9 +44,7 @@ def keep_lake_views(data: DataDirectory) -> None:
         made = data.storage.find(data.lake_views.name)
         data.records.save(_NAME, {"etag": made.etag if made else "", "views": declared})
     except (duckdb.Error, OSError, PipelineError) as error:
-        raise PublishError(
-            f"{data.lake_views} could not be replaced: {first_line(error)}; correct the cause and run again"
-        ) from error
+        raise not_replaced(data.lake_views, error) from error
 
 
 def _make(data: DataDirectory, views: dict[Table, str]) -> None:

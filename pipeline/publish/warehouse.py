@@ -25,7 +25,7 @@ import duckdb
 from pipeline.clock import now
 from pipeline.errors import PipelineError
 from pipeline.process import MEMORY_LIMIT
-from pipeline.publish import PublishError
+from pipeline.publish import PublishError, not_replaced
 from pipeline.publish.building import attach_new, attachable, create, remove, wal_of
 from pipeline.publish.lake_views import keep_lake_views
 from pipeline.publish.record import Part, Record
@@ -132,10 +132,7 @@ def _publish_anew(
     except (duckdb.Error, OSError, PipelineError) as error:
         with suppress(OSError):
             remove(building)
-        raise PublishError(
-            f"{data.warehouse} could not be replaced and is unchanged: {first_line(error)}; correct the cause and run "
-            "again"
-        ) from error
+        raise not_replaced(data.warehouse, error) from error
     row_counts = {table.name: _rows({table: published}) for table, published in parts.items()}
     return Published(data.warehouse, data.warehouse.stat().st_size, window, row_counts, _rows(kept))
 

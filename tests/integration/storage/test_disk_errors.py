@@ -94,10 +94,11 @@ def workspace(copy_of):
 
 @contextlib.contextmanager
 def one_line(error_type: type[PipelineError], *words: str):
-    """What is raised within is of that type, and says it in one line."""
+    """What is raised within is of that type, and says it in one line, with one remedy."""
     with pytest.raises(error_type) as failure:
         yield
     assert "\n" not in str(failure.value)
+    assert str(failure.value).count("run again") <= 1
     for word in words:
         assert word in str(failure.value)
 
