@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,6 +14,9 @@ from pipeline.cli.console import say
 from pipeline.errors import PipelineError
 from pipeline.orchestration import instance as instance_module
 from pipeline.settings import PROJECT_ROOT
+
+# Dagster's advice to use `dg dev`, which an installed project cannot follow.
+_NO_ADVICE = "ignore:Function `dev_command` is superseded"
 
 
 class DevError(PipelineError):
@@ -29,7 +34,7 @@ def serve_dagster(port: int) -> NoReturn:
     except OSError as error:
         raise DevError(f"127.0.0.1:{port} cannot be listened on: {error.strerror}; choose another --port") from error
     # The processes of `dagster dev` would make the databases of a fresh history together, which damages them.
-    with instance_module.recorded_runs() as instance:
+    with instance_module.recorded_runs() as instance, _quiet():
         instance.upgrade()
     workspace = PROJECT_ROOT / "workspace.yaml"
     if not workspace.exists():
@@ -38,4 +43,12 @@ def serve_dagster(port: int) -> NoReturn:
     say(f"Dagster UI: http://127.0.0.1:{port} (Ctrl-C ends it)")
     # At level info the daemon logs every tick of every sensor that has nothing to do.
     options = ["-h", "127.0.0.1", "-p", str(port), "-w", str(workspace), "--log-level", "warning"]
-    os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", *options])  # noqa: S606 - no shell is wanted
+    command = [sys.executable, "-W", _NO_ADVICE, "-m", "dagster", "dev", *options]
+    os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Drops what Dagster prints within, such as a progress bar for a history without runs."""
+    with Path(os.devnull).open("w") as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        yield

@@ -152,13 +152,15 @@ def test_dev_serves_the_ui_of_the_project(scripts, outside):
         cwd=empty,
         env=environment,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     ) as process:
         try:
             wait_until(lambda: is_served(url), "the UI is served")
         finally:
             process.terminate()
-            told, _ = process.communicate(timeout=60)
+            told, warned = process.communicate(timeout=60)
+    assert "superseded" not in warned and "Updating" not in told + warned
     assert told.splitlines()[0] == f"Dagster UI: {url} (Ctrl-C ends it)"
     assert (empty / "dagster_home" / "local" / "history" / "runs.db").exists()
     shown, own = empty / "dagster_home" / "dagster.yaml", PROJECT_ROOT / "dagster_home" / "dagster.yaml"
