@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import duckdb
 
@@ -48,8 +48,11 @@ def build(context: BuildContext, report: BuildReport) -> None:
     inputs = inputs_by_part(context)
     observed = context.state(SESSION_DAY_POLLS)
     taken_in = context.manifest.state(PURCHASES).taken_in
-    # A part that was removed from raw may have contained answers of any session.
-    is_part_gone = any(part not in observed and not is_cut_further(part, observed) for part in taken_in)
+    # A part that was removed from raw may have contained answers of any session, or its first submission.
+    is_submission_gone = _is_any_gone(context.manifest.state(PURCHASES).parts, inputs)
+    is_part_gone = is_submission_gone or _is_any_gone(taken_in, observed)
+    for part in observed if is_submission_gone else ():
+        context.manifest.put_out_of_date(PURCHASES, part)
     stale = [part for part, state in inputs.items() if is_part_gone or not context.is_current(PURCHASES, part, state)]
     answered = [part for part, version in observed.items() if taken_in.get(part) != version]
     context.verify(SESSION_SUBMISSIONS, stale)
@@ -58,8 +61,12 @@ def build(context: BuildContext, report: BuildReport) -> None:
     context.connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE touched AS
-        SELECT session_id FROM {context.scan(SESSION_DAY_POLLS, answered)}
-        UNION SELECT session_id FROM {context.scan(SESSION_SUBMISSIONS, stale)}
+        SELECT session_id, bool_or(is_submitted) AS is_submitted
+        FROM (
+            SELECT session_id, false AS is_submitted FROM {context.scan(SESSION_DAY_POLLS, answered)}
+            UNION ALL SELECT session_id, true FROM {context.scan(SESSION_SUBMISSIONS, stale)}
+        )
+        GROUP BY session_id
         """
     )
     for parts in batches(context, {*stale, *_touched_parts(context)}):
@@ -110,13 +117,23 @@ def batches(context: BuildContext, parts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
+def _is_any_gone(parts: Iterable[str], now: Mapping[str, str]) -> bool:
+    """Whether a part is no longer there, and was not cut further."""
+    return any(part not in now and not is_cut_further(part, now) for part in parts)
+
+
 def _touched_parts(context: BuildContext) -> set[str]:
-    """The parts with the first submission of sessions in `touched`, and those with newly expired sessions."""
+    """The parts with the first submission of sessions in `touched`, and those with newly expired sessions.
+
+    A new submission may be the earliest one, from a clock that was behind or a backup. Then the part with the former
+    first submission loses the purchase, so the parts with any submission of these sessions are included.
+    """
     found = context.connection.execute(
         f"""
         SELECT DISTINCT utc_minute(submitted_at) FROM (
-            SELECT min(submitted_at) AS submitted_at FROM session_submissions
-            WHERE rejected_reason IS NULL AND session_id IN (SELECT session_id FROM touched)
+            SELECT unnest(if(any_value(is_submitted), list(submitted_at), [min(submitted_at)])) AS submitted_at
+            FROM session_submissions JOIN touched USING (session_id)
+            WHERE rejected_reason IS NULL
             GROUP BY session_id
             UNION ALL SELECT submitted_at FROM {context.scan(PURCHASES, parts_with_pending(context))}
             WHERE status = 'pending' AND is_expired(submitted_at, last_polled_at)
