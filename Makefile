@@ -92,6 +92,7 @@ benchmarks: setup ## Measure against named baselines; takes an hour and a half
 	$(BIN)/python -m benchmarks.coverage
 	$(BIN)/python -m benchmarks.looks
 	$(BIN)/python -m benchmarks.shrinkage
+	$(BIN)/python -m benchmarks.small_days
 	$(BIN)/python -m benchmarks.refresh
 	$(BIN)/python -m benchmarks.scale
 

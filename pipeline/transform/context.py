@@ -20,7 +20,9 @@ from pipeline.storage.connection import connect, stream
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.day_parts import day_of, minutes_of
 from pipeline.storage.manifest import Manifest, Part, Statistics, digest, inputs_of, new_version
+from pipeline.storage.month_copies import MonthCopies
 from pipeline.storage.object_writer import ObjectWriter
+from pipeline.storage.parquet_query import read_parquet
 from pipeline.storage.prebuilt import Adopted, Prebuilt
 from pipeline.transform.answer_text import create_answers
 from pipeline.transform.build_report import BuildReport
@@ -29,6 +31,7 @@ from pipeline.transform.fulfilled_answers import read_results
 from pipeline.transform.inspection import Inspection
 from pipeline.transform.queries import IS_CHOSEN, answers_of, macros, query, time_macros
 from pipeline.transform.raw_parts import RawParts
+from pipeline.transform.whole_tables import WholeTables
 
 _NO_DAYS = "no-days-yet"
 _NO_STATISTICS = Statistics()
@@ -49,6 +52,13 @@ class BuildContext:
         self.prebuilt = Prebuilt(data.storage)
         self.shared: frozenset[str] = frozenset()  # the tables of which other processes pre-build parts
         self.inspection = Inspection(self.store, self.manifest, f"{now:%Y-%m-%d}")
+        self._whole_tables = WholeTables(
+            store=self.store,
+            manifest=self.manifest,
+            inspection=self.inspection,
+            copies=MonthCopies(data.storage),
+            rows=lambda table, paths: stream(self.connection, f"FROM {read_parquet(table, paths)}"),
+        )
         self._now = now
         self._secret = secret
         self._redaction = Redaction(secret)
@@ -71,11 +81,20 @@ class BuildContext:
     def name(self, sources: Iterable[Table], parts: list[str] | None = None) -> None:
         """Creates a view of each source, over all parts or the given ones. Queries refer to sources by these names."""
         for source in sources:
-            relation = self.scan(source, parts)
-            # Many tables read the same sources, and creating a view opens an object.
-            if self._named.get(source.name) != relation:
-                self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {source.name} AS FROM {relation}")
-                self._named[source.name] = relation
+            self._name(source, self.scan(source, parts))
+
+    def name_whole(self, sources: Iterable[Table]) -> None:
+        """As `name`, over all parts, which are verified. Raises DamagedFileError."""
+        for source in sources:
+            paths = self._whole_tables.paths(source)
+            relation = read_parquet(source, self.store.fetched(paths)) if paths else self.store.scan(source, [])
+            self._name(source, relation)
+
+    def _name(self, source: Table, relation: str) -> None:
+        # Many tables read the same sources, and creating a view opens an object.
+        if self._named.get(source.name) != relation:
+            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {source.name} AS FROM {relation}")
+            self._named[source.name] = relation
 
     def scan(self, table: Table, parts: Iterable[str] | None = None) -> str:
         """A FROM expression over all parts of a table or the given ones."""

@@ -21,10 +21,7 @@ def build(context: BuildContext, report: BuildReport, keeps_same_rows: bool = Fa
     if context.is_current(table, table.name, inputs):
         report.unchanged_count += 1
         return
-    sources = [TABLES[name] for name in table.sources]
-    for source in sources:
-        context.inspection.verify(source)
-    context.name(sources)
+    context.name_whole(TABLES[name] for name in table.sources)
     is_comparable = keeps_same_rows and context.exists(table, table.name) and not report.is_rederived
     if is_comparable and is_same(context.connection, query(table), f"FROM {context.store.scan(table)}"):
         context.manifest.confirmed(table, table.name, inputs)
