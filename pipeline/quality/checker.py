@@ -84,12 +84,13 @@ class Checker:
     def connection_with(self, table: Table) -> duckdb.DuckDBPyConnection:
         """The connection, with a view of the current table under its name."""
         connection = self._connected()
+        self._parts.refresh()
         self._create_view(connection, table, digest(self._data.store.etags(table)))
         return connection
 
     def _create_view(self, connection: duckdb.DuckDBPyConnection, table: Table, state: str) -> None:
         if self._views.get(table.name) != state:
-            connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS FROM {self._data.store.scan(table)}")
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS FROM {self._parts.whole(table)}")
             self._views[table.name] = state
 
     def _states(self, checks: Sequence[Check]) -> dict[str, str]:

@@ -17,7 +17,10 @@ from pipeline.schema.table import Partition, Table, Zone
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.day_parts import is_part, minutes_of
 from pipeline.storage.manifest import Manifest, digest
+from pipeline.storage.month_copies import MonthCopies
+from pipeline.storage.parquet_query import read_parquet
 from pipeline.transform.raw_parts import RawParts
+from pipeline.transform.whole_tables import WholeTables
 
 _SHORT = 16  # hexadecimal digits; a lake has thousands of parts, and a fingerprint of each is recorded
 
@@ -45,18 +48,25 @@ class LakeParts:
         self._store = data.store
         self._columns = columns
         self._listed: RawParts | None = None
+        self._manifest: Manifest | None = None
+        self._whole = WholeTables(self._store, MonthCopies(data.storage), self._saved)
         self._resolved: dict[str, str] = {}
         self._resolved_of = ""
 
     def refresh(self) -> None:
-        """Has the raw objects listed anew when they are needed."""
-        self._listed = None
+        """Has the raw objects listed and the manifest read anew when they are needed."""
+        self._listed = self._manifest = None
+
+    # Most tables have no checks that are cut, and the manifest of a long history is large.
+    def _saved(self) -> Manifest:
+        if self._manifest is None:
+            self._manifest = Manifest.as_saved(self._data.storage)
+        return self._manifest
 
     @property
     def _raw(self) -> RawParts:
-        # Most tables have no checks that are cut, and the manifest of a long history is large.
         if self._listed is None:
-            self._listed = RawParts(self._store, Manifest.as_saved(self._data.storage))
+            self._listed = RawParts(self._store, self._saved())
         return self._listed
 
     def inputs(self, check: Check, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
@@ -79,7 +89,8 @@ class LakeParts:
 
     def whole(self, table: Table) -> str:
         """A FROM expression for all rows of a table."""
-        return self._store.scan(table)
+        paths = self._whole.paths(table)
+        return read_parquet(table, self._store.fetched(paths)) if paths else self._store.scan(table, [])
 
     def relation(self, table: Table, check: Check, parts: Sequence[str]) -> str:
         """A FROM expression for the rows of a table that the check reads in the given parts."""
@@ -101,7 +112,7 @@ class LakeParts:
         parts = self._answered()
         state = digest(self._store.etags(PURCHASES), parts)
         if self._resolved_of != state:
-            sql = _RESOLVED.format(purchases=self._store.scan(PURCHASES), columns=", ".join(self._columns))
+            sql = _RESOLVED.format(purchases=self.whole(PURCHASES), columns=", ".join(self._columns))
             since, until = zip(*parts.values(), strict=True) if parts else ((), ())
             values = {"names": list(parts), "since": list(since), "until": list(until)}
             rows = connection.execute(sql, values).fetchall() if parts else []
@@ -117,7 +128,7 @@ class LakeParts:
         chosen = _is_within(map(minutes_of, parts))
         answered = _is_within(self._answered().values())
         is_faulty = f"status IN ('fulfilled', 'failed') AND NOT coalesce({answered}, false)"
-        return f"(FROM {self._store.scan(PURCHASES)} WHERE {chosen} OR ({is_faulty}))"
+        return f"(FROM {self.whole(PURCHASES)} WHERE {chosen} OR ({is_faulty}))"
 
 
 def _reads_resolved_purchases(check: Check) -> bool:

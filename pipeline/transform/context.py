@@ -52,13 +52,7 @@ class BuildContext:
         self.prebuilt = Prebuilt(data.storage)
         self.shared: frozenset[str] = frozenset()  # the tables of which other processes pre-build parts
         self.inspection = Inspection(self.store, self.manifest, f"{now:%Y-%m-%d}")
-        self._whole_tables = WholeTables(
-            store=self.store,
-            manifest=self.manifest,
-            inspection=self.inspection,
-            copies=MonthCopies(data.storage),
-            rows=lambda table, paths: stream(self.connection, f"FROM {read_parquet(table, paths)}"),
-        )
+        self._whole_tables = WholeTables(self.store, MonthCopies(data.storage), lambda: self.manifest)
         self._now = now
         self._secret = secret
         self._redaction = Redaction(secret)
@@ -86,9 +80,12 @@ class BuildContext:
     def name_whole(self, sources: Iterable[Table]) -> None:
         """As `name`, over all parts, which are verified. Raises DamagedFileError."""
         for source in sources:
-            paths = self._whole_tables.paths(source)
+            paths = self._whole_tables.copied(source, self.inspection.verify_objects, self._rows_of)
             relation = read_parquet(source, self.store.fetched(paths)) if paths else self.store.scan(source, [])
             self._name(source, relation)
+
+    def _rows_of(self, table: Table, paths: Iterable[str]) -> Iterator[pa.RecordBatch]:
+        return stream(self.connection, f"FROM {read_parquet(table, paths)}")
 
     def _name(self, source: Table, relation: str) -> None:
         # Many tables read the same sources, and creating a view opens an object.

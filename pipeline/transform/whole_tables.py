@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -13,80 +14,92 @@ from pipeline.storage.manifest import Manifest, inputs_of
 from pipeline.storage.manifest_months import month_of
 from pipeline.storage.month_copies import MonthCopies
 from pipeline.storage.objects import Store
-from pipeline.transform.inspection import Inspection
 
 # Below, opening the parts is as fast. Above, a late answer would copy many rows again, and reading them takes the time.
 LEAST_PARTS = 8
 MOST_BYTES = 8 << 20
 
 
-class WholeTables:
-    """The tables of one builder. `rows` reads the given objects of a table in order."""
+class _Month(NamedTuple):
+    """Parts that follow each other: their objects, and the name of their copy if they are worth one."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        manifest: Manifest,
-        inspection: Inspection,
-        copies: MonthCopies,
-        rows: Callable[[Table, Iterable[str]], Iterator[pa.RecordBatch]],
-    ) -> None:
+    paths: list[str]
+    copy: str | None = None
+
+
+class WholeTables:
+    """The tables of one data directory, by the versions of their parts in the current manifest."""
+
+    def __init__(self, store: Store, copies: MonthCopies, manifest: Callable[[], Manifest]) -> None:
         self._store = store
-        self._manifest = manifest
-        self._inspection = inspection
         self._copies = copies
-        self._rows = rows
+        self._manifest = manifest
         self._intact: set[str] = set()
 
     def paths(self, table: Table) -> list[str]:
-        """Objects with all rows of the table, in the order of its parts. Each was verified in this run.
+        """Objects with all rows of the table in the order of its parts: copies as far as they are there, and parts."""
+        paths: list[str] = []
+        for month in self._months(table):
+            is_copied = month.copy is not None and self._is_intact(table, month.copy)
+            paths += [self._copies.path(table, str(month.copy))] if is_copied else month.paths
+        return paths
 
-        Months before the latest one with many small parts have a copy, which is made if it is missing or damaged.
-        Raises DamagedFileError if a part is damaged.
+    def copied(
+        self,
+        table: Table,
+        verify: Callable[[Table, Iterable[str]], None],
+        rows: Callable[[Table, Iterable[str]], Iterator[pa.RecordBatch]],
+    ) -> list[str]:
+        """As `paths`, once missing and damaged copies are made and others are removed. Needs the lock.
+
+        Each object was verified: the parts by `verify`, which raises DamagedFileError. `rows` reads objects in order.
         """
+        paths: list[str] = []
+        used = set()
+        for month in self._months(table):
+            if month.copy is None:
+                verify(table, month.paths)
+                paths += month.paths
+                continue
+            copy = self._copies.path(table, month.copy)
+            if not self._is_intact(table, month.copy):
+                verify(table, month.paths)
+                self._copies.write(table, month.copy, rows(table, month.paths))
+                self._intact.add(copy)
+            used.add(month.copy)
+            paths.append(copy)
+        if table.zone is not Zone.RAW:
+            self._copies.keep_only(table, used)
+        return paths
+
+    def _months(self, table: Table) -> Iterator[_Month]:
         parts = self._store.parts(table)
         if table.zone is Zone.RAW or len(parts) <= LEAST_PARTS:
-            return self._verified(table, parts, parts)
-        latest, paths, used = month_of(max(parts)), [], set()
+            yield _Month([path for name in sorted(parts) for path in parts[name]])
+            return
+        etags, latest = self._store.etags(table), month_of(max(parts))
         for month, group in itertools.groupby(sorted(parts), month_of):
             names = list(group)
-            if month is None or month == latest or not self._is_worth_a_copy(table, names):
-                paths += self._verified(table, parts, names)
-                continue
-            name = self._copies.name(month, self._digest(table, names))
-            if not self._is_intact(table, name):
-                self._copies.write(table, name, self._rows(table, self._verified(table, parts, names)))
-                self._intact.add(self._copies.path(table, name))
-            used.add(name)
-            paths.append(self._copies.path(table, name))
-        self._copies.keep_only(table, used)
-        return paths
+            paths = [path for name in names for path in parts[name]]
+            is_earlier = month is not None and month != latest
+            digest = self._digest(table, names, [etags[path] for path in paths]) if is_earlier else None
+            yield _Month(paths, self._copies.name(str(month), digest) if digest else None)
 
-    def _verified(self, table: Table, parts: dict[str, list[str]], names: Iterable[str]) -> list[str]:
-        paths = [path for name in sorted(names) for path in parts[name]]
-        self._inspection.verify_objects(table, paths)
-        return paths
+    def _digest(self, table: Table, names: list[str], etags: list[str]) -> str | None:
+        """The digest of these parts; None if they are not worth a copy or not those of the manifest."""
+        known = self._manifest().state(table).parts
+        parts = [known[name] for name in names if name in known]
+        if len(parts) < LEAST_PARTS or [part.etag for part in parts] != etags:
+            return None
+        is_small = sum(part.byte_count for part in parts) <= MOST_BYTES
+        return inputs_of([part.version for part in parts]) if is_small else None
 
-    def _is_worth_a_copy(self, table: Table, names: list[str]) -> bool:
-        known = self._manifest.state(table).parts
-        if len(names) < LEAST_PARTS or not known.keys() >= {*names}:
-            return False
-        return sum(known[name].byte_count for name in names) <= MOST_BYTES
-
-    def _digest(self, table: Table, names: list[str]) -> str:
-        known = self._manifest.state(table).parts
-        return inputs_of([known[name].version for name in names])
-
-    def _is_intact(self, table: Table, name: str) -> bool:
-        path = self._copies.path(table, name)
-        if path in self._intact:
-            return True
-        if name not in self._copies.names(table):
-            return False
-        try:
-            self._store.verify([path])
-        except DamagedFileError:
-            return False
-        self._intact.add(path)
-        return True
+    def _is_intact(self, table: Table, copy: str) -> bool:
+        path = self._copies.path(table, copy)
+        if path not in self._intact and copy in self._copies.names(table):
+            try:
+                self._store.verify([path])
+            except DamagedFileError:
+                return False
+            self._intact.add(path)
+        return path in self._intact

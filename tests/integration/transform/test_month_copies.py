@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.quality.lake_parts import LakeParts
 from pipeline.schema import TABLES
 from pipeline.schema.items import ITEM_DAYS
 from pipeline.schema.raw import PENDING_SESSIONS
@@ -135,6 +136,18 @@ def test_a_copy_that_is_damaged_or_gone_is_made_again(history, harm, tmp_path, m
     build(data)
     assert path.read_bytes() == content
     assert rows(data) == rows_without_copies(data, tmp_path, monkeypatch)
+
+
+def test_a_check_reads_the_copies_but_of_a_month_with_a_part_that_changed_since(history):
+    _, data = history
+    names = copies(data)
+    part = data.store.parts(ITEM_DAYS)["2026-01-30"]
+    before = LakeParts(data, ["status"]).whole(ITEM_DAYS)
+    assert names["2026-01"] in before and names["2026-02"] in before
+    data.store.write(ITEM_DAYS, "2026-01-30", pq.read_table(part[0]).to_batches())
+    after = LakeParts(data, ["status"]).whole(ITEM_DAYS)
+    assert "/2026-01-30.parquet" in after and names["2026-01"] not in after
+    assert names["2026-02"] in after
 
 
 def test_months_with_large_parts_are_read_as_they_are(history, tmp_path, monkeypatch):
