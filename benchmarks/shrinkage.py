@@ -130,7 +130,9 @@ def estimates(pulls: pa.Table) -> dict[str, np.ndarray]:
                 multiple(buyback_price_usd, count(*) OVER (PARTITION BY session), session_price_usd) AS multiple
                 FROM drawn;
             CREATE TABLE user_daily_quote_counts AS {query(TABLES["user_daily_quote_counts"])};
-            CREATE VIEW user_days AS SELECT user_id, session_count AS purchase_count, session_count AS fulfilled_count,
+            CREATE TABLE user_period_quote_counts AS {query(TABLES["user_period_quote_counts"])};
+            CREATE VIEW user_periods AS SELECT user_id,
+                session_count AS purchase_count, session_count AS fulfilled_count,
                 TIMESTAMPTZ '2026-01-01' AS first_purchased_at, first_purchased_at AS last_purchased_at
                 FROM user_daily_quote_counts
             """

@@ -43,7 +43,7 @@ PACK_WEEKS = Table(
         Column("multiple_mean_capped_5x", "DOUBLE", "Mean of quote over price per pull, each capped at 5"),
     ),
     group="marts",
-    sources=("daily_quote_counts", "submission_days"),
+    sources=("pack_week_periods", "daily_quote_counts", "submission_days"),
 )
 
 USERS = Table(
@@ -72,7 +72,7 @@ USERS = Table(
         Column("last_purchased_date", "DATE", "UTC day of `last_purchased_at`", nullable=False),
     ),
     group="marts",
-    sources=("user_days", "user_daily_quote_counts"),
+    sources=("user_periods", "user_period_quote_counts"),
 )
 
 SET_VALUES = Table(

@@ -1,5 +1,7 @@
 """Daily aggregates that the marts roll up."""
 
+import dataclasses
+
 from pipeline.schema.staging import PULLS, STATUSES
 from pipeline.schema.table import MONEY, TIME, Column, Partition, Strategy, Table, Zone
 
@@ -192,4 +194,66 @@ USER_DAILY_QUOTE_COUNTS = Table(
     zone=Zone.STAGING,
     partition=Partition.OBSERVED,
     sources=("pulls",),
+)
+
+USER_PERIODS = Table(
+    "user_periods",
+    "One row per user and period in which the user's sessions were first seen.",
+    (
+        _USER,
+        Column("purchase_count", "BIGINT", "Sessions first seen in the period", nullable=False),
+        Column("fulfilled_count", "BIGINT", "Of these, fulfilled", nullable=False),
+        Column("first_purchased_at", TIME, "Time of the first session: initiated, else submitted", nullable=False),
+        Column("last_purchased_at", TIME, "Time of the last session: initiated, else submitted", nullable=False),
+    ),
+    zone=Zone.STAGING,
+    partition=Partition.SUBMITTED,
+    sources=("user_days",),
+    special_strategy=Strategy.BY_PERIOD,
+)
+
+_SUM = "DECIMAL(38,4)"  # of money; the mart decides whether the sum of all periods is too large
+
+USER_PERIOD_QUOTE_COUNTS = Table(
+    "user_period_quote_counts",
+    "One row per period of observation and user.",
+    tuple(
+        dataclasses.replace(column, type=_SUM) if column.type == MONEY else column
+        for column in USER_DAILY_QUOTE_COUNTS.columns
+    ),
+    zone=Zone.STAGING,
+    partition=Partition.OBSERVED,
+    sources=("user_daily_quote_counts",),
+    special_strategy=Strategy.BY_PERIOD,
+)
+
+PACK_WEEK_PERIODS = Table(
+    "pack_week_periods",
+    "One row per period of observation, pack and ISO week of pulling, for sessions with a known price.",
+    (
+        Column("pack_id", "VARCHAR", "The pack", key=True),
+        Column("week_start_date", "DATE", "Monday of the UTC week of pulling", key=True),
+        Column("pull_count", "BIGINT", "Pulls", nullable=False),
+        Column("free_pull_count", "BIGINT", "Of these, pulls of free sessions", nullable=False),
+        Column("quoted_pull_count", "BIGINT", "Quoted pulls of the other sessions", nullable=False),
+        Column("quoted_session_count", "BIGINT", "Sessions of these quoted pulls", nullable=False),
+        Column(
+            "prices",
+            f"STRUCT(session_price_usd {MONEY}, pulls_a_session BIGINT, quoted_pull_count BIGINT)[]",
+            "The quoted pulls by price and pulls of their sessions; NULL if there are none",
+        ),
+        Column("buyback_total_usd", _SUM, "Sum of their quotes", unit="USD"),
+        Column("win_count", "BIGINT", "Of the quoted pulls, those at or above the price per pull", nullable=False),
+        Column("session_quotes", "BIGINT", "Sum over the quoted pulls of the quoted pulls in their sessions"),
+        Column("win_session_wins", "BIGINT", "Sum over the wins of the wins in their sessions", nullable=False),
+        Column(
+            "win_session_quotes", "BIGINT", "Sum over the wins of the quoted pulls in their sessions", nullable=False
+        ),
+        Column("capped", "DECIMAL(38,15)", "Sum of the multiples, each capped at 5"),
+        Column("multiple_median", "DOUBLE", "Median of the period's multiples"),
+    ),
+    zone=Zone.STAGING,
+    partition=Partition.OBSERVED,
+    sources=("daily_quote_counts",),
+    special_strategy=Strategy.BY_PERIOD,
 )

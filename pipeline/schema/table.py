@@ -40,6 +40,7 @@ class Strategy(Enum):
     WHOLE_IF_DIFFERENT = "whole, but kept when its rows are the same"
     BY_PART = "part by part, from the same part of its sources"
     BY_DAY = "day by day, from the parts of the same day of its sources"
+    BY_PERIOD = "closed months as one part, and the days since then as another, from those of its sources"
     PURCHASES = "by day of submission, also when an answer comes later"
     PENDING = "in every run, because sessions expire"
     PACKS_FILE = "from the packs file"

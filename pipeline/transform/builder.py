@@ -21,6 +21,7 @@ _STRATEGIES: dict[Strategy, Callable[[BuildContext, BuildReport], None]] = {
     Strategy.WHOLE_IF_DIFFERENT: whole.build_if_different,
     Strategy.BY_PART: by_part.build,
     Strategy.BY_DAY: by_part.build,
+    Strategy.BY_PERIOD: by_part.build,
     Strategy.PURCHASES: purchases.build,
     Strategy.PENDING: pending.build,
     Strategy.PACKS_FILE: packs_file.build,

@@ -202,6 +202,9 @@ CREATE TEMP MACRO percentile(x, up_to, total_n, share) AS between_money(
     min(x) FILTER (up_to > floor((total_n - 1) * share::DOUBLE)),
     min(x) FILTER (up_to > ceil((total_n - 1) * share::DOUBLE)),
     (max(total_n) - 1) * share::DOUBLE - floor((max(total_n) - 1) * share::DOUBLE));
+-- The median of the values x, for `up_to` in the order of x; `total_n` is their number.
+CREATE TEMP MACRO median_of(x, up_to, total_n) AS
+    (min(x) FILTER (up_to >= (total_n + 1) // 2) + min(x) FILTER (up_to >= total_n // 2 + 1)) / 2;
 
 -- The sum of the first `k` of the values, in descending order.
 CREATE TEMP MACRO top_sum(x, n, before, k) AS sum_of(x, greatest(0, least(n, k - before)));

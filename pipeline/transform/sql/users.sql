@@ -5,7 +5,7 @@ WITH bought AS (
         sum(fulfilled_count)::BIGINT AS fulfilled_count,
         min(first_purchased_at) AS first_purchased_at,
         max(last_purchased_at) AS last_purchased_at
-    FROM user_days
+    FROM user_periods
     GROUP BY user_id
 ),
 quoted AS (
@@ -20,7 +20,7 @@ quoted AS (
             'n': sum(session_count), 'm': sum(quoted_pull_count), 'm2': sum(quotes_squared),
             'y': sum(capped), 'y2': sum(capped_squared), 'ym': sum(capped_times_quotes)
         } AS sums
-    FROM user_daily_quote_counts
+    FROM user_period_quote_counts
     GROUP BY user_id
 ),
 everyone AS (

@@ -1,8 +1,12 @@
-"""Tables that are cut by time. Each part is derived from the same part of the sources, or each day from its parts."""
+"""Tables that are cut by time.
+
+Each part is derived from the same part of the sources, each day from its parts, or each of two periods from its days.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date, timedelta
 from typing import NamedTuple
 
 from pipeline.schema import TABLES
@@ -13,6 +17,9 @@ from pipeline.storage.manifest import inputs_of
 from pipeline.transform.build_report import BuildReport
 from pipeline.transform.context import BuildContext
 from pipeline.transform.strategies import purchases
+
+# Longer than sessions are polled by default, since closed months are expensive to derive and should seldom change.
+CLOSED_AFTER = timedelta(days=14)
 
 
 class Inputs(NamedTuple):
@@ -77,6 +84,9 @@ def raw_sources(table: Table) -> set[str]:
 
 def _parts(context: BuildContext, table: Table) -> dict[str, list[str]]:
     """The table's parts, each with those of its sources. Days of several raw tables are cut in different ways."""
+    if table.strategy is Strategy.BY_PERIOD:
+        (source,) = (TABLES[name] for name in table.sources)
+        return by_period(_parts(context, source))
     raw = sorted({part for name in raw_sources(table) for part in context.parts(TABLES[name])})
     if table.strategy is Strategy.BY_PART:
         return {part: [part] for part in raw}
@@ -88,3 +98,16 @@ def _by_day(parts: Iterable[str]) -> dict[str, list[str]]:
     for part in parts:
         found.setdefault(day_of(part), []).append(part)
     return found
+
+
+def by_period(parts: Iterable[str]) -> dict[str, list[str]]:
+    """The parts of closed months together, and the later ones, each of both under its first day.
+
+    A month is closed when it ended more than `CLOSED_AFTER` before the latest day.
+    """
+    ordered = sorted(parts)
+    if not ordered:
+        return {}
+    since = (date.fromisoformat(day_of(ordered[-1])) - CLOSED_AFTER).replace(day=1).isoformat()
+    periods = [part for part in ordered if part < since], [part for part in ordered if part >= since]
+    return {day_of(period[0]): period for period in periods if period}

@@ -20,6 +20,8 @@ pytestmark = pytest.mark.one_python
 
 Row = dict[str, Any]
 START = datetime(2025, 12, 27, 22, tzinfo=UTC)
+USERS = ("user_days", "user_periods", "user_daily_quote_counts", "user_period_quote_counts", "users")
+WEEKS = ("part_quote_counts", "daily_quote_counts", "pack_week_periods", "pack_weeks")
 
 
 def history(
@@ -137,7 +139,7 @@ USERS_DIFFER = {"users who differ", "alike pulls of users who differ", "two user
 @pytest.mark.parametrize("case", CASES)
 def test_users_are_what_numpy_makes_of_their_sessions(case):
     given = CASES[case]
-    connection = derived(given, "user_days", "user_daily_quote_counts", "users")
+    connection = derived(given, *USERS)
     found = records(connection, "FROM users ORDER BY user_id")
     names = sorted({row["user_id"] for row in given["purchases"]} - {None})
     assert [row["user_id"] for row in found] == names
@@ -184,7 +186,7 @@ def test_a_user_who_bought_once_is_drawn_further_to_the_mean_than_one_who_bought
             session = {"session_id": f"{user}{i}", "user_id": user}
             purchases.append(session | {"status": "fulfilled", "submitted_at": START})
             pulls.append(session | {"buyback_price_usd": quote, "session_price_usd": 10, "multiple": quote / 10})
-    connection = derived({"purchases": purchases, "pulls": pulls}, "user_days", "user_daily_quote_counts", "users")
+    connection = derived({"purchases": purchases, "pulls": pulls}, *USERS)
     found = {row["user_id"]: row for row in records(connection, "FROM users")}
     moved = {user: abs(row["return_ratio_shrunk"] / row["return_ratio"] - 1) for user, row in found.items()}
     assert found["lucky"]["return_ratio"] == 5 > found["lucky"]["return_ratio_shrunk"]
@@ -197,7 +199,7 @@ def test_weeks_of_packs_are_what_numpy_makes_of_their_pulls(case):
     ends = datetime(2026, 1, 12, tzinfo=UTC)
     days = [{"submitted_date": ends.date(), "latest_at": ends}]
     sources = {"pulls": given["pulls"], "submission_days": days}
-    found = records(derived(sources, "part_quote_counts", "daily_quote_counts", "pack_weeks"), "FROM pack_weeks")
+    found = records(derived(sources, *WEEKS), "FROM pack_weeks")
     priced = [pull for pull in given["pulls"] if pull["session_price_usd"] is not None]
     counts = {pull["session_id"]: 0 for pull in priced}
     for pull in priced:
