@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pyarrow.parquet as pq
 
@@ -64,7 +64,7 @@ def test_users_and_weeks_of_packs_do_not_depend_on_the_periods(tmp_path, monkeyp
     written = build(data)
     assert [written[name] for name in BY_PERIOD] == [{FIRST, SINCE}] * len(BY_PERIOD)
     assert marts(data) == marts_in_one_period(tmp_path / "one", monkeypatch)
-    medians: dict[tuple[object, ...], list[float]] = {}
+    medians: dict[tuple[str, date], list[float]] = {}
     for row in rows_of(data, "pack_week_periods"):
         medians.setdefault((row["pack_id"], row["week_start_date"]), []).append(row["multiple_median"])
     of_weeks = {(row["pack_id"], row["week_start_date"]): row["multiple_median"] for row in rows_of(data, "pack_weeks")}
