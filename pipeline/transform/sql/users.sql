@@ -8,24 +8,26 @@ WITH bought AS (
     FROM user_periods
     GROUP BY user_id
 ),
-quoted AS (
+quoted AS MATERIALIZED (
     SELECT
         user_id,
         sum(pull_count)::BIGINT AS pull_count,
         sum(quoted_pull_count)::BIGINT AS quoted_pull_count,
         total(spend_usd) AS spend_usd,
         total(buyback_total_usd) AS buyback_total_usd,
+        -- Decimals of this size are slow to convert, so each is converted once; the sum over users is exact.
         -- Multiples are capped, since rare jackpots would hide differences, or be taken for them.
         {
-            'n': sum(session_count), 'm': sum(quoted_pull_count), 'm2': sum(quotes_squared),
-            'y': sum(capped), 'y2': sum(capped_squared), 'ym': sum(capped_times_quotes)
-        } AS sums
+            'n': sum(session_count)::BIGINT, 'm': sum(quoted_pull_count)::BIGINT, 'm2': sum(quotes_squared)::BIGINT,
+            'y': sum(capped)::DOUBLE, 'y2': sum(capped_squared)::DOUBLE, 'ym': sum(capped_times_quotes)::DOUBLE
+        } AS sums,
+        sum(capped) AS capped
     FROM user_period_quote_counts
     GROUP BY user_id
 ),
 everyone AS (
     SELECT
-        sum(sums.y) / nullif(sum(sums.m), 0) AS capped_mean,
+        sum(capped) / nullif(sum(sums.m), 0) AS capped_mean,
         sum(buyback_total_usd) / nullif(sum(spend_usd), 0) AS return_ratio
     FROM quoted
 ),
