@@ -88,6 +88,7 @@ benchmarks: setup ## Measure against named baselines; takes an hour and a half
 	$(BIN)/python -m benchmarks.polling
 	$(BIN)/python -m benchmarks.detection
 	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python -m benchmarks.rollups
 	$(BIN)/python -m benchmarks.explore
 	$(BIN)/python -m benchmarks.coverage
 	$(BIN)/python -m benchmarks.looks
