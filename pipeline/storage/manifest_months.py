@@ -52,7 +52,7 @@ class MonthObjects:
     def write(self, month: str, content: bytes) -> str:
         """Writes the entries of a month, and returns their digest. Raises DataDirectoryError and StoreError."""
         digest = _digest(content)
-        made = self._storage.root / f"{_FOLDER}/.{month}.{os.getpid()}.json"
+        made = self._storage.root / f"{_FOLDER}/.{month}.{os.getpid()}.tmp"  # what a killed run leaves is swept
         replace_file(made, content)
         try:
             self._storage.put(made, _key(month, digest))
