@@ -84,7 +84,6 @@ class Checker:
     def connection_with(self, table: Table) -> duckdb.DuckDBPyConnection:
         """The connection, with a view of the current table under its name."""
         connection = self._connected()
-        self._parts.refresh()
         self._create_view(connection, table, digest(self._data.store.etags(table)))
         return connection
 

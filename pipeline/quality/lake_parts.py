@@ -6,6 +6,7 @@ time finds nothing in a part as long as the part's rows are those in which it fo
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 
 import duckdb
@@ -48,25 +49,21 @@ class LakeParts:
         self._store = data.store
         self._columns = columns
         self._listed: RawParts | None = None
-        self._manifest: Manifest | None = None
-        self._whole = WholeTables(self._store, MonthCopies(data.storage), self._saved)
+        # Read once: a month that changed since is recognized by the etags of its parts, and read as it is.
+        manifest = functools.cache(lambda: Manifest.as_saved(data.storage))
+        self._whole = WholeTables(self._store, MonthCopies(data.storage), manifest)
         self._resolved: dict[str, str] = {}
         self._resolved_of = ""
 
     def refresh(self) -> None:
-        """Has the raw objects listed and the manifest read anew when they are needed."""
-        self._listed = self._manifest = None
-
-    # Most tables have no checks that are cut, and the manifest of a long history is large.
-    def _saved(self) -> Manifest:
-        if self._manifest is None:
-            self._manifest = Manifest.as_saved(self._data.storage)
-        return self._manifest
+        """Has the raw objects listed anew when they are needed."""
+        self._listed = None
 
     @property
     def _raw(self) -> RawParts:
+        # Most tables have no checks that are cut, and the manifest of a long history is large.
         if self._listed is None:
-            self._listed = RawParts(self._store, self._saved())
+            self._listed = RawParts(self._store, Manifest.as_saved(self._data.storage))
         return self._listed
 
     def inputs(self, check: Check, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
