@@ -19,7 +19,6 @@ from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.day_parts import is_part, minutes_of
 from pipeline.storage.manifest import Manifest, digest
 from pipeline.storage.month_copies import MonthCopies
-from pipeline.storage.parquet_query import read_parquet
 from pipeline.transform.raw_parts import RawParts
 from pipeline.transform.whole_tables import WholeTables
 
@@ -86,8 +85,7 @@ class LakeParts:
 
     def whole(self, table: Table) -> str:
         """A FROM expression for all rows of a table."""
-        paths = self._whole.paths(table)
-        return read_parquet(table, self._store.fetched(paths)) if paths else self._store.scan(table, [])
+        return self._store.relation(table, self._whole.paths(table))
 
     def relation(self, table: Table, check: Check, parts: Sequence[str]) -> str:
         """A FROM expression for the rows of a table that the check reads in the given parts."""

@@ -280,12 +280,15 @@ class Store:
         return wanted
 
     def scan(self, table: Table, parts: Iterable[str] | None = None) -> str:
-        """A FROM expression for DuckDB over the table's objects, or over those of the given parts.
+        """A FROM expression for DuckDB over the table's objects, or over those of the given parts."""
+        chosen = self.parts(table) if parts is None else {part: self.part(table, part) for part in parts}
+        return self.relation(table, [path for part in sorted(chosen) for path in chosen[part]])
+
+    def relation(self, table: Table, paths: list[str]) -> str:
+        """A FROM expression for DuckDB over these objects of the table, in this order.
 
         If there are no objects, it is an empty relation with the declared columns.
         """
-        chosen = self.parts(table) if parts is None else {part: self.part(table, part) for part in parts}
-        paths = [path for part in sorted(chosen) for path in chosen[part]]
         if not paths:
             nulls = ", ".join(f'NULL::{c.type} AS "{c.name}"' for c in table.columns)
             return f"(SELECT {nulls} WHERE false)"

@@ -22,7 +22,6 @@ from pipeline.storage.day_parts import day_of, minutes_of
 from pipeline.storage.manifest import Manifest, Part, Statistics, digest, inputs_of, new_version
 from pipeline.storage.month_copies import MonthCopies
 from pipeline.storage.object_writer import ObjectWriter
-from pipeline.storage.parquet_query import read_parquet
 from pipeline.storage.prebuilt import Adopted, Prebuilt
 from pipeline.transform.answer_text import create_answers
 from pipeline.transform.build_report import BuildReport
@@ -81,11 +80,10 @@ class BuildContext:
         """As `name`, over all parts, which are verified. Raises DamagedFileError."""
         for source in sources:
             paths = self._whole_tables.copied(source, self.inspection.verify_objects, self._rows_of)
-            relation = read_parquet(source, self.store.fetched(paths)) if paths else self.store.scan(source, [])
-            self._name(source, relation)
+            self._name(source, self.store.relation(source, paths))
 
-    def _rows_of(self, table: Table, paths: Iterable[str]) -> Iterator[pa.RecordBatch]:
-        return stream(self.connection, f"FROM {read_parquet(table, paths)}")
+    def _rows_of(self, table: Table, paths: list[str]) -> Iterator[pa.RecordBatch]:
+        return stream(self.connection, f"FROM {self.store.relation(table, paths)}")
 
     def _name(self, source: Table, relation: str) -> None:
         # Many tables read the same sources, and creating a view opens an object.

@@ -48,7 +48,7 @@ class WholeTables:
         self,
         table: Table,
         verify: Callable[[Table, Iterable[str]], None],
-        rows: Callable[[Table, Iterable[str]], Iterator[pa.RecordBatch]],
+        rows: Callable[[Table, list[str]], Iterator[pa.RecordBatch]],
     ) -> list[str]:
         """As `paths`, once missing and damaged copies are made and others are removed. Needs the lock.
 
