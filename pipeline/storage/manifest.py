@@ -233,8 +233,12 @@ class Manifest:
             if contents is None:  # lost, or replaced together with the record since that was read
                 self._records.storage.refresh()
                 continue
-            for content in contents:
-                for name, entries in msgspec.json.decode(content, type=dict[str, Entries]).items():
+            try:
+                found = [msgspec.json.decode(content, type=dict[str, Entries]) for content in contents]
+            except ValueError:  # of another version
+                break
+            for month in found:
+                for name, entries in month.items():
                     record.tables.setdefault(name, TableState()).add(entries)
             return record.tables, record.months
         return {}, {}

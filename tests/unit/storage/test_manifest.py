@@ -73,6 +73,14 @@ def test_a_manifest_without_one_of_its_months_counts_as_lost(tmp_path):
     assert Manifest(data.records).versions(PULLS) == {}
 
 
+def test_a_manifest_with_a_month_of_another_shape_counts_as_lost(tmp_path):
+    data = DataDirectory(tmp_path / "data")
+    data.claim("local", "none")
+    name = MonthObjects(data.storage).write("2026-03", b'{"pulls": {"a field of a later version": {}}}')
+    data.records.save("manifest", {"tables": {}, "months": {"2026-03": name}})
+    assert Manifest(data.records).versions(PULLS) == {}
+
+
 def test_a_reader_that_is_overtaken_by_a_save_reads_the_saved_manifest(tmp_path, monkeypatch):
     data = DataDirectory(tmp_path / "data")
     data.claim("local", "none")
