@@ -14,7 +14,7 @@ from pipeline.cli.simulate import submit_history
 from pipeline.steps import Workspace
 from pipeline.storage.data_directory import DataDirectory
 
-_POLL_BUDGET = "20"  # seconds; enough for the default number of sessions
+_POLL_BUDGET = "12"  # seconds; twice what the default number of sessions needs on two cores
 
 
 def open_demo(session_count: int) -> Workspace:

@@ -81,7 +81,7 @@ def init(folder: Path) -> None:
 def demo(sessions: int) -> None:
     """Run the job on invented purchases against the bundled simulator.
 
-    It needs no account and no key, and works in the environment local only. It polls for 20 seconds, or for
+    It needs no account and no key, and works in the environment local only. It polls for 12 seconds, or for
     PHYGITALS_POLL_BUDGET.
     """
     from pipeline.cli.demo import next_steps, open_demo
