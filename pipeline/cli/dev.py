@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,8 +32,8 @@ def serve_dagster(port: int) -> NoReturn:
     except OSError as error:
         raise DevError(f"127.0.0.1:{port} cannot be listened on: {error.strerror}; choose another --port") from error
     # The processes of `dagster dev` would make the databases of a fresh history together, which damages them.
-    with instance_module.recorded_runs() as instance, _quiet():
-        instance.upgrade()
+    with instance_module.recorded_runs() as instance:
+        instance_module.upgrade(instance)
     workspace = PROJECT_ROOT / "workspace.yaml"
     if not workspace.exists():
         workspace = Path(instance_module.__file__).with_name("workspace.yaml")
@@ -45,10 +43,3 @@ def serve_dagster(port: int) -> NoReturn:
     options = ["-h", "127.0.0.1", "-p", str(port), "-w", str(workspace), "--log-level", "warning"]
     command = [sys.executable, "-W", _NO_ADVICE, "-m", "dagster", "dev", *options]
     os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Drops what Dagster prints within, such as a progress bar for a history without runs."""
-    with Path(os.devnull).open("w") as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        yield

@@ -8,11 +8,11 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 import dagster as dg
 
-from pipeline.settings import PROJECT_ROOT, EnvironmentSetting, SettingsError
+from pipeline.settings import PROJECT_ROOT, Environment, EnvironmentSetting, SettingsError
 
 _CONFIGURATION = Path(__file__).with_name("dagster.yaml")
 
@@ -56,6 +56,23 @@ def recorded_runs() -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
+def upgrade(instance: dg.DagsterInstance) -> None:
+    """Makes the databases of the history, or brings them to the version of this Dagster, without any output.
+
+    Two processes that make those of one environment at the same time damage them.
+    """
+    with Path(os.devnull).open("w") as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        instance.upgrade()  # prints a progress bar, even for a history without runs
+
+
+def upgrade_all() -> None:
+    """As `upgrade`, for the history of each environment."""
+    for environment in get_args(Environment):
+        os.environ["PHYGITALS_ENV"] = environment
+        with recorded_runs() as instance:
+            upgrade(instance)
+
+
 @contextlib.contextmanager
 def kept_open(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
     """Keeps the SQLite files of the run's events open during the block; does nothing for other storages.
@@ -75,3 +92,7 @@ def kept_open(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
 def _event_files(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
     folder = Path(instance.root_directory) / "history" / "runs"
     return [path for path in (folder / "index.db", folder / f"{run_id}.db") if path.exists()]
+
+
+if __name__ == "__main__":
+    upgrade_all()

@@ -132,9 +132,14 @@ def test_systemd_finds_a_unit_little_exposed(unit):
 
 def test_setup_makes_the_history_of_each_environment():
     """Two services that make one at once damage it."""
+    home = Path(os.environ["DAGSTER_HOME"])
     shown = subprocess.run(["make", "-n", "-B", "setup"], capture_output=True, text=True, cwd=PROJECT_ROOT, check=True)
-    (made,) = [line for line in shown.stdout.splitlines() if "instance migrate" in line]
-    assert f"for env in {' '.join(get_args(Environment))}; do PHYGITALS_ENV=$env " in made
+    (made,) = [line for line in shown.stdout.splitlines() if "orchestration.instance" in line]
+    arguments = shlex.split(made)[1:]
+    subprocess.run([sys.executable, *arguments], cwd=PROJECT_ROOT, check=True, capture_output=True)
+    for environment in get_args(Environment):
+        assert {path.name for path in (home / environment / "history").glob("*.db")} >= {"runs.db"}
+        assert (home / environment / "schedules" / "schedules.db").is_file()
 
 
 def test_the_examples_and_the_guide_say_that_the_ui_has_no_login():

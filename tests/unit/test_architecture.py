@@ -218,7 +218,7 @@ def test_every_query_belongs_to_a_declared_table():
 
 
 LOCKS = ["requirements.lock", "requirements-distributed.lock", "requirements-explore.lock", "requirements-dev.lock"]
-OTHER_LOCKS = [".ci/oldest-duckdb.lock", ".ci/sbom.lock", "benchmarks/dlt-requirements.txt"]
+OTHER_LOCKS = [".ci/installer.lock", ".ci/oldest-duckdb.lock", ".ci/sbom.lock", "benchmarks/dlt-requirements.txt"]
 
 
 @pytest.mark.parametrize("path", [*LOCKS, *OTHER_LOCKS])
@@ -239,6 +239,10 @@ def test_no_lock_slows_down_every_drawing(path):
 def pins_of(path: str) -> set[str]:
     """The pinned versions, without what selects the Pythons that they are for."""
     return {line.split()[0] for line in (PROJECT_ROOT / path).read_text(encoding="utf-8").splitlines() if "==" in line}
+
+
+def test_a_clone_is_installed_by_the_installer_of_its_lock():
+    assert pins_of(".ci/installer.lock") < pins_of("requirements-dev.lock")
 
 
 @pytest.mark.parametrize("path", LOCKS[:-1])
