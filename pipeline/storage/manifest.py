@@ -11,7 +11,8 @@ import hashlib
 import json
 import secrets
 import time
-from typing import Any, NamedTuple
+from collections.abc import Set
+from typing import NamedTuple
 
 import msgspec
 
@@ -84,13 +85,6 @@ class Entries(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     taken_in: dict[str, str] = {}
     out_of_date: dict[str, str] = {}
     cuts: dict[str, Cut] = {}
-
-    def of_month(self, month: str | None) -> dict[str, Any]:
-        """The entries of a month, by field; without a month, those that belong to none."""
-        return {
-            field: {name: value for name, value in getattr(self, field).items() if month_of(name) == month}
-            for field in _FIELDS
-        }
 
     def add(self, others: Entries) -> None:
         """Adds the entries of other parts."""
@@ -193,10 +187,16 @@ class Manifest:
     def save(self) -> None:
         """Writes what has changed. Raises DataDirectoryError, StoreError and ConflictError."""
         if self._is_changed:
-            for month in sorted(self._changed_months):
-                self._save_month(month)
+            by_month = self._by_month({None, *self._changed_months})
+            undated = by_month.pop(None)
+            for month, entries in by_month.items():
+                self._save_month(str(month), entries)
             tables = {
-                name: TableState(**state.of_month(None), derivation=state.derivation, verified_on=state.verified_on)
+                name: TableState(
+                    **msgspec.structs.asdict(undated.get(name, Entries())),
+                    derivation=state.derivation,
+                    verified_on=state.verified_on,
+                )
                 for name, state in self._tables.items()
             }
             self._records.save(_NAME, msgspec.to_builtins(_Record(tables, self._months)))
@@ -216,9 +216,20 @@ class Manifest:
         self._changed_months.update(month for name in names if (month := month_of(name)))
         return self._tables.setdefault(table.name, TableState())
 
-    def _save_month(self, month: str) -> None:
-        of_tables = {name: Entries(**state.of_month(month)) for name, state in self._tables.items()}
-        entries = {name: found for name, found in of_tables.items() if found != Entries()}
+    def _by_month(self, months: Set[str | None]) -> dict[str | None, dict[str, Entries]]:
+        """The entries of these months, by table; under None, those that belong to no month.
+
+        Goes through the whole history once, however many months are asked for.
+        """
+        found: dict[str | None, dict[str, Entries]] = {month: {} for month in months}
+        for table, state in self._tables.items():
+            for field in _FIELDS:
+                for name, value in getattr(state, field).items():
+                    if (month := month_of(name)) in found:
+                        getattr(found[month].setdefault(table, Entries()), field)[name] = value
+        return found
+
+    def _save_month(self, month: str, entries: dict[str, Entries]) -> None:
         self._months.pop(month, None)
         if entries:
             self._months[month] = self._objects.write(month, msgspec.json.encode(entries))

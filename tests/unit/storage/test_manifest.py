@@ -12,7 +12,7 @@ from pipeline.schema.staging import PULLS, PURCHASES
 from pipeline.storage.data_directory import DataDirectory
 from pipeline.storage.errors import ConflictError
 from pipeline.storage.manifest import Manifest, Part
-from pipeline.storage.manifest_months import MonthObjects
+from pipeline.storage.manifest_months import MonthObjects, month_of
 from pipeline.storage.window import Window
 
 PART = Part("inputs", "version", 1, 2, "etag", 3)
@@ -60,6 +60,21 @@ def test_a_save_writes_the_months_that_changed_and_removes_what_it_replaced(tmp_
     found.take_in(PULLS, {"2026-02-28": "1"})
     found.save()
     assert objects_by_month(data) == {"2026-02": before["2026-02"]}
+
+
+def test_a_save_of_many_months_goes_through_the_history_once(tmp_path, monkeypatch):
+    data = DataDirectory(tmp_path / "data")
+    data.claim("local", "none")
+    days = [f"20{year}-{month:02}-07" for year in (24, 25) for month in range(1, 13)]
+    manifest = Manifest(data.records)
+    for table in (PURCHASES, PULLS):
+        for day in days:
+            manifest.written(table, day, PART)
+    seen = []
+    monkeypatch.setattr("pipeline.storage.manifest.month_of", lambda name: seen.append(name) or month_of(name))
+    manifest.save()
+    assert sorted(seen) == sorted(2 * days)
+    assert Manifest(data.records).state(PULLS) == manifest.state(PULLS)
 
 
 def test_a_manifest_without_one_of_its_months_counts_as_lost(tmp_path):
