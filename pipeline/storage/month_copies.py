@@ -6,7 +6,7 @@ digest of the versions of its parts, so a copy is never out of date. Copies are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 
 import pyarrow as pa
 
@@ -44,9 +44,9 @@ class MonthCopies:
         with ObjectWriter(self._storage, self._key(table, name), table.arrow_schema, [], GROUP_BYTES) as writer:
             write_behind(writer, batches)
 
-    def keep_only(self, table: Table, names: Set[str]) -> None:
-        """Removes the table's other copies. Raises OSError."""
-        for name in self.names(table) - names:
+    def delete(self, table: Table, names: Iterable[str]) -> None:
+        """Removes copies. Raises OSError."""
+        for name in names:
             self._storage.delete(self._key(table, name))
 
     def _key(self, table: Table, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -38,9 +39,11 @@ class WholeTables:
 
     def paths(self, table: Table) -> list[str]:
         """Objects with all rows of the table in the order of its parts: copies as far as they are there, and parts."""
+        months = self._months(table)
+        there = self._copies.names(table) if any(month.copy for month in months) else set()
         paths: list[str] = []
-        for month in self._months(table):
-            is_copied = month.copy is not None and self._is_intact(table, month.copy)
+        for month in months:
+            is_copied = month.copy is not None and self._is_intact(table, month.copy, there)
             paths += [self._copies.path(table, str(month.copy))] if is_copied else month.paths
         return paths
 
@@ -54,6 +57,7 @@ class WholeTables:
 
         Each object was verified: the parts by `verify`, which raises DamagedFileError. `rows` reads objects in order.
         """
+        there = self._copies.names(table) if table.zone is not Zone.RAW else set()
         paths: list[str] = []
         used = set()
         for month in self._months(table):
@@ -62,28 +66,31 @@ class WholeTables:
                 paths += month.paths
                 continue
             copy = self._copies.path(table, month.copy)
-            if not self._is_intact(table, month.copy):
+            if not self._is_intact(table, month.copy, there):
                 verify(table, month.paths)
                 self._copies.write(table, month.copy, rows(table, month.paths))
                 self._intact.add(copy)
             used.add(month.copy)
             paths.append(copy)
-        if table.zone is not Zone.RAW:
-            self._copies.keep_only(table, used)
+        self._copies.delete(table, there - used)
         return paths
 
-    def _months(self, table: Table) -> Iterator[_Month]:
-        parts = self._store.parts(table)
-        if table.zone is Zone.RAW or len(parts) <= LEAST_PARTS:
-            yield _Month([path for name in sorted(parts) for path in parts[name]])
-            return
-        etags, latest = self._store.etags(table), month_of(max(parts))
-        for month, group in itertools.groupby(sorted(parts), month_of):
+    def _months(self, table: Table) -> list[_Month]:
+        if table.zone is Zone.RAW:
+            return [_Month([path for _, paths in sorted(self._store.parts(table).items()) for path in paths])]
+        # A derived table has one object for each part, so one listing tells both.
+        etags = self._store.etags(table)
+        objects = {PurePosixPath(path).stem: path for path in etags}
+        if len(objects) <= LEAST_PARTS:
+            return [_Month([objects[name] for name in sorted(objects)])]
+        latest, months = month_of(max(objects)), []
+        for month, group in itertools.groupby(sorted(objects), month_of):
             names = list(group)
-            paths = [path for name in names for path in parts[name]]
+            paths = [objects[name] for name in names]
             is_earlier = month is not None and month != latest
             digest = self._digest(table, names, [etags[path] for path in paths]) if is_earlier else None
-            yield _Month(paths, self._copies.name(str(month), digest) if digest else None)
+            months.append(_Month(paths, self._copies.name(str(month), digest) if digest else None))
+        return months
 
     def _digest(self, table: Table, names: list[str], etags: list[str]) -> str | None:
         """The digest of these parts; None if they are not worth a copy or not those of the manifest."""
@@ -94,9 +101,9 @@ class WholeTables:
         is_small = sum(part.byte_count for part in parts) <= MOST_BYTES
         return inputs_of([part.version for part in parts]) if is_small else None
 
-    def _is_intact(self, table: Table, copy: str) -> bool:
+    def _is_intact(self, table: Table, copy: str, there: set[str]) -> bool:
         path = self._copies.path(table, copy)
-        if path not in self._intact and copy in self._copies.names(table):
+        if path not in self._intact and copy in there:
             try:
                 self._store.verify([path])
             except DamagedFileError:
