@@ -108,7 +108,7 @@ def proxy_for(url: str) -> httpx.Proxy | None:
         found = None
     if found is None or found.url.scheme not in ("http", "https"):
         raise NetworkError(
-            "HTTPS_PROXY=the value (not shown) is refused: allowed is a proxy's URL such as http://proxy.example:3128"
+            "HTTPS_PROXY=the value (not shown) is refused: use a proxy's URL such as http://proxy.example:3128"
         )
     if found.raw_auth is None:
         return found

@@ -27,9 +27,9 @@ def _valid_url(value: str) -> str:
     except ValueError:
         url = None
     if url is None or url.userinfo or "?" in value or "#" in value:
-        raise ValueError("allowed is a base URL such as https://api.phygitals.com")
+        raise ValueError("use a base URL such as https://api.phygitals.com")
     if not _is_guarded(url):
-        raise ValueError("allowed is https, or plain http to a loopback address such as http://127.0.0.1:8000")
+        raise ValueError("use https, or plain http to a loopback address such as http://127.0.0.1:8000")
     return value.rstrip("/")
 
 
@@ -48,7 +48,7 @@ def is_allowed_endpoint(value: str) -> bool:
 def _valid_lake(value: str) -> str:
     found = re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/?#@\\\s]+)*/?", value)
     if not found or any(part in (".", "..") for part in value.split("/")):
-        raise ValueError("allowed is s3://bucket/prefix; endpoint and credentials come from the AWS_* variables")
+        raise ValueError("use s3://bucket/prefix; endpoint and credentials come from the AWS_* variables")
     return value.rstrip("/")
 
 
@@ -56,7 +56,7 @@ def _valid_prefix(value: str) -> str:
     if not value.strip("/"):
         return ""
     if any(c in value for c in "?# \t") or not value.isprintable():
-        raise ValueError("allowed is a path such as /api/v1")
+        raise ValueError("use a path such as /api/v1")
     return "/" + value.strip("/")
 
 
@@ -66,14 +66,14 @@ def _valid_webhook(value: SecretStr) -> SecretStr:
     except ValueError:
         is_allowed = False
     if not is_allowed:
-        raise ValueError("allowed is an https URL, or plain http to a loopback address")
+        raise ValueError("use an https URL, or plain http to a loopback address")
     return value
 
 
 def _valid_key(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if not (text.isascii() and text.isprintable()) or " " in text:
-        raise ValueError("allowed are printable ASCII characters without white space")
+        raise ValueError("use printable ASCII characters without white space")
     return value
 
 
@@ -90,7 +90,7 @@ def _valid_database_url(value: SecretStr) -> SecretStr:
         or " " in text
     ):
         raise ValueError(
-            "allowed is postgresql://user:password@host:5432/database, with each of @ : / ? # % in a password "
+            "use postgresql://user:password@host:5432/database, with each of @ : / ? # % in a password "
             "percent-encoded, @ as %40"
         )
     return value
@@ -99,7 +99,7 @@ def _valid_database_url(value: SecretStr) -> SecretStr:
 def _valid_query(value: str) -> str:
     query = value.strip().rstrip(";").rstrip()
     if not query:
-        raise ValueError("allowed is a query such as SELECT session_id, created_at AS cursor FROM purchases")
+        raise ValueError("use a query such as SELECT session_id, created_at AS cursor FROM purchases")
     return query
 
 
@@ -111,13 +111,13 @@ def _valid_cron(value: str) -> str:
             return value
     except CroniterError:
         pass
-    raise ValueError("allowed is a cron expression of five fields such as '0 2 * * *'")
+    raise ValueError("use a cron expression of five fields such as '0 2 * * *'")
 
 
 def _valid_memory(value: str) -> str:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b)\s*", value, re.ASCII | re.IGNORECASE)
     if not found or float(found[1]) * _BYTES[found[2].lower()] < _LEAST_MEMORY:
-        raise ValueError(f"allowed is a size such as 2GB or 500MB, at least {_LEAST_MEMORY // 10**6}MB")
+        raise ValueError(f"use a size such as 2GB or 500MB, at least {_LEAST_MEMORY // 10**6}MB")
     return value.strip()
 
 

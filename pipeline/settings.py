@@ -61,7 +61,7 @@ def _absolute(value: Path) -> Path:
     try:
         return (PROJECT_ROOT / value.expanduser()).resolve()
     except RuntimeError:
-        raise ValueError("allowed is a path; there is no home directory of that name") from None
+        raise ValueError("use a path; there is no home directory of that name") from None
 
 
 _Folder = Annotated[Path, AfterValidator(_absolute)]
@@ -135,7 +135,7 @@ class Settings(WebhookSettings):
         Field(
             ge=1,
             le=10_000,
-            description="requests in flight; the API holds a pending call for about 6 s, and 25 a second times 6 are "
+            description="requests in flight; the API holds a pending call for about 6 s, so 25 requests a second need "
             "150",
         ),
     ] = 160
@@ -152,7 +152,7 @@ class Settings(WebhookSettings):
     request_timeout: Annotated[Seconds, Field(description="seconds for one request")] = 30.0
     poll_budget: Annotated[
         Seconds,
-        Field(description="seconds for which a run polls; other sessions stay pending for the next run"),
+        Field(description="seconds for which a run polls; unresolved sessions stay pending for the next run"),
     ] = 900.0
     poll_interval: Annotated[
         float,
@@ -219,7 +219,11 @@ class Settings(WebhookSettings):
         ),
     ] = None
     submissions_query: Annotated[
-        Query | None, Field(description="the query that yields them, with a column `cursor`; set both or neither")
+        Query | None,
+        Field(
+            description="the query for session ids in the database of `PHYGITALS_SUBMISSIONS_URL`, with a column "
+            "`cursor`; set both or neither"
+        ),
     ] = None
 
     @property
@@ -282,14 +286,13 @@ class Settings(WebhookSettings):
         most = most_shards(settings.rate_ceiling, settings.max_concurrency)
         if settings.poll_shards > most:
             raise SettingsError(
-                f"PHYGITALS_POLL_SHARDS={settings.poll_shards} is refused: allowed are at most {most}, so that each "
+                f"PHYGITALS_POLL_SHARDS={settings.poll_shards} is refused: use at most {most}, so that each "
                 "shard has a share of PHYGITALS_REQUESTS_PER_SECOND and of PHYGITALS_MAX_CONCURRENCY"
             )
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
         if settings.lake_url and endpoint and not is_allowed_endpoint(endpoint):
             raise SettingsError(
-                f"AWS_ENDPOINT_URL={endpoint!r} is refused: allowed is an https URL, or plain http to a loopback "
-                "address"
+                f"AWS_ENDPOINT_URL={endpoint!r} is refused: use an https URL, or plain http to a loopback address"
             )
         if needs_key:
             check(settings.base_url)
@@ -338,7 +341,7 @@ def unknown_names(env_file: Path | None = None) -> list[str]:
         close = get_close_matches(name.upper(), known, n=1, cutoff=_ALIKE)
         if name.upper() not in known and (close or name.upper().startswith("PHYGITALS_")):
             advice = f"; did you mean {close[0]}?" if close else ""
-            warnings.append(f"{path}: {name} is no setting and has no effect{advice}")
+            warnings.append(f"{path}: {name} is not a setting and has no effect{advice}")
     return warnings
 
 
@@ -368,7 +371,7 @@ def _dotenv(env_file: Path | None) -> Path:
         if binding.error:  # python-dotenv would leave the line out, which may be the one that names the environment
             read = binding.original.string
             line = binding.original.line + read[: len(read) - len(read.lstrip())].count("\n")
-            raise SettingsError(f"{path}, line {line}, is no setting: write NAME=value, and close each quote")
+            raise SettingsError(f"{path}, line {line}, is not a setting: write NAME=value, and close each quote")
     return path
 
 
@@ -377,8 +380,8 @@ def _describe(error: object) -> str:
     field = str(details["loc"][0])  # type: ignore[index]
     variable = f"PHYGITALS_{field.upper()}"
     message = str(details["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    if not message.startswith("allowed"):
-        message = f"allowed is {_range(field) or message}"
+    if not message.startswith("use "):
+        message = f"use {_range(field) or message}"
     is_secret = "SecretStr" in str(Settings.model_fields[field].annotation)
     may_hold_secret = is_secret or (field == "api_url" and "@" in str(details["input"]))
     shown = "the value (not shown)" if may_hold_secret else repr(details["input"])

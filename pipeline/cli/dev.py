@@ -30,7 +30,7 @@ def serve_dagster(port: int) -> NoReturn:
     try:  # Dagster's daemon would go on without the UI
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
-        raise DevError(f"127.0.0.1:{port} cannot be listened on: {error.strerror}; choose another --port") from error
+        raise DevError(f"127.0.0.1:{port} cannot be used: {error.strerror}; choose another --port") from error
     # The processes of `dagster dev` would make the databases of a fresh history together, which damages them.
     with instance_module.recorded_runs() as instance:
         instance_module.upgrade(instance)

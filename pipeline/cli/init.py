@@ -52,8 +52,8 @@ def write_project(folder: Path) -> list[Path]:
     contents = _contents(folder)
     if existing := [str(path.relative_to(folder)) for path in contents if path.exists() or path.is_symlink()]:
         raise InitError(
-            f"{folder} has {', '.join(existing)} already; nothing was written: edit what is there, or choose another "
-            "folder"
+            f"{folder} has {', '.join(existing)} already; nothing was written: edit the existing files, or choose "
+            "another folder"
         )
     for path, text in contents.items():
         try:

@@ -66,8 +66,8 @@ def _refresh(workspace: Workspace) -> None:
 def init(folder: Path) -> None:
     """Make a project folder: .env, workspace.yaml, dagster_home, and an example of a packs file.
 
-    FOLDER is the working directory unless given. Commands use the folder in which they are started. Files that exist
-    are not replaced.
+    FOLDER is the working directory by default. Commands use the folder in which they are started. Existing files are
+    not replaced.
     """
     from pipeline.cli.init import make_project
 
@@ -138,7 +138,7 @@ def rebuild(as_of: str | None, into: Path | None) -> None:
         try:
             moment = datetime.fromisoformat(as_of)
         except ValueError as error:
-            raise click.UsageError(f"--as-of {as_of}: allowed is a time such as 2026-03-01T12:00") from error
+            raise click.UsageError(f"--as-of {as_of} is refused: use a time such as 2026-03-01T12:00") from error
         published = workspace.rebuild_as_of(moment if moment.tzinfo else moment.replace(tzinfo=UTC), into)
     for name, count in published.row_counts.items():
         say(f"{count:>12,} {name}")
@@ -183,7 +183,7 @@ def trace(session_id: str, as_json: bool) -> None:
             return
     elif sum(print_rows(console(), chapter, title) for title, chapter in traces.trace(data, session_id)):
         return
-    raise click.ClickException(f"{session_id!r} was never submitted in any file read so far")
+    raise click.ClickException(f"{session_id!r} was never submitted in any file or database row read so far")
 
 
 @cli.command()
@@ -241,7 +241,7 @@ def query(sql: str, asked: str | None, output: Path | None, limit: int) -> None:
 
 @cli.command()
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="The address; on others than loopback, with a token."
+    "--host", default="127.0.0.1", show_default=True, help="The address; others than loopback require a token."
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=2718, show_default=True, help="0 takes any free port.")
 @click.option(

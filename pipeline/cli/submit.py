@@ -40,7 +40,7 @@ def submit_all(data: DataDirectory, arguments: Iterable[str], now: datetime) -> 
         elif not path.is_file():
             raise SubmitError(f"{argument} is not a file: name files, or pipe ids into `phygitals submit -`")
         elif not formats.is_supported(path.name):
-            raise SubmitError(f"{argument} has no supported suffix: allowed are {', '.join(formats.SUFFIXES)}")
+            raise SubmitError(f"{argument} has no supported suffix: use one of {', '.join(formats.SUFFIXES)}")
         else:
             files.append(path)
     for file in files:

@@ -193,4 +193,4 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        raise ExploreError(f"{host}:{port} cannot be listened on: {error}; choose another --port or --host") from error
+        raise ExploreError(f"{host}:{port} cannot be used: {error}; choose another --port or --host") from error

@@ -62,7 +62,7 @@ def daily_refresh() -> dg.RunRequest | dg.SkipReason:
     minimum_interval_seconds=_INBOX_TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Starts a refresh when the inbox or the folder sellbacks has unread files, and marks runs as failed whose "
+        "Starts a refresh when the inbox or the folder sellbacks has unread files, and marks a run as failed if its "
         "process is gone. A tick lists the folders once and opens no file. It skips while a run is queued or in "
         "progress; the next run reads all files that came meanwhile. If files stay unread, it starts a run once an "
         "hour. It starts no run while the API asks to wait."

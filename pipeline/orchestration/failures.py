@@ -123,7 +123,7 @@ def notify(
 def failure_sensor(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
     run = context.dagster_run
     if is_from_command_line(run):
-        return dg.SkipReason(f"run {run.run_id} is of the command line, which notifies about its own failures")
+        return dg.SkipReason(f"run {run.run_id} was started by the command line, which notifies about its own failures")
     records = context.instance.get_records_for_run(run.run_id, of_type=set(_EVENT_TYPES)).records
     events = [event for record in records if (event := record.event_log_entry.dagster_event)]
     notify(context.instance, run, events, context.log.warning)

@@ -148,7 +148,7 @@ def _configured(configuration: Path) -> dict[str, Any]:
         # From None, and without the parser's words: they repeat lines, which may have a password.
         mark = getattr(error, "problem_mark", None)
         place = f", first in line {mark.line + 1}" if mark else ""
-        raise HistoryUnknownError(f"{configuration} is no valid YAML{place}: correct it") from None
+        raise HistoryUnknownError(f"{configuration} is not valid YAML{place}: correct it") from None
     return {name: found[name] for name in _STORAGES if found.get(name)} if isinstance(found, dict) else {}
 
 
@@ -163,8 +163,8 @@ def _postgres_url(configured: dict[str, Any], configuration: Path) -> str | None
         url = os.environ.get(variable)
         if not url:
             raise HistoryUnknownError(
-                f"{configuration} takes the address of the run history from {variable}, which is not set: set it as "
-                "for Dagster"
+                f"{configuration} takes the address of the run history from {variable}, which is not set: set it to "
+                "the same value as for Dagster"
             )
     found = _URL.fullmatch(str(url))
     if found is None:

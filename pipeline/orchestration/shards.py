@@ -42,7 +42,7 @@ def poll_shard() -> None:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Starts a run for each polling shard of a refresh, for any worker to take. The queue has to allow that many "
-        "runs besides the refresh; the refresh polls by processes of its own what no run takes within half a minute."
+        "runs besides the refresh. If no run takes a shard within half a minute, the refresh starts a process for it."
     ),
 )
 def shard_sensor() -> list[dg.RunRequest] | dg.SkipReason:

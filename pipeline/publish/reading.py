@@ -129,7 +129,7 @@ def _require_read_only_statement(connection: duckdb.DuckDBPyConnection, statemen
         # PIVOT is preceded by a statement without text, which creates a temporary type.
         text = _LEADING_COMMENTS.sub("", statement.query)
         if text and not _CREATE_TEMPORARY.match(text):
-            raise QueryError("CREATE is allowed in queries for what is temporary only: use CREATE TEMP")
+            raise QueryError("CREATE is allowed in queries for temporary objects only: use CREATE TEMP")
     elif statement.type not in _READS:
         raise QueryError(
             f"{statement.type.name} is not allowed in queries, which read the published tables and nothing else: "

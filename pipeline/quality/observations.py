@@ -162,7 +162,7 @@ def _is_in_one_session_at_a_time(name: str, description: str, whose: str, held_u
 _OF_PULLS = (
     _is_in_one_session_at_a_time(
         "item_is_in_one_session_at_a_time",
-        f"In the last {_RECENT_DAYS} days no session began with an item of another session that was still pending. "
+        f"In the last {_RECENT_DAYS} days no session began while another session with the same item was pending. "
         "After fulfilment the item may be sold back and pulled again.",
         whose="is_sandbox IS NOT TRUE",
         held_until="greatest(plausible_time(initiated_at, submitted_at), "
@@ -172,8 +172,8 @@ _OF_PULLS = (
     # A sandbox never answers `pending`, and gives one listing to several users.
     _is_in_one_session_at_a_time(
         "item_is_in_one_session_of_a_sandbox_at_a_time",
-        f"In the last {_RECENT_DAYS} days no sandbox session began with an item of another session without an answer. "
-        "A sandbox may do so, hence a note instead of a warning.",
+        f"In the last {_RECENT_DAYS} days no sandbox session began while another one with the same item had no answer. "
+        "A sandbox may allow this, hence a note instead of a warning.",
         whose="is_sandbox",
         held_until="resolved_at",
         severity=Severity.INFO,
@@ -191,7 +191,7 @@ _OF_PULLS = (
     _of_each_row(
         "pulls",
         "mint_address_is_the_item",
-        "Each mint address is the item's id, in the 32 to 44 characters of base 58.",
+        "Each mint address is the item's id, and has 32 to 44 characters of base 58.",
         "session_id pull_number item_id mint_address",
         """
         mint_address IS NOT NULL AND (item_id IS DISTINCT FROM mint_address
@@ -275,7 +275,7 @@ _OF_ITEMS = (
     _observation(
         "items",
         "names_are_whole",
-        f"No name is exactly {_LONGEST_NAME} characters long, the length at which some vendors cut names; a note per "
+        f"No name is exactly {_LONGEST_NAME} characters long, the length at which some vendors cut names. One note per "
         "item type.",
         f"""
         SELECT item_type, count(*) FILTER (length(name) = {_LONGEST_NAME}) AS items_that_may_be_cut,
@@ -295,7 +295,7 @@ _OF_ITEMS = (
     _observation(
         "items",
         "certificate_is_of_one_item",
-        "No two items have the same grader and certificate.",
+        "No two items have the same grader and certificate number.",
         """
         SELECT grader, cert_digits, count(*) AS items, min(item_id) AS first, max(item_id) AS last FROM items
         WHERE grader IS NOT NULL AND cert_digits IS NOT NULL GROUP BY ALL HAVING count(*) > 1
@@ -304,7 +304,7 @@ _OF_ITEMS = (
     _of_each_row(
         "items",
         "card_facts_can_be_read",
-        "Each certificate, year and grade from a vendor is readable; its text is kept in any case.",
+        "Each certificate number, year and grade from a vendor can be read; its text is kept in any case.",
         "item_id cert_number year grade",
         """
         (cert_number IS NOT NULL AND cert_digits IS NULL) OR (year IS NOT NULL AND year_number IS NULL)
@@ -324,7 +324,7 @@ _OF_MARTS = (
     _observation(
         "daily_signals",
         "failed_rate_is_usual",
-        "The failure rate of the latest completed day is not above its upper control limit from the 28 days before.",
+        "The failed rate of the latest completed day is not above its upper control limit from the 28 days before.",
         """
         SELECT signal_date::VARCHAR AS day, sentence FROM daily_signals
         WHERE signal = 'failed_rate' AND is_unusual AND z > 0

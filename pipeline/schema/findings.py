@@ -12,7 +12,7 @@ DATA_ISSUES = Table(
         Column("table_name", "VARCHAR", "Table that has the issue", nullable=False),
         Column("session_id", "VARCHAR", "The session, if there is one"),
         Column("pull_number", "INTEGER", "The pull, if there is one"),
-        Column("source", "VARCHAR", "Inbox file and row, or SHA-256 of the answer's body"),
+        Column("source", "VARCHAR", "File and row, database and cursor, or SHA-256 of the answer's body"),
         Column("field", "VARCHAR", "Field or JSON path"),
         Column("detail", "VARCHAR", "Description of the issue", nullable=False),
         Column("raw_value", "VARCHAR", "First 200 characters of the received value"),

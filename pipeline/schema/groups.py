@@ -37,7 +37,12 @@ PACK_WEEKS = Table(
         Column(
             "win_rate", "DOUBLE", "Share of the quoted pulls with a quote at or above the price per pull", unit=SHARE
         ),
-        Column("win_rate_low", "DOUBLE", "Lower bound of its 95 % interval, for sessions as samples", unit=SHARE),
+        Column(
+            "win_rate_low",
+            "DOUBLE",
+            "Lower bound of the 95 % interval of `win_rate` (Wilson, clustered by session)",
+            unit=SHARE,
+        ),
         Column("win_rate_high", "DOUBLE", "Upper bound of this interval", unit=SHARE),
         Column("multiple_median", "DOUBLE", "Median of quote over price per pull"),
         Column("multiple_mean_capped_5x", "DOUBLE", "Mean of quote over price per pull, each capped at 5"),
@@ -63,7 +68,7 @@ USERS = Table(
             "DOUBLE",
             "For comparing users: the return ratio of all users, times the user's mean multiple over that of all "
             "users. Multiples are capped at 5, and the user's mean is shrunk towards that of all users, more so with "
-            "fewer pulls. If users differ no more than by chance, nearly always all have the same value. NULL if no "
+            "fewer pulls. If users differ by chance only, all users nearly always have the same value. NULL if no "
             "user has two sessions with a price",
         ),
         Column("first_purchased_at", TIME, "Time of the first session: initiated, else submitted", nullable=False),
@@ -87,17 +92,17 @@ SET_VALUES = Table(
                 ("year_number", "INTEGER", "none could be read"),
                 ("grader", "VARCHAR", "none could be read"),
                 ("grade_number", "DOUBLE", "none could be read"),
-                ("grade_label", "VARCHAR", "none could be read: PRISTINE 10 is worth more than GEM MINT 10"),
+                ("grade_label", "VARCHAR", "none could be read. A PRISTINE 10 is worth more than a GEM MINT 10"),
             )
         ),
         Column("item_count", "BIGINT", "Distinct items", nullable=False),
-        Column("pull_count", "BIGINT", "Pulls of them", nullable=False),
+        Column("pull_count", "BIGINT", "Pulls of these items", nullable=False),
         Column("priced_item_count", "BIGINT", "Items whose latest pull has a quote", nullable=False),
         Column("buyback_median_usd", MONEY, "Median of the items' latest quotes, interpolated"),
         Column("buyback_max_usd", MONEY, "Highest quote of any pull of these items"),
         Column("insured_item_count", "BIGINT", "Items with both a latest quote and an insured value", nullable=False),
-        Column("insured_value_usd", MONEY, "Sum of the insured values of these"),
-        Column("insured_value_ratio", "DOUBLE", "Sum of the latest quotes of these over `insured_value_usd`"),
+        Column("insured_value_usd", MONEY, "Sum of the insured values of these items"),
+        Column("insured_value_ratio", "DOUBLE", "Sum of the latest quotes of these items over `insured_value_usd`"),
     ),
     group="marts",
     sources=("items",),

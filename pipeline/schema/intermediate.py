@@ -18,7 +18,7 @@ LATENCIES = (
             "DOUBLE",
             f"Percentile {p} of the seconds from initiation (else submission) to the first fulfilled answer, among "
             "sessions that do not fail (Aalen and Johansen). An upper limit, since polling notices a fulfilment late. "
-            "NULL if too many sessions are pending; it then exceeds `latency_followed_seconds`",
+            "NULL if too many sessions are pending; the percentile then exceeds `latency_followed_seconds`",
         )
         for p in (50, 90, 99)
     ),
@@ -49,7 +49,7 @@ def _quote_counts(sum_type: str) -> tuple[Column, ...]:
             nullable=True,
         ),
         Column("pulls_a_session", "BIGINT", "Pulls of the session; NULL without a price", key=True, nullable=True),
-        Column("buyback_price_usd", MONEY, "Quoted sellback value", key=True, nullable=True),
+        Column("buyback_price_usd", MONEY, "Quote", key=True, nullable=True),
         Column("pull_count", "BIGINT", "Pulls of this combination", nullable=False),
         Column("on_chain_count", "BIGINT", "Of these, pulls with a mint address", nullable=False),
         Column("session_count", "BIGINT", "Of these, pulls with the lowest quote of their session", nullable=False),

@@ -46,11 +46,12 @@ CARD_COLUMNS = (
     Column(
         "print_run",
         "INTEGER",
-        "Number of printed copies: 25 of `/25` or `12/25`, from the trait Print Run, Numbered or Parallel, else from "
-        "the name; NULL if it may be the card's number in its set, a grade or a season",
+        "Number of printed copies, such as 25 from `/25` or `12/25`: from the trait Print Run, Numbered To, Serial "
+        "Numbered, Numbered or Parallel, else from the name; NULL if it may be the card's number in its set, a grade "
+        "or a season",
     ),
     Column("language", "VARCHAR", "From the trait Language, as text"),
-    Column("insured_value_usd", MONEY, "From the trait Insured Value; NULL in another currency than dollars"),
+    Column("insured_value_usd", MONEY, "From the trait Insured Value; NULL in a currency other than dollars"),
     Column(
         "is_trait_repeated",
         "BOOLEAN",

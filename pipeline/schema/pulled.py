@@ -42,7 +42,7 @@ TOP_PULLS = Table(
         Column("item_id", "VARCHAR", "The item"),
         Column("item_type", "VARCHAR", "The type as sent"),
         Column("name", "VARCHAR", "The item's name"),
-        Column("buyback_price_usd", MONEY, "Quoted sellback value", nullable=False),
+        Column("buyback_price_usd", MONEY, "Quote", nullable=False),
         share("total_share", "Share of the sum of all quotes"),
         Column("multiple", "DOUBLE", "Quote over price per pull; NULL if the price is unknown"),
         Column("pack_id", "VARCHAR", "The pack"),
@@ -94,7 +94,7 @@ REPULLED_ITEMS = Table(
             "change_log",
             "DOUBLE",
             "Logarithm of latest over previous quote, for means over items. A mean of `change_ratio` is biased "
-            "upwards: a doubling and a halving average to a rise. NULL if a quote is zero",
+            "upwards: the mean of a doubling and a halving is a rise. NULL if a quote is zero",
         ),
         Column("change_since_first_log", "DOUBLE", "Logarithm of latest over first quote"),
     ),

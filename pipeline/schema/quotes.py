@@ -6,7 +6,7 @@ from pipeline.schema.table import Column, Reference, Table
 _HALF_OF_TOTAL = Column(
     "half_of_total_pull_count",
     "BIGINT",
-    "Number of top pulls that make half of `buyback_total_usd`; if few, those pulls decide the mean",
+    "Number of top pulls that make up half of `buyback_total_usd`; if few, those pulls decide the mean",
 )
 
 _BY_RANK = "(order statistics, clustered by session; NULL below 30 sessions)"
@@ -31,7 +31,7 @@ ITEM_TYPES = Table(
         share("on_chain_share", "Share of the pulls that have a mint address"),
         PULL_COUNTS[1],
         money("buyback_total_usd", "Sum of quotes"),
-        money("buyback_mean_usd", "Mean quote; a few large ones dominate it"),
+        money("buyback_mean_usd", "Mean quote; a few large quotes dominate it"),
         money("buyback_min_usd", "Lowest quote"),
         *(money(f"buyback_p{p}_usd", f"Percentile {p} of the quotes, interpolated") for p in (5, 25)),
         money("buyback_median_usd", "Median quote, interpolated"),
@@ -64,7 +64,9 @@ BUYBACK_VALUES = Table(
         *(money(f"buyback_p{p}_usd", f"Percentile {p} of the quotes, interpolated") for p in (25, 75, 95)),
         money("buyback_max_usd", "Highest quote"),
         count(
-            "paid_pull_count", "Quoted pulls of sessions whose price is known and not zero; the base of the next two"
+            "paid_pull_count",
+            "Quoted pulls of sessions whose price is known and not zero; the base of `spend_usd` and "
+            "`spend_buyback_usd`",
         ),
         money("spend_usd", "Price of these pulls; the return is `spend_buyback_usd` over `spend_usd`"),
         money("spend_buyback_usd", "Sum of the quotes of these pulls"),
@@ -80,7 +82,7 @@ PACK_ECONOMICS = Table(
     "One row per pack with a known price, on a quoted-buyback basis: a quote can change at sellback.",
     (
         Column("pack_id", "VARCHAR", "The pack", key=True),
-        count("purchase_count", "Sessions with a price: as submitted, else the packs file's times the packs bought"),
+        count("purchase_count", "Sessions with a price: as submitted, else from the packs file times the packs bought"),
         count("fulfilled_count", "Of these, fulfilled"),
         count("pull_count", "Pulls of the fulfilled sessions: quoted, unquoted and free ones"),
         money("spend_usd", "Sum of the price per pull over the quoted pulls"),
@@ -104,9 +106,11 @@ PACK_ECONOMICS = Table(
         Column("multiple_median", "DOUBLE", "Median of quote over price per pull"),
         *_bounds("multiple_median", _BY_RANK),
         Column("multiple_mean_capped_5x", "DOUBLE", "Mean of quote over price per pull, each capped at 5"),
-        *_bounds("multiple_mean_capped_5x", _BY_HALL, "; at least the bound with one more pull at 5"),
+        *_bounds("multiple_mean_capped_5x", _BY_HALL, "; at least the bound that one more pull at 5 would give"),
         Column(
-            "multiple_mean", "DOUBLE", "The mean without a cap; a few large values dominate it, so it has no interval"
+            "multiple_mean",
+            "DOUBLE",
+            "Mean of quote over price per pull, without a cap; a few large values dominate it, so it has no interval",
         ),
         count(
             "quoted_pull_count",
@@ -115,7 +119,7 @@ PACK_ECONOMICS = Table(
         count("unquoted_pull_count", "Pulls of these sessions without a quote; excluded from the other figures"),
         money(
             "unquoted_spend_usd",
-            "Price of the pulls without a quote; plus `spend_usd`, the price of all fulfilled sessions",
+            "Price of the pulls without a quote; with `spend_usd`, it adds up to the price of all fulfilled sessions",
         ),
         count("unpriced_count", "Fulfilled sessions of the pack without a price; excluded from the other figures"),
         count("free_count", "Of `fulfilled_count`, sessions with a price of zero; they have no multiples and no wins"),

@@ -12,7 +12,7 @@ DAILY_SIGNALS = Table(
         Column(
             "signal",
             "VARCHAR",
-            "`purchases` submitted; `failed_rate` of the final ones; `win_rate` of the quoted pulls with a price; "
+            "`purchases` submitted; `failed_rate` of the final purchases; `win_rate` of the quoted pulls with a price; "
             "`quoted_value`, the geometric mean of the quotes above zero in USD",
             key=True,
             accepted=SIGNALS,
@@ -29,7 +29,12 @@ DAILY_SIGNALS = Table(
             "Variation between the 28 days relative to chance (Laney's sigma z), at least 1; the standard errors "
             "include it",
         ),
-        Column("former_day_count", "BIGINT", "Days of the 28 with data; below 14 there are no limits", nullable=False),
+        Column(
+            "former_day_count",
+            "BIGINT",
+            "How many of the 28 days have data; below 14 there are no limits",
+            nullable=False,
+        ),
         Column("is_unusual", "BOOLEAN", "Whether the figure is outside the control limits", nullable=False),
         Column(
             "is_telling",

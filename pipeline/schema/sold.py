@@ -36,7 +36,9 @@ SELLBACKS = Table(
         Column("pulled_date", "DATE", "UTC day of the pull", nullable=False),
         Column("sold_at", TIME, "When it was sold back", nullable=False),
         Column("sold_date", "DATE", "UTC day of `sold_at`", nullable=False),
-        Column("quote_age_seconds", "DOUBLE", "From the answer with the quote to the sale; 0 if the sale was earlier"),
+        Column(
+            "quote_age_seconds", "DOUBLE", "Time from the answer with the quote to the sale; 0 if the sale was earlier"
+        ),
         Column("days_since_pull", "BIGINT", "UTC days from `pulled_date` to `sold_date`; at least 0", nullable=False),
         Column("buyback_price_usd", MONEY, "The quote"),
         Column("amount_usd", MONEY, "Amount paid; NULL if not recorded"),
@@ -53,19 +55,19 @@ _BY_DAYS = "(Student's t, clustered by day of sale; NULL below 10 days)"
 
 QUOTE_ACCURACY = Table(
     "quote_accuracy",
-    "One row per age band of the quote at the sale and item type: amounts paid against quotes.",
+    "One row per age band (time from quote to sale) and item type: amounts paid compared with quotes.",
     (
         Column("age_band", "VARCHAR", "Time from the quote to the sale, in words", key=True),
         Column("item_type", "VARCHAR", "The type as sent; `unknown` where absent", key=True),
         Column("age_from_seconds", "BIGINT", "Lower bound of the band", nullable=False),
         Column("sold_count", "BIGINT", "Pulls sold back with both a quote and an amount", nullable=False),
-        Column("day_count", "BIGINT", "UTC days on which they were sold", nullable=False),
+        Column("day_count", "BIGINT", "UTC days on which these pulls were sold", nullable=False),
         Column("quoted_usd", MONEY, "Sum of their quotes"),
         Column("realised_usd", MONEY, "Sum of the amounts paid for them"),
         Column("realised_ratio", "DOUBLE", "`realised_usd` over `quoted_usd`; 1 if all were paid as quoted"),
         Column("realised_ratio_low", "DOUBLE", f"Lower bound of the 95 % interval of `realised_ratio` {_BY_DAYS}"),
         Column("realised_ratio_high", "DOUBLE", f"Upper bound of the 95 % interval of `realised_ratio` {_BY_DAYS}"),
-        Column("at_quote_share", "DOUBLE", "Share of them paid exactly as quoted", unit=SHARE),
+        Column("at_quote_share", "DOUBLE", "Share of these pulls paid exactly as quoted", unit=SHARE),
     ),
     group="marts",
     sources=("sellbacks",),
@@ -79,8 +81,9 @@ SELLBACK_SHARES = Table(
         Column(
             "at_risk_count",
             "BIGINT",
-            "Pulls not sold before that day, pulled on or after the day of the first sale, and followed for so many "
-            "days: until the day of the last sale, or of its record if that is earlier",
+            "Pulls that could be sold on that day: pulled on or after the day of the first sale, not sold earlier, and "
+            "followed for that many days. Follow-up ends on the day of the last sale, or on the day on which its "
+            "record was read if that is earlier",
             nullable=False,
         ),
         Column("sold_count", "BIGINT", "Of these, sold on that day", nullable=False),

@@ -40,7 +40,7 @@ def read(file: BinaryIO, name: str, kind: Kind, on_unknown_columns: OnUnknownCol
     """
     if not is_supported(name):
         suffix = PurePath(name).suffix or "no suffix"
-        raise UnreadableFileError(f"its name ends in {suffix}; allowed are {', '.join(SUFFIXES)}")
+        raise UnreadableFileError(f"its name ends in {suffix}; use one of {', '.join(SUFFIXES)}")
     chosen = format_of(name)
     if chosen in kind.refused_formats:
         raise UnreadableFileError(kind.refused_formats[chosen])

@@ -53,6 +53,6 @@ SELLBACKS = Kind(
     identity=SELLBACK_COLUMNS,
     parse=parse_sellback,
     refused_formats={
-        "txt": "a .txt file has ids only, but a sellback has a time; allowed are .csv, .jsonl, .ndjson, .parquet"
+        "txt": "a .txt file has ids only, but a sellback has a time; use one of .csv, .jsonl, .ndjson, .parquet"
     },
 )

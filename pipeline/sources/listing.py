@@ -139,7 +139,7 @@ class _Walk:
         if S_ISREG(status.st_mode):
             self.found.files.append(InboxFile(name, status.st_size, status.st_mtime_ns))
         else:
-            self._leave(name, f"it is no regular file; put a file there, and {_TRIED_AGAIN}")
+            self._leave(name, f"it is not a regular file; put a file there, and {_TRIED_AGAIN}")
 
     def _leave(self, name: str, reason: str) -> None:
         self.found.left[printable(name)] = reason

@@ -125,8 +125,8 @@ def _records(content: bytes) -> list[tuple[int, dict[str, str]]]:
     found = find_columns(header, COLUMNS)
     if "pack_id" not in found.places or found.repeated:
         raise PackFileError(
-            f"its first line lacks the column pack_id or repeats a column; allowed are {', '.join(COLUMNS)}, separated "
-            "by commas",
+            f"its first line lacks the column pack_id or repeats a column; use {', '.join(COLUMNS)}, separated by "
+            "commas",
             ",".join(header),
         )
     records = []
@@ -210,7 +210,7 @@ def _parsed(given: Mapping[str, str], name: str, faults: list[PackFileError]) ->
 def _check_against(accepted: list[PackRow], row: PackRow) -> None:
     """Rejects a row that contradicts an earlier row of the same pack. Raises PackFileError."""
     for other in accepted:
-        where = f"row {other.row_number}, which stands"
+        where = f"row {other.row_number}, which counts"
         for name in ("name", "price_usd", "buyback_share"):
             if name == "buyback_share" and row.valid_from != other.valid_from:
                 continue
@@ -218,7 +218,7 @@ def _check_against(accepted: list[PackRow], row: PackRow) -> None:
             if None not in (ours, theirs) and ours != theirs:
                 column = "buyback_percent" if name == "buyback_share" else name
                 raise PackFileError(
-                    f"{column} differs from that of {where}; give it once, or equally in each row",
+                    f"{column} differs from that of {where}; give it once, or the same in each row",
                     str(ours),
                 )
         if row.tier is None or other.tier is None or row.valid_from != other.valid_from:

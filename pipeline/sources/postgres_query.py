@@ -23,7 +23,7 @@ _EARLIEST = (datetime(2, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LATEST = (datetime(9999, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LEAST = -(2**63)
 _HOUR = 3_600_000_000  # microseconds
-_ALLOWED = "allowed are timestamptz, timestamp (taken as UTC) and bigint"
+_ALLOWED = "use timestamptz, timestamp (taken as UTC) or an integer type"
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ class JournalSegments:
                 self._restore(journal, list(of_journal))
             except OSError as error:
                 raise StoreError(
-                    f"{journal} could not be written: {error}; its answers stay in the object store: make room or "
-                    "mend the permissions, then run again"
+                    f"{journal} could not be written: {error}; its answers stay in the object store: free some "
+                    "space or correct the permissions, then run again"
                 ) from error
             restored.add(journal.name)
         return restored

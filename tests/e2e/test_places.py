@@ -226,7 +226,7 @@ def test_a_line_of_a_dotenv_file_that_cannot_be_read_is_refused_without_its_word
     (env_file := tmp_path / ".env").write_text(text)
     with pytest.raises(SettingsError) as refused:
         Settings.load(env_file)
-    assert str(refused.value) == f"{env_file}, line {line}, is no setting: write NAME=value, and close each quote"
+    assert str(refused.value) == f"{env_file}, line {line}, is not a setting: write NAME=value, and close each quote"
 
 
 def test_a_name_in_a_dotenv_file_that_resembles_a_setting_is_warned_of(tmp_path):
@@ -237,9 +237,9 @@ def test_a_name_in_a_dotenv_file_that_resembles_a_setting_is_warned_of(tmp_path)
     )
     env_file.chmod(0o600)
     assert env_file_warnings(env_file) == [
-        f"{env_file}: PHYGTALS_ENV is no setting and has no effect; did you mean PHYGITALS_ENV?",
-        f"{env_file}: PHYGITALS_APIKEY is no setting and has no effect; did you mean PHYGITALS_API_KEY?",
-        f"{env_file}: PHYGITALS_NEW is no setting and has no effect",
+        f"{env_file}: PHYGTALS_ENV is not a setting and has no effect; did you mean PHYGITALS_ENV?",
+        f"{env_file}: PHYGITALS_APIKEY is not a setting and has no effect; did you mean PHYGITALS_API_KEY?",
+        f"{env_file}: PHYGITALS_NEW is not a setting and has no effect",
     ]
     assert env_file_warnings(tmp_path / "none") == []
 

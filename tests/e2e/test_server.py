@@ -237,4 +237,4 @@ def test_the_port_of_the_ui_is_refused_while_another_program_has_it():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         refused = phygitals_here("dev", "--port", str(port))
-    assert_one_line_error(refused, f"127.0.0.1:{port} cannot be listened on", "choose another --port")
+    assert_one_line_error(refused, f"127.0.0.1:{port} cannot be used", "choose another --port")

@@ -20,7 +20,7 @@ def unknown_because(url: str) -> str:
 @pytest.mark.parametrize("password", ["open sesame: now", "sesame\t: now", "sesame\0"])
 def test_a_password_in_a_configuration_that_is_no_yaml_is_not_shown(password):
     said = unknown_because(f"postgresql://dagster:{password}@127.0.0.1:1/history")
-    assert "dagster.yaml is no valid YAML" in said and said.endswith(": correct it")
+    assert "dagster.yaml is not valid YAML" in said and said.endswith(": correct it")
     assert "sesame" not in said
 
 

@@ -276,7 +276,7 @@ def test_a_file_that_cannot_be_read_is_a_finding_that_says_why(api):
     found = rows(workspace, "SELECT source, severity, detail FROM data_issues WHERE rule = 'rejected_file'")
     ((source, severity, detail),) = found
     assert (source, severity) == ("picture.png", "error")
-    assert detail == "its name ends in .png; allowed are .csv, .jsonl, .ndjson, .parquet, .txt"
+    assert detail == "its name ends in .png; use one of .csv, .jsonl, .ndjson, .parquet, .txt"
     assert rows(workspace, "SELECT session_id FROM purchases") == [("fine",)]
 
 

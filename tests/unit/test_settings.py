@@ -86,7 +86,7 @@ def test_a_value_that_is_not_allowed_is_refused_by_name(variable, value, allowed
     with pytest.raises(SettingsError) as refusal:
         load(tmp_path)
     message = str(refusal.value)
-    assert message.startswith(f"PHYGITALS_{variable.upper()}='{value}' is refused: allowed")
+    assert message.startswith(f"PHYGITALS_{variable.upper()}='{value}' is refused: use ")
     assert allowed in message
     assert "\n" not in message
 
@@ -189,14 +189,14 @@ def test_a_bad_url_of_a_database_is_refused_without_being_shown(url, tmp_path, c
     with pytest.raises(SettingsError) as refusal:
         load(tmp_path)
     message = str(refusal.value)
-    assert message.startswith("PHYGITALS_SUBMISSIONS_URL=the value (not shown) is refused: allowed is postgresql://")
+    assert message.startswith("PHYGITALS_SUBMISSIONS_URL=the value (not shown) is refused: use postgresql://")
     assert "geh" not in message and "eim" not in message and "\n" not in message
     assert refusal.value.__cause__ is None
 
 
 def test_a_query_without_text_is_refused(tmp_path, configure):
     configure(submissions_url="postgresql://host/shop", submissions_query=" ; ")
-    with pytest.raises(SettingsError, match="PHYGITALS_SUBMISSIONS_QUERY=' ; ' is refused: allowed is a query such as"):
+    with pytest.raises(SettingsError, match="PHYGITALS_SUBMISSIONS_QUERY=' ; ' is refused: use a query such as"):
         load(tmp_path)
 
 

@@ -84,9 +84,9 @@ def read() -> IntakeReport:
         ),
         (
             "SELECT session_id, session_id AS cursor FROM purchases",
-            "cursor is of type text; allowed are timestamptz, timestamp (taken as UTC) and bigint",
+            "cursor is of type text; use timestamptz, timestamp (taken as UTC) or an integer type",
         ),
-        ("SELECT session_id, created_at::date AS cursor FROM purchases", "cursor is of type date; allowed are"),
+        ("SELECT session_id, created_at::date AS cursor FROM purchases", "cursor is of type date; use timestamptz"),
         ("SELECT session_id, quantity AS cursor FROM purchases", "the query has rows whose cursor is NULL; give each"),
         ("SELECT session_id, 1/0 AS cursor FROM purchases", "division by zero; correct PHYGITALS_SUBMISSIONS_QUERY"),
         ("SELECT session_id, created_at AS cursor FROM hidden", "permission denied for table hidden; grant SELECT"),

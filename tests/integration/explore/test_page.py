@@ -236,4 +236,4 @@ def test_a_published_file_of_a_version_that_lacked_a_column_is_named(workspace, 
 def test_a_port_that_is_taken_is_named(workspace):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert_one_line_error(phygitals_here("explore", "--port", str(port)), f"127.0.0.1:{port} cannot be listened on")
+        assert_one_line_error(phygitals_here("explore", "--port", str(port)), f"127.0.0.1:{port} cannot be used")

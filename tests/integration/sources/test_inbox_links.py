@@ -117,7 +117,7 @@ def test_a_link_that_takes_a_files_place_after_the_listing_is_not_followed(swapp
 def test_a_pipe_is_named_and_not_waited_for(folder, workspace):
     os.mkfifo(folder.path(workspace) / "a.csv")
     (line,) = folder.take_in(workspace).lines
-    assert line.startswith("a.csv: not read, it is no regular file; ")
+    assert line.startswith("a.csv: not read, it is not a regular file; ")
 
 
 def test_a_pipe_that_takes_a_files_place_is_not_waited_for(folder, workspace):

@@ -39,7 +39,7 @@ def test_the_shares_of_the_limits_add_up_to_them_exactly(settings, ceiling, coun
 
 def test_a_ceiling_below_one_request_a_second_is_kept_whole_and_has_no_shares(settings):
     assert share_of(settings(requests_per_second=0.5), 0, 1).rate_ceiling == 0.5
-    with pytest.raises(SettingsError, match="PHYGITALS_POLL_SHARDS=2 is refused: allowed are at most 1,"):
+    with pytest.raises(SettingsError, match="PHYGITALS_POLL_SHARDS=2 is refused: use at most 1,"):
         settings(requests_per_second=0.5, poll_shards=2)
 
 
@@ -72,7 +72,7 @@ def test_a_shard_of_another_deployment_keeps_the_lower_number_of_requests_in_fli
     [({"requests_per_second": 3, "poll_shards": 4}, 3), ({"max_concurrency": 2, "poll_shards": 3}, 2)],
 )
 def test_more_shards_than_a_limit_has_shares_are_refused(settings, values, most):
-    with pytest.raises(SettingsError, match=f"PHYGITALS_POLL_SHARDS=. is refused: allowed are at most {most}"):
+    with pytest.raises(SettingsError, match=f"PHYGITALS_POLL_SHARDS=. is refused: use at most {most}"):
         settings(**values)
 
 

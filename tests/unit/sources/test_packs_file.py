@@ -70,12 +70,12 @@ BAD_ROWS = {
     "q,,,,t,0,5,": "the tier has no weight; fill in all of tier, fmv_low_usd, fmv_high_usd, weight, or none",
     "q,,,,,,5,": "the tier has no tier and fmv_low_usd and weight",
     "q,,,,t,5,5,1": "fmv_high_usd is not above fmv_low_usd; correct the bounds",
-    "p,,11,,,,,": "price_usd differs from that of row 2, which stands; give it once, or equally in each row",
+    "p,,11,,,,,": "price_usd differs from that of row 2, which counts; give it once, or the same in each row",
     "p,,,90,,,,": "buyback_percent differs from that of row 2",
     "p,Other,,,,,,": "name differs from that of row 2",
     "p,,,,low,20,30,1,31.01.2026": "valid_from is not a day; write it like 2026-01-31",
-    "p,,,,low,20,30,1": "the tier repeats that of row 2, which stands; give each tier of a pack once",
-    "p,,,,high,19.99,,1": "its values overlap with those of row 2, which stands; end one tier where the next begins",
+    "p,,,,low,20,30,1": "the tier repeats that of row 2, which counts; give each tier of a pack once",
+    "p,,,,high,19.99,,1": "its values overlap with those of row 2, which counts; end one tier where the next begins",
 }
 
 
