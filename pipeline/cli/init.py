@@ -81,7 +81,9 @@ def _contents(folder: Path) -> dict[Path, str]:
 
 def _dotenv() -> Iterator[str]:
     """The lines of `.env`: each variable commented out, with its meaning and its default."""
-    yield from _comment("Settings of phygitals. Remove the # before a variable to set it; the environment wins.")
+    yield from _comment(
+        "Settings of phygitals. Remove the # before a variable to set it. Environment variables take precedence."
+    )
     yield from _comment("This file may hold secrets: only you should be able to read it.")
     for name, field in Settings.model_fields.items():
         described = DEFAULTS_BY_ENVIRONMENT.get(name)

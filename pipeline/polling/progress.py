@@ -73,7 +73,7 @@ class Progress:
         if self.exit is None:
             return "no session was pending"
         if self.exit is Exit.ASKED_TO_WAIT and self.wait_until:
-            return f"{self.exit} until {_minute_after(self.wait_until)}; no session is polled before"
+            return f"{self.exit} until {_minute_after(self.wait_until)}; no session is polled before then"
         if self.exit is Exit.SESSIONS_WAIT:
             return f"{self.exit}, the first until {_minute_after(min(self.waiting.values()))}"
         return self.exit.value

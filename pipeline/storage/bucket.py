@@ -212,7 +212,7 @@ def _reason(text: str, denied: bool) -> str:
         return _REMEDIES["PermanentRedirect"]
     if status:
         named = f" ({code[1]})" if code else ""
-        return f"it answered with status {status[1]}{named}: run again, and if it stays so, check the store"
+        return f"it answered with status {status[1]}{named}: run again, and if the error persists, check the store"
     if "credential" in text.lower() or "169.254.169.254" in text:
         return _NO_CREDENTIALS
     return _UNREACHABLE

@@ -99,7 +99,7 @@ class DataDirectory(Layout):
         """
         if not has_literal_path(str(self.root)):
             raise DataDirectoryError(
-                f"the data directory {self.root} cannot be used: DuckDB opens no path with both a backslash and "
+                f"the data directory {self.root} cannot be used: DuckDB cannot open a path with both a backslash and "
                 "one of *, ? and [; set PHYGITALS_DATA_DIR to another one"
             )
         mine = {"environment": environment, "api_url": api_url}

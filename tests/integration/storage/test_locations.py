@@ -148,7 +148,7 @@ def test_a_history_says_the_same_below_any_folders(tmp_path, record_property):
 
 def test_a_path_that_duckdb_cannot_open_is_refused_before_anything_is_made(tmp_path):
     data = DataDirectory(tmp_path / "a\\b*" / "data")
-    with pytest.raises(DataDirectoryError, match="opens no path with both a backslash and one of"):
+    with pytest.raises(DataDirectoryError, match="cannot open a path with both a backslash and one of"):
         data.claim("local", "none")
     assert not data.root.parent.exists()
 
