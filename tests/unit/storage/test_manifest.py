@@ -71,7 +71,12 @@ def test_a_save_of_many_months_goes_through_the_history_once(tmp_path, monkeypat
         for day in days:
             manifest.written(table, day, PART)
     seen = []
-    monkeypatch.setattr("pipeline.storage.manifest.month_of", lambda name: seen.append(name) or month_of(name))
+
+    def month_of_seen(name):
+        seen.append(name)
+        return month_of(name)
+
+    monkeypatch.setattr("pipeline.storage.manifest.month_of", month_of_seen)
     manifest.save()
     assert sorted(seen) == sorted(2 * days)
     assert Manifest(data.records).state(PULLS) == manifest.state(PULLS)
