@@ -122,7 +122,12 @@ def _opened_database(url: str, configuration: Path) -> Iterator[HistoryStorage]:
         ) from None
     try:
         connected = psycopg.connect(
-            url, connect_timeout=_CONNECT_SECONDS, options=_OPTIONS, cursor_factory=psycopg.ClientCursor
+            url,
+            connect_timeout=_CONNECT_SECONDS,
+            options=_OPTIONS,
+            # Without it, text of a database whose encoding is SQL_ASCII comes as bytes, which equal no word.
+            client_encoding="UTF8",
+            cursor_factory=psycopg.ClientCursor,
         )
         with connected as connection:
             yield _Database(connection)

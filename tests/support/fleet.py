@@ -30,10 +30,10 @@ DAEMON = PROJECT_ROOT / "deploy" / "phygitals-daemon.service"
 WEBSERVER = PROJECT_ROOT / "deploy" / "phygitals-webserver.service"
 
 
-def new_history(cluster: Cluster) -> str:
+def new_history(cluster: Cluster, encoding: str = "UTF8") -> str:
     """The URL of an empty database for a run history, as dagster.yaml takes it."""
     name = f"history_{uuid.uuid4().hex}"
-    cluster.run(f"CREATE DATABASE {name}")
+    cluster.run(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
     return cluster.url(OWNER, OWNERS_PASSWORD, name).replace("postgresql://", "postgresql+psycopg2://")
 
 

@@ -32,12 +32,13 @@ instance_class:
 """
 
 
-@pytest.fixture
-def history(database, monkeypatch):
+# PostgreSQL makes databases in SQL_ASCII where the machine has no locale.
+@pytest.fixture(params=["UTF8", "SQL_ASCII"])
+def history(request, database, monkeypatch):
     """An empty database that DAGSTER_HOME names."""
     pytest.importorskip("dagster_postgres")
     (Path(os.environ["DAGSTER_HOME"]) / "dagster.yaml").write_text(CONFIGURATION)
-    monkeypatch.setenv("DAGSTER_POSTGRES_URL", new_history(database))
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", new_history(database, request.param))
 
 
 def status():
