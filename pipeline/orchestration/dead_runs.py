@@ -53,7 +53,7 @@ def await_lease(data: DataDirectory) -> None:
 
 
 def _is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    directory = run.tags.get(DATA_DIRECTORY)
+    directory = None if _has_tags_of_former(instance, run) else run.tags.get(DATA_DIRECTORY)
     try:
         if directory:
             data = DataDirectory(Path(directory), run.tags.get(LAKE_URL))
@@ -67,3 +67,10 @@ def _is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
     silent_for = _SILENT_FOR if directory else _SILENT_WITHOUT_LOCK_FOR
     return not latest or now().timestamp() - latest[0].timestamp > silent_for
+
+
+def _has_tags_of_former(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether the run retries another and has not taken the lease: Dagster gives a retry the tags of the dead run."""
+    holder, former = run.tags.get(LEASE_HOLDER), run.parent_run_id
+    retried = instance.get_run_by_id(former) if holder and former else None
+    return retried is not None and retried.tags.get(LEASE_HOLDER) == holder

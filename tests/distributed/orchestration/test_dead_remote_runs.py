@@ -41,6 +41,24 @@ def test_a_run_that_left_its_lease_to_end_is_dead_at_once(remote_run, monkeypatc
     assert dead_runs.fail_dead_runs(instance) == [run_id]
 
 
+def test_a_retry_is_not_dead_before_it_takes_the_lease_of_the_dead_run(remote_run, monkeypatch):
+    instance, run_id = remote_run
+    dead = instance.get_run_by_id(run_id)
+    instance.report_run_failed(dead)
+    retry = instance.create_run_for_job(
+        defs.resolve_job_def("refresh"), tags=dead.tags, parent_run_id=run_id, root_run_id=run_id
+    )
+    instance.report_engine_event("waits for a worker", retry)
+    instance.handle_run_event(retry.run_id, DagsterEvent(DagsterEventType.RUN_START.value, retry.job_name))
+    of_the_store = Bucket.now_ns
+    monkeypatch.setattr(Bucket, "now_ns", lambda self: of_the_store(self) + 62_000_000_000)
+    monkeypatch.setattr(dead_runs, "now", lambda: now() + timedelta(minutes=10))
+    assert dead_runs.fail_dead_runs(instance) == []
+    # From here on, the retry writes.
+    instance.add_run_tags(retry.run_id, {LEASE_HOLDER: "another machine"})
+    assert dead_runs.fail_dead_runs(instance) == [retry.run_id]
+
+
 def test_a_run_that_released_its_lease_may_have_work_left(remote_run, lake_url):
     instance, _ = remote_run
     Bucket(lake_url).delete(KEY)
