@@ -75,3 +75,12 @@ def test_the_settings_of_the_guide_are_those_that_the_services_and_dagster_read(
     for name, variable in (("postgres", "DAGSTER_POSTGRES_URL"), ("redis", "DAGSTER_REDIS_URL")):
         assert f"@{name}:" in ENVIRONMENT[variable] and name in SERVICES
     assert SERVICES["postgres"]["environment"]["POSTGRES_USER"] in ENVIRONMENT["DAGSTER_POSTGRES_URL"]
+
+
+def test_no_service_starts_before_the_database_and_the_queue_answer_as_they_will():
+    """The images answer before: PostgreSQL on its socket while it is prepared, Redis with an error while it loads."""
+    database = SERVICES["postgres"]["healthcheck"]["test"]
+    assert database[:4] == ["CMD", "pg_isready", "-h", "127.0.0.1"]
+    assert SERVICES["redis"]["healthcheck"]["test"] == ["CMD", "redis-cli", "-e", "ping"]
+    # Compose gives up on an unhealthy service; that of a long queue or a slow disk is only late.
+    assert all(SERVICES[name]["healthcheck"]["start_period"] == "5m" for name in ("postgres", "redis"))

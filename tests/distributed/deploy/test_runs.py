@@ -10,7 +10,9 @@ from pathlib import Path
 import dagster as dg
 import httpx
 import pytest
+import yaml
 
+from pipeline.settings import PROJECT_ROOT
 from pipeline.simulator.server import Simulator
 from pipeline.steps import Workspace
 from pipeline.storage.bucket import Bucket
@@ -122,6 +124,16 @@ def test_a_run_whose_worker_is_stopped_goes_on_on_another_and_after_a_kill_waits
     after = {session_id for at, session_id in arrivals.times if at > stopped_at + 2}
     assert before and after and before.isdisjoint(after)
     assert_each_session_is_final(fleet)
+
+
+def test_the_signal_that_stops_a_container_of_a_worker_ends_its_run(arrivals, fleet):
+    compose = yaml.safe_load((PROJECT_ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    with fleet.running(DAEMON, "daemon"), fleet.running(WORKER, "worker") as worker:
+        await_arrivals(arrivals, 10)
+        os.kill(worker, signal.Signals[compose["services"]["worker"]["stop_signal"]])  # a container's first process
+        wait_until(lambda: living(fleet.use("worker")) == [], "the worker has ended", WITHIN)
+        assert len(arrivals.times) < len(SESSIONS)
+        assert statuses(fleet)[-1] == "FAILURE"
 
 
 def test_a_worker_pre_builds_for_a_rebuild_on_another_machine(fleet, configure, monkeypatch):
