@@ -44,6 +44,7 @@ from pipeline.settings import Settings
 from pipeline.sources.inbox import Inbox
 from pipeline.sources.intake import IntakeReport, take_in
 from pipeline.sources.kinds import SELLBACKS, SESSIONS
+from pipeline.sources.only_here import files_only_here
 from pipeline.sources.postgres import DatabaseSource
 from pipeline.storage import compaction, raw_log
 from pipeline.storage.connection import connect
@@ -103,6 +104,7 @@ class Workspace:
             report = take_in(self.data, now, Inbox(self.data, SESSIONS))
             if database := self.database():
                 report.add(take_in(self.data, now, database))
+            report.left |= files_only_here(self.data, self.data.inbox, self.data.packs_file.parent)
             report.recovered = recovered
             return report
 
@@ -114,7 +116,9 @@ class Workspace:
     def take_in_sellbacks(self) -> IntakeReport:
         """Reads the new files of the folder `sellbacks`, if it exists, into raw."""
         with self.data.exclusive():
-            return take_in(self.data, now, Inbox(self.data, SELLBACKS))
+            report = take_in(self.data, now, Inbox(self.data, SELLBACKS))
+            report.left |= files_only_here(self.data, self.data.sellbacks)
+            return report
 
     def poll(
         self,

@@ -22,6 +22,7 @@ from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.settings import Environment, Settings
 from pipeline.sources.inbox import Inbox
 from pipeline.sources.kinds import SELLBACKS, SESSIONS, Kind
+from pipeline.sources.only_here import files_only_here
 from pipeline.sources.packs_file import read_packs
 from pipeline.sources.postgres import last_failure
 from pipeline.steps import Workspace
@@ -175,6 +176,7 @@ def status_of(workspace: Workspace) -> Status:
             *_overdue(workspace.settings, pending, history, moment),
             *(need for kind in KINDS for need in _rejected_files(data, kind)),
             *_rejected_packs(data),
+            *_unread_files(data),
             *_unread_database(workspace),
             *_missing_file(data, history),
         ],
@@ -278,6 +280,12 @@ def _rejected_packs(data: DataDirectory) -> list[Need]:
         for row in read_packs(data.current(data.packs_file))
         if row.row_number == 0
     ]
+
+
+def _unread_files(data: DataDirectory) -> list[Need]:
+    """The files that are only in this machine's working copy of the lake."""
+    found = files_only_here(data, data.inbox, data.sellbacks, data.packs_file.parent)
+    return [Need("file_rejected", f"{name}: not read, {reason}") for name, reason in found.items()]
 
 
 def _unread_database(workspace: Workspace) -> list[Need]:

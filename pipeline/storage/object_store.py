@@ -157,6 +157,7 @@ class ObjectStore:
                 entry = self._download_current(entry, part)
                 # The time of the store, by which files are recognized on every machine.
                 os.utime(part, ns=(entry.modified_ns, entry.modified_ns))
+                self._copy.set_aside(entry.key, part)
                 part.replace(target)
                 self._copy.note(entry.key, entry.etag)
                 return
