@@ -6,14 +6,8 @@ export DAGSTER_HOME ?= $(CURDIR)/dagster_home
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
   --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
-# uv installs in a fifth of pip's time: it unpacks, links and compiles on all cores. It does not read pip's
-# configuration, so a package index that pip was told of is handed on, without being shown.
-INDEX = $${UV_DEFAULT_INDEX:-$$($(BIN)/pip config list 2>/dev/null \
-  | sed -n -E "s/^(:env:|global|install)\.index-url='(.*)'/\2/p" | head -n 1)}
-# Unlike pip, uv refuses to work without a cache, which a service's user without a home folder does not have.
-NO_CACHE = $$(cache=$$($(BIN)/uv cache dir); mkdir -p "$$cache" 2>/dev/null && test -w "$$cache" || echo --no-cache)
-INSTALL = UV_DEFAULT_INDEX="$(INDEX)" \
-  $(BIN)/uv pip install $(NO_CACHE) --python $(BIN)/python --compile-bytecode
+# uv installs in a fifth of pip's time: it unpacks, links and compiles on all cores.
+INSTALL := .ci/uv pip install --python $(BIN)/python --compile-bytecode
 
 # Half of the suite's time is waiting for the disk, so its files are in memory where there is plenty.
 TEST_FILES := $(shell test "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 8000000 2>/dev/null && echo /dev/shm)
