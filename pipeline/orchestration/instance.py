@@ -66,7 +66,7 @@ def upgrade(instance: dg.DagsterInstance) -> None:
 
 
 def upgrade_all() -> None:
-    """As `upgrade`, for the history of each environment."""
+    """As `upgrade`, for the history of each environment. Changes the environment of this process."""
     for environment in get_args(Environment):
         os.environ["PHYGITALS_ENV"] = environment
         with recorded_runs() as instance:

@@ -35,6 +35,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from pipeline.cli.refresh import RefreshError, run_refresh
 from pipeline.clock import now
+from pipeline.orchestration.instance import upgrade_all
 from pipeline.schema.raw import STATUS_RESPONSES
 from pipeline.settings import PROJECT_ROOT, Environment
 from pipeline.simulator.server import Simulator
@@ -76,10 +77,9 @@ def here(command: str, port: int) -> list[str]:
 @pytest.fixture
 def home(monkeypatch):
     """A DAGSTER_HOME with its databases made, as `make setup` leaves it."""
-    for environment in get_args(Environment):
-        with monkeypatch.context() as patch:
-            patch.setenv("PHYGITALS_ENV", environment)
-            dg.DagsterInstance.get().dispose()
+    with monkeypatch.context() as patch:
+        patch.setenv("PHYGITALS_ENV", "local")  # changed within, and restored at the end of the block
+        upgrade_all()
     return Path(os.environ["DAGSTER_HOME"])
 
 
